@@ -1,0 +1,52 @@
+"""Errors that a person caused or can mend: one line each (what happened, what is safe, what to do), with an exit code.
+
+Everything that is not one of these is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MarlError(Exception):
+    """Base of all errors shown to people as one line; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(MarlError):
+    """A name, option or size that cannot be used."""
+
+    exit_code = 2
+
+
+class RefusedFile(MarlError):
+    """An input file that is damaged, foreign or does not fit."""
+
+    exit_code = 3
+
+
+class NumericalFailure(MarlError):
+    """NaN or infinity in a loss, gradient or observation."""
+
+    exit_code = 4
+
+
+class StorageFailure(MarlError):
+    """A file that could not be written."""
+
+    exit_code = 5
+
+
+class EnvironmentFailure(MarlError):
+    """An environment or one of its workers failed more often than allowed."""
+
+    exit_code = 6
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or the list of them where none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"

@@ -1,0 +1,190 @@
+"""The loops around one game's rules: autoreset, truncation, death, final views, blocks of copies.
+
+This file is a template. `environments.compile.instantiate` loads it once per game with three names already defined,
+the game's rules for *one* copy. `state`, `params` and `clock` are that copy's records, `e` its row in the batch arrays:
+
+* `reset_one(state, params, clock)` draws a start;
+* `step_one(state, params, clock, actions, out, e)` applies row `e` of the actions (a tuple parallel to `spec.groups`),
+  writes `reward`, and sets `terminated` and this step's `metrics` (and `outcome`, where it is not the return); these
+  are cleared before it is called;
+* `observe_one(state, params, clock, out, e)` writes the view of every living agent: `obs`, `state`, legal actions, and
+  `acting` where it is not simply "alive".
+
+What stands here is true for every native game, once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from environments.compile import kernel
+from environments.rng import episode_seed
+
+reset_one: Any
+step_one: Any
+observe_one: Any
+
+U = np.uint64
+
+
+@kernel
+def fill(row, value):
+    """Set every element of a one-dimensional view."""
+    for c in range(row.shape[0]):
+        row[c] = value
+
+
+@kernel
+def copy(target, source):
+    """Copy one one-dimensional view onto another of equal length."""
+    for c in range(source.shape[0]):
+        target[c] = source[c]
+
+
+@kernel
+def show(state, params, clock, out, e):
+    """Write the view of one copy: a function of its simulation state alone."""
+    agent = 0
+    for g in range(len(out.groups)):
+        group = out.groups[g]
+        for n in range(group.acting.shape[1]):
+            group.acting[e, n] = clock.alive[agent] != 0
+            agent += 1
+            fill(group.action_mask[e, n], True)
+    observe_one(state, params, clock, out, e)
+
+
+@kernel
+def blank(out, e):
+    """Zero the views of agents that do not act: nobody may depend on them."""
+    for g in range(len(out.groups)):
+        group = out.groups[g]
+        for n in range(group.acting.shape[1]):
+            if not group.acting[e, n]:
+                fill(group.obs[e, n], 0)
+                fill(group.agent_state[e, n], 0)
+                fill(group.action_mask[e, n], True)
+
+
+@kernel
+def clear_events(out, e):
+    """Every event of one copy reads False or 0 until the rules say otherwise."""
+    out.episode_over[e] = False
+    out.episode_truncated[e] = False
+    fill(out.outcome[e], 0)
+    fill(out.metrics[e], 0)
+    for g in range(len(out.groups)):
+        group = out.groups[g]
+        for n in range(group.reward.shape[1]):
+            group.reward[e, n] = 0
+            group.terminated[e, n] = False
+            group.truncated[e, n] = False
+
+
+@kernel
+def judge(limits, clock, out, e):
+    """Truncate at the time limit, add up scores and metrics; returns (some life ended, the episode is over)."""
+    late = limits.max_steps > 0 and clock.step >= limits.max_steps
+    ended = False
+    survivors = 0
+    agent = 0
+    for g in range(len(out.groups)):
+        group = out.groups[g]
+        for n in range(group.reward.shape[1]):
+            clock.score[limits.team[agent]] += group.reward[e, n]
+            if clock.alive[agent]:
+                group.truncated[e, n] = late
+                ended |= group.terminated[e, n] or late
+                if late and not group.terminated[e, n]:
+                    out.episode_truncated[e] = True
+                if not group.terminated[e, n]:
+                    survivors += 1
+            agent += 1
+    for m in range(out.metrics.shape[1]):
+        clock.metrics[m] += out.metrics[e, m]
+        out.metrics[e, m] = clock.metrics[m]
+    over = late or survivors == 0
+    if over:
+        out.episode_over[e] = True
+        if limits.outcome_is_return:
+            copy(out.outcome[e], clock.score)
+    return ended, over
+
+
+@kernel
+def keep_final_views(out, e):
+    """Copy the views of the agents whose life ended in this step; other rows keep what they hold."""
+    copy(out.final_state[e], out.state[e])
+    for g in range(len(out.groups)):
+        group = out.groups[g]
+        for n in range(group.reward.shape[1]):
+            if group.terminated[e, n] or group.truncated[e, n]:
+                copy(group.final_obs[e, n], group.obs[e, n])
+                copy(group.final_mask[e, n], group.action_mask[e, n])
+                copy(group.final_agent_state[e, n], group.agent_state[e, n])
+
+
+@kernel
+def bury(clock, out, e):
+    """Those who died do not act until the next episode."""
+    agent = 0
+    for g in range(len(out.groups)):
+        group = out.groups[g]
+        for n in range(group.reward.shape[1]):
+            if group.terminated[e, n]:
+                clock.alive[agent] = 0
+            agent += 1
+
+
+@kernel
+def begin(state, params, clock):
+    """Start the episode that the clock counts, from its own seed."""
+    clock.seed = episode_seed(clock.key, clock.episode)
+    clock.draws = U(0)
+    clock.step = 0
+    fill(clock.alive, 1)
+    fill(clock.score, 0)
+    fill(clock.metrics, 0)
+    reset_one(state, params, clock)
+
+
+@kernel
+def advance(state, params, limits, clock, actions, out, e):
+    """One step of one copy, with autoreset."""
+    clear_events(out, e)
+    step_one(state, params, clock, actions, out, e)
+    clock.step += 1
+    ended, over = judge(limits, clock, out, e)
+    if ended:
+        show(state, params, clock, out, e)
+        keep_final_views(out, e)
+        if not over:
+            bury(clock, out, e)
+        elif limits.hold:  # faces and replays look at the final state; `reset` moves on
+            return
+        else:
+            clock.episode += U(1)
+            begin(state, params, clock)
+    show(state, params, clock, out, e)
+    blank(out, e)
+
+
+@kernel(entry=True)
+def step_block(states, params, limits, clocks, actions, out, first, stop):
+    """Step the copies `first` to `stop`."""
+    for e in range(U(first), U(stop)):
+        advance(states[e], params[0], limits[0], clocks[e], actions, out, e)
+
+
+@kernel(entry=True)
+def show_copies(states, params, clocks, copies, out, restart):
+    """Rewrite the view of chosen copies and clear their events; with `restart`, begin their episode first."""
+    for i in range(copies.shape[0]):
+        e = U(copies[i])
+        clear_events(out, e)
+        if restart:
+            begin(states[e], params[0], clocks[e])
+        show(states[e], params[0], clocks[e], out, e)
+        blank(out, e)

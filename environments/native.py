@@ -1,0 +1,215 @@
+"""`NativeEnv`: any number of copies of one compiled game behind the contract of `environments.vector`.
+
+A game is a `Game`: its options, how to describe and allocate it, and three compiled rules for one copy. Everything
+else (batching, threads, autoreset, episodes, capture) is written once, here and in `environments.loops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from environments import rng, workers
+from environments.compile import instantiate
+from environments.spec import EnvSpec
+from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
+
+@dataclass(frozen=True)
+class Game:
+    """One native game: what a game file exports."""
+
+    name: str
+    """`family/variant`."""
+    options: type
+    """Frozen dataclass of what people may set; it checks its own ranges."""
+    spec: Callable[[Any], EnvSpec]
+    """Options -> description."""
+    params: Callable[[Any], Array]
+    """Options -> one record of numbers for the kernels."""
+    state: Callable[[Any], np.dtype[Any]]
+    """Options -> record type of one copy's simulation state; `align=True`."""
+    reset_one: Callable[..., None]
+    step_one: Callable[..., None]
+    observe_one: Callable[..., None]
+
+    def loops(self) -> Any:
+        """The batch loops compiled around this game's rules."""
+        return instantiate(
+            "loops",
+            self.name.replace("/", "_"),
+            reset_one=self.reset_one,
+            step_one=self.step_one,
+            observe_one=self.observe_one,
+        )
+
+
+def clock_type(spec: EnvSpec) -> np.dtype[Any]:
+    """Record that every native game keeps for each copy besides its own state."""
+    return np.dtype(
+        [
+            ("key", np.uint64),
+            ("episode", np.uint64),  # number of the open episode under this key
+            ("seed", np.uint64),  # of the open episode
+            ("draws", np.uint64),  # random numbers drawn in it
+            ("step", np.int64),  # steps taken in it
+            ("alive", np.uint8, (len(spec.agents),)),
+            ("score", np.float32, (spec.num_teams,)),  # summed rewards of the open episode
+            ("metrics", np.float32, (max(1, len(spec.metrics)),)),  # sums over the open episode
+        ],
+        align=True,
+    )
+
+
+def limits_of(spec: EnvSpec, hold: bool) -> Array:
+    """One record of what the loops need to know."""
+    agents = len(spec.agents)
+    fields = [
+        ("max_steps", np.int64),
+        ("hold", np.bool_),
+        ("outcome_is_return", np.bool_),
+        ("team", np.int64, (agents,)),
+    ]
+    limits = np.zeros(1, np.dtype(fields, align=True))
+    limits["hold"] = hold
+    limits["max_steps"] = spec.max_steps or 0
+    limits["outcome_is_return"] = spec.outcome == "return"
+    first = 0
+    for group in spec.groups:
+        if spec.agent_indices(group) != tuple(range(first, first + len(group.agents))):
+            raise ValueError(f"{spec.name}: spec.agents must list the groups' agents one group after the other")
+        limits["team"][0, first : first + len(group.agents)] = spec.team_of(group)
+        first += len(group.agents)
+    return limits
+
+
+class NativeEnv:
+    """Thousands of copies of a game, stepped by one compiled call. See `environments.vector.VectorEnv`."""
+
+    def __init__(
+        self,
+        game: Game,
+        options: Any,
+        num_envs: int = 1,
+        seed: int = 0,
+        first_copy: int = 0,
+        num_threads: int | None = None,
+        hold: bool = False,
+    ) -> None:
+        """`hold`: at an episode's end stay in its final state until `reset` (for faces and replays, never learners)."""
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        self.game = game
+        self.spec = game.spec(options)
+        self.num_envs = num_envs
+        self.states = np.zeros(num_envs, game.state(options))
+        self.clocks = np.zeros(num_envs, clock_type(self.spec))
+        self.params = game.params(options)
+        self.limits = limits_of(self.spec, hold)
+        self.buffers = allocate(self.spec, num_envs)
+        self._loops = game.loops()
+        self._groups = tuple(group.name for group in self.spec.groups)
+        self._shapes = tuple(action_shape(group, num_envs) for group in self.spec.groups)
+        self._workers = workers.get(num_threads, num_envs)
+        self.clocks["key"] = rng.copy_keys(seed, first_copy, num_envs)
+        self._show(np.arange(num_envs), restart=True)
+
+    @property
+    def episode_seed(self) -> NDArray[np.uint64]:
+        return self.clocks["seed"]
+
+    @property
+    def episode_step(self) -> NDArray[np.int64]:
+        return self.clocks["step"]
+
+    def reset(self, keys: Sequence[int] | None = None, copies: Sequence[int] | None = None) -> StepBuffers:
+        chosen = np.arange(self.num_envs) if copies is None else np.atleast_1d(np.asarray(copies, np.int64))
+        if keys is not None:
+            self.clocks["key"][chosen] = np.asarray([key % 2**64 for key in keys], np.uint64)
+            self.clocks["episode"][chosen] = 0
+        else:
+            self.clocks["episode"][chosen] += np.uint64(1)
+        self._show(chosen, restart=True)
+        return self.buffers
+
+    def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
+        buffers = self.buffers if out is None else out
+        arrays = tuple(actions[name] for name in self._groups)
+        for name, array, (shape, dtype) in zip(self._groups, arrays, self._shapes, strict=True):
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(
+                    f"{self.spec.name}: actions of group {name!r} are {array.dtype}{array.shape}, "
+                    f"wanted {np.dtype(dtype)}{shape}"
+                )
+        self._workers.run(
+            self._loops.step_block,
+            (self.states, self.params, self.limits, self.clocks, arrays, buffers),
+            self.num_envs,
+        )
+        return buffers
+
+    def capture(self, copies: int | Sequence[int]) -> SimState:
+        chosen = copies if isinstance(copies, int | np.integer) else np.asarray(copies, np.int64)
+        return SimState(_copy_out(self.states, chosen), _copy_out(self.clocks, chosen), self.spec.digest)
+
+    def restore(
+        self,
+        copies: int | Sequence[int],
+        state: SimState | Mapping[str, Array],
+        rekey: int | Sequence[int] | None = None,
+    ) -> None:
+        chosen = copies if isinstance(copies, int | np.integer) else np.asarray(copies, np.int64)
+        if isinstance(state, SimState) and state.digest != self.spec.digest:
+            raise ValueError(f"state comes from another environment or other options than {self.spec.name}'s")
+        arrays, clock = (state.arrays, state.clock) if isinstance(state, SimState) else (state, {})
+        moves = [(self.states, arrays), (self.clocks, clock)]
+        for own, given in moves:
+            _check_names(self.spec.name, own, given, chosen)
+        for own, given in moves:
+            for name, value in given.items():
+                own[name][chosen] = value
+        if rekey is not None:
+            self.clocks["key"][chosen] = np.asarray(rekey, np.uint64)
+        self._show(np.atleast_1d(np.asarray(chosen, np.int64)), restart=False)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _show(self, copies: NDArray[np.int64], restart: bool) -> None:
+        self._loops.show_copies(self.states, self.params, self.clocks, copies, self.buffers, restart)
+
+
+def make(
+    game: Game,
+    num_envs: int = 1,
+    seed: int = 0,
+    first_copy: int = 0,
+    num_threads: int | None = None,
+    hold: bool = False,
+    **options: Any,
+) -> NativeEnv:
+    """Check `options` against the game's dataclass and build the environment. TypeError, ValueError on bad ones."""
+    return NativeEnv(game, game.options(**options), num_envs, seed, first_copy, num_threads, hold)
+
+
+def options_of(options: Any) -> dict[str, Any]:
+    """The options as plain data, for `EnvSpec.options`."""
+    return asdict(options)
+
+
+def _copy_out(records: Array, chosen: Any) -> dict[str, Array]:
+    names = records.dtype.names or ()
+    return {name: np.array(records[name][chosen]) for name in names}
+
+
+def _check_names(env: str, own: Array, given: Mapping[str, Array], chosen: Any) -> None:
+    names = own.dtype.names or ()
+    for name, value in given.items():
+        if name not in names:
+            raise ValueError(f"{env} has no state array {name!r}; it has {sorted(names)}")
+        wanted = own[name][chosen].shape
+        if np.shape(value) != wanted:
+            raise ValueError(f"{env}: state array {name!r} has shape {np.shape(value)}, wanted {wanted}")
