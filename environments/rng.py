@@ -57,6 +57,17 @@ def episode_seed(key: np.uint64, episode: np.uint64) -> np.uint64:
     return mix(U(key) + (U(episode) + U(1)) * EPISODE_SALT)
 
 
+def key_of(seed: int) -> int:
+    """The key whose episode 0 starts from `seed`: `episode_seed(key_of(s), 0) == s`, so one number names an episode."""
+    x = seed % 2**64
+    x ^= x >> 31 ^ x >> 62
+    x = x * pow(int(MIX_2), -1, 2**64) % 2**64
+    x ^= x >> 27 ^ x >> 54
+    x = x * pow(int(MIX_1), -1, 2**64) % 2**64
+    x ^= x >> 30 ^ x >> 60
+    return (x - int(EPISODE_SALT)) % 2**64
+
+
 @kernel
 def bits(clock: Any) -> np.uint64:
     """The next 64 random bits of the copy whose clock (`seed`, `draws`) this is."""
