@@ -1,9 +1,9 @@
 """`kernel`: the one decorator for compiled functions, and `instantiate`: one source file compiled around many games.
 
 Two silent traps of Numba's disk cache are closed here: it does not notice an edit in *another* file that a cached
-function calls, so the cache folder is named by a hash of every kernel source; and default division checks for zero,
-which stops loops from vectorising, so the error model is numpy's. `fastmath` stays off: results must not depend on
-how a function happens to be inlined, and NaN checks must see NaN.
+function calls, so the cache folder is named by a hash of every source that may end up inside; and default division
+checks for zero, which stops loops from vectorising, so the error model is numpy's. `fastmath` stays off: results must
+not depend on how a function happens to be inlined, and NaN checks must see NaN.
 """
 
 from __future__ import annotations
@@ -20,25 +20,33 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
-KEPT_CACHES = 6
+SHARED_SOURCES = ("compile.py", "rng.py", "loops.py")
+"""What every game's compiled code contains, besides the files in the folder of its rules."""
+KEPT_CACHES = 4
+"""Caches of older sources kept per folder of rules, for those who switch between versions."""
 
 
-def kernel_sources() -> list[Path]:
-    """Every file whose code may end up inside a compiled function."""
-    return [PACKAGE / "compile.py", PACKAGE / "rng.py", PACKAGE / "loops.py", *sorted(PACKAGE.glob("games/**/*.py"))]
+def kernel_sources(rules: Path | None = None) -> list[Path]:
+    """Files whose code may end up inside a function compiled around the rules in folder `rules`."""
+    shared = [PACKAGE / name for name in SHARED_SOURCES]
+    return shared if rules is None else [*shared, *sorted(rules.glob("*.py"))]
 
 
 @cache
-def cache_folder() -> Path:
+def cache_folder(rules: Path | None = None) -> Path:
     """Folder of compiled code for exactly these sources; older ones beyond the newest few are deleted."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in kernel_sources():
+    for path in kernel_sources(rules):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "marl" / "kernels"
+    root = root / ("shared" if rules is None else f"{rules.name}-{hashlib.sha256(bytes(rules)).hexdigest()[:8]}")
     folder = root / digest.hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,34 +59,54 @@ def cache_folder() -> Path:
     return folder
 
 
-def kernel(function: Function | None = None, *, entry: bool = False) -> Any:
+def kernel(function: Function | None = None, *, entry: bool = False, python: bool = False) -> Any:
     """Compile a function with this project's flags and its own disk cache.
 
     Kernels take records, arrays and a copy's row, allocate nothing and hold no Python object, so that the same source
     can be compiled for other targets. All are inlined into the `entry` points (called from Python, without the GIL):
-    passing arrays between functions would count references at every call.
+    passing arrays between functions would count references at every call. An inlined kernel cannot be called from
+    Python, which saves a third of the time to compile, unless `python` is set.
     """
     if function is None:
-        return lambda f: _compile(f, entry)
-    return _compile(function, entry)
+        return lambda f: _compile(f, entry, entry or python)
+    return _compile(function, entry, entry or python)
 
 
-def _compile(function: Callable[..., Any], entry: bool) -> Any:
-    folder = cache_folder() / function.__module__  # instances of one template share a file name
+def _compile(function: Callable[..., Any], entry: bool, python: bool) -> Any:
+    root = cache_folder(function.__globals__.get(RULES_FOLDER)) if entry else Path()
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)  # read by Numba when the cache locator is made, that is now
+    numba.config.CACHE_DIR = str(root / function.__module__)  # read by Numba when the cache locator is made: now
     try:
-        return numba.njit(
+        compiled = numba.njit(
             function,
-            cache=entry and os.access(cache_folder(), os.W_OK),
+            cache=entry and os.access(root, os.W_OK),
             nogil=True,
             _nrt=False,
             forceinline=not entry,
             error_model="numpy",
             boundscheck=False,
+            no_cpython_wrapper=not python,
+            no_cfunc_wrapper=True,
         )
     finally:
         numba.config.CACHE_DIR = before
+    if not python:
+        _refuse_python(compiled)
+    return compiled
+
+
+def _refuse_python(compiled: Any) -> None:
+    """Make a call from Python an error: without the wrapper that was not compiled, it would crash the process."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise TypeError(f"{compiled.__name__} is an inlined kernel; to call it from Python mark it @kernel(python=True)")
+
+    compiled._insert = lambda *_: None  # keeps Numba's table of callable versions empty ...
+    compiled._compile_for_args = refuse  # ... so that every call from Python ends up here
+
+
+RULES_FOLDER = "_rules_folder"
+"""Name, in a module made by `instantiate`, of the folder that holds the rules compiled into it."""
 
 
 @cache
@@ -86,13 +114,28 @@ def instantiate(template: str, name: str, **names: Any) -> ModuleType:
     """Load `environments/<template>.py` once more as `environments.<template>.<name>`, with `names` defined in it.
 
     The batch loops are written once and compiled around each game's rules, as a C++ template would be. Every
-    instance is a module of its own, so Numba caches each on disk under its own name.
+    instance is a module of its own, so Numba caches each on disk under its own name. `names` are compiled functions;
+    the cache watches all files in the folder of the first one.
     """
     full_name = f"environments.{template}.{name}"
     spec = importlib.util.spec_from_file_location(full_name, PACKAGE / f"{template}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    vars(module).update(names)
+    rules = next(iter(names.values())).py_func.__code__.co_filename
+    vars(module).update(names, **{RULES_FOLDER: Path(rules).parent})
     sys.modules[full_name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch_add(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Add `value` to `array[index]` (int64, one-dimensional) as one indivisible act; returns what stood there before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_type, index_type, _ = signature.args
+        view = context.make_array(array_type)(context, builder, arguments[0])
+        place = cgutils.get_item_pointer(context, builder, array_type, view, [arguments[1]], wraparound=False)
+        return builder.atomic_rmw("add", place, arguments[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), generate

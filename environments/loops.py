@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from environments.compile import kernel
+from environments.compile import fetch_add, kernel
 from environments.rng import episode_seed
 
 reset_one: Any
@@ -27,6 +27,8 @@ step_one: Any
 observe_one: Any
 
 U = np.uint64
+STEP, BEGIN, SHOW = 0, 1, 2
+"""What `run` may be asked to do."""
 
 
 @kernel
@@ -151,14 +153,21 @@ def begin(state, params, clock):
 
 
 @kernel
-def advance(state, params, limits, clock, actions, out, e):
-    """One step of one copy, with autoreset."""
+def advance(state, params, limits, clock, actions, out, e, task):
+    """Step one copy, with autoreset; or only begin its next episode; or only rewrite its view."""
     clear_events(out, e)
-    step_one(state, params, clock, actions, out, e)
-    clock.step += 1
-    ended, over = judge(limits, clock, out, e)
-    if ended:
+    ended, over = False, False
+    if task == STEP:
+        step_one(state, params, clock, actions, out, e)
+        clock.step += 1
+        ended, over = judge(limits, clock, out, e)
+    elif task == BEGIN:
+        begin(state, params, clock)
+    while True:  # at most twice; one call of `show` in the source is one copy of it in the compiled code
         show(state, params, clock, out, e)
+        if not ended:
+            break
+        ended = False
         keep_final_views(out, e)
         if not over:
             bury(clock, out, e)
@@ -167,24 +176,18 @@ def advance(state, params, limits, clock, actions, out, e):
         else:
             clock.episode += U(1)
             begin(state, params, clock)
-    show(state, params, clock, out, e)
     blank(out, e)
 
 
 @kernel(entry=True)
-def step_block(states, params, limits, clocks, actions, out, first, stop):
-    """Step the copies `first` to `stop`."""
-    for e in range(U(first), U(stop)):
-        advance(states[e], params[0], limits[0], clocks[e], actions, out, e)
-
-
-@kernel(entry=True)
-def show_copies(states, params, clocks, copies, out, restart):
-    """Rewrite the view of chosen copies and clear their events; with `restart`, begin their episode first."""
-    for i in range(copies.shape[0]):
-        e = U(copies[i])
-        clear_events(out, e)
-        if restart:
-            begin(states[e], params[0], clocks[e])
-        show(states[e], params[0], clocks[e], out, e)
-        blank(out, e)
+def run(states, params, limits, clocks, actions, out, copies, task, rows, size, progress):
+    """Carry out `task` for all copies (STEP) or the listed `copies` (BEGIN, SHOW), block by block; see `workers`."""
+    while True:
+        first = fetch_add(progress, 0, size)
+        if first >= rows:
+            return
+        stop = min(first + size, rows)
+        for i in range(U(first), U(stop)):
+            e = i if task == STEP else U(copies[i])
+            advance(states[e], params[0], limits[0], clocks[e], actions, out, e, task)
+        fetch_add(progress, 1, stop - first)

@@ -24,7 +24,7 @@ UNIT = np.float32(1.0 / (1 << 24))
 ONE = np.float32(1.0)
 
 
-@kernel
+@kernel(python=True)
 def mix(x: np.uint64) -> np.uint64:
     """Scramble 64 bits (bijective)."""
     x = (x ^ (x >> U(30))) * MIX_1
@@ -32,7 +32,7 @@ def mix(x: np.uint64) -> np.uint64:
     return x ^ (x >> U(31))
 
 
-@kernel
+@kernel(python=True)
 def copy_key(seed: np.uint64, copy: np.uint64) -> np.uint64:
     """Key of a copy from the run's seed and the copy's global number."""
     return mix(mix(U(seed) + GAMMA) ^ (U(copy) * COPY_SALT + GAMMA))
@@ -51,7 +51,7 @@ def copy_keys(seed: int, first_copy: int, num_envs: int) -> NDArray[np.uint64]:
     return keys
 
 
-@kernel
+@kernel(python=True)
 def episode_seed(key: np.uint64, episode: np.uint64) -> np.uint64:
     """Seed of episode `episode` of the copy with that key."""
     return mix(U(key) + (U(episode) + U(1)) * EPISODE_SALT)
