@@ -1,0 +1,1 @@
+"""One file per algorithm family: its update rule and the state it keeps."""

@@ -1,0 +1,286 @@
+"""Proximal policy optimisation for teams: IPPO (local critic) and MAPPO (central critic).
+
+Schulman et al. 2017 (arXiv:1707.06347), de Witt et al. 2020 (arXiv:2011.09533), Yu et al. 2022 (arXiv:2103.01955).
+The algorithms differ by the critic's input alone (`PPOConfig.critic`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from environments.errors import NumericalFailure
+from environments.spec import EnvSpec
+from marl import losses
+from marl.buffers import GroupRollout, Rollout
+from marl.config import PPOConfig
+from marl.policy import Policy
+from marl.policy_spec import PolicySpec
+from marl.returns import lambda_advantages
+from marl.seeding import torch_generator
+from marl.values import CriticShape, ValueFunction
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Joint samples (step, seat), flattened to `B`; `R` agents of a team, all groups side by side."""
+
+    obs: dict[str, Tensor]  # group -> [B, n, *shape]
+    action_mask: dict[str, Tensor | None]  # group -> [B, n, K]
+    action: dict[str, Tensor]  # group -> [B, n] or [B, n, d]
+    log_prob: Tensor  # [B, R] at acting
+    advantage: Tensor  # [B, R]
+    use: Tensor  # [B, R] bool: decisions that are trained
+    state: Tensor  # [B, S']
+    seat: Tensor  # [B]
+    old_value: Tensor  # [B, R or 1] normalised
+    target: Tensor  # [B, R or 1] normalised
+    use_value: Tensor  # [B, R or 1] bool
+
+    def take(self, index: Tensor) -> Batch:
+        """The samples at `index`."""
+        fields = {}
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                fields[name] = {key: None if x is None else x.index_select(0, index) for key, x in value.items()}
+            else:
+                fields[name] = value.index_select(0, index)
+        return Batch(**fields)
+
+
+class PPO:
+    """Learner of one kind of team, on-policy."""
+
+    def __init__(self, env: EnvSpec, kind: str, config: PPOConfig, reward: str, seed: int) -> None:
+        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat)."""
+        self.config = config
+        self.reward = reward
+        network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
+        self.spec = PolicySpec.of(env, kind, **network)
+        self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
+        shape = CriticShape(
+            env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
+        )
+        self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
+        self.wait = 1.0 if env.turn_based else config.gamma
+        self.max_wait = env.max_wait
+        self.shuffle = torch_generator(seed, kind, "shuffle")
+        parameters = [*self.policy.parameters(), *self.value.parameters()]
+        self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """Several epochs over a rollout; `progress` in [0, 1] is the part of training that is done.
+
+        NumericalFailure (with the minibatch as `batch`) where a loss or gradient is not finite; no step is taken then.
+        """
+        if self.config.anneal:
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * (1.0 - progress)
+        batch = self._prepare(rollout)
+        totals: dict[str, Tensor] = {}
+        count = 0
+        for epoch in range(self.config.epochs):
+            divergence = torch.zeros(())
+            for index in self._minibatches(batch):
+                metrics = self._step(batch.take(index))
+                totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
+                divergence += metrics["kl"]
+                count += 1
+            if self.config.target_kl is not None and divergence / self.config.minibatches > self.config.target_kl:
+                break
+        means = {name: float(value) / max(count, 1) for name, value in totals.items()}
+        return means | {
+            "epochs": float(epoch + 1),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "trained": float(batch.use.float().mean()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser, value scale and shuffling generator."""
+        return {
+            "policy": self.policy.state_dict(),
+            "value": self.value.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "shuffle": self.shuffle.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.policy.load_state_dict(state["policy"])
+        self.value.load_state_dict(state["value"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.shuffle.set_state(state["shuffle"])
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step on a minibatch."""
+        config = self.config
+        log_prob, entropy = self._evaluate(batch)
+        log_ratio = torch.where(batch.use, log_prob - batch.log_prob, 0.0)
+        advantage = torch.where(batch.use, batch.advantage, 0.0)
+        if config.advantage_norm == "minibatch":
+            advantage = losses.normalise(advantage, batch.use)
+        surrogate = losses.masked_mean(losses.ppo_clip_loss(log_ratio, advantage, config.clip), batch.use)
+        mean_entropy = losses.masked_mean(entropy, batch.use)
+        value = self.value(batch.obs, batch.state, batch.seat)
+        huber = config.huber_delta if config.value_loss == "huber" else None
+        error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
+        value_loss = losses.masked_mean(error, batch.use_value)
+        loss = surrogate - config.entropy * mean_entropy + config.value_coefficient * value_loss
+        self.optimiser.zero_grad()
+        loss.backward()
+        norms = [
+            nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm) for module in (self.policy, self.value)
+        ]
+        if not bool(torch.isfinite(torch.stack([loss.detach(), *norms])).all()):
+            raise NumericalFailure("loss or gradient is not finite", batch)
+        self.optimiser.step()
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            return {
+                "policy_loss": surrogate.detach(),
+                "value_loss": value_loss.detach(),
+                "entropy": mean_entropy.detach(),
+                "kl": losses.masked_mean(ratio - 1 - log_ratio, batch.use),
+                "clipped": losses.masked_mean(((ratio - 1).abs() > config.clip).float(), batch.use),
+                "policy_gradient": norms[0],
+                "value_gradient": norms[1],
+            }
+
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies `[B, R]` of the batch's actions under the present policy."""
+        log_probs, entropies = [], []
+        for group in self.spec.groups:
+            chosen = self.policy.distribution(group, batch.obs[group.name], batch.action_mask[group.name])
+            log_probs.append(chosen.log_prob(batch.action[group.name]))
+            entropies.append(chosen.entropy().expand_as(log_probs[-1]))
+        return torch.cat(log_probs, 1), torch.cat(entropies, 1)
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Rollout) -> Batch:
+        """Targets and advantages; everything flattened to joint samples."""
+        steps, seats = rollout.steps, rollout.seats
+        acting = torch.cat([rollout.groups[group.name].acting for group in self.spec.groups], 2)
+        groups = {name: _clean(group) for name, group in rollout.groups.items()}
+        obs = {group.name: groups[group.name].obs for group in self.spec.groups}
+        seat = torch.arange(seats).expand(steps + 1, seats)
+        outputs = self._outputs(obs, rollout.state, seat)
+        values = self.value.to_raw(outputs)
+        advantage, targets, closed, use_value = self._advantages(rollout, values, acting)
+        use = acting[:-1] & closed
+        if rollout.mine is not None:
+            use = use & rollout.mine.unsqueeze(-1)
+            use_value = use_value & rollout.mine.unsqueeze(-1)
+        if not bool(torch.isfinite(torch.where(use, advantage, 0.0)).all()):
+            raise NumericalFailure("an observation, reward or value is not finite")
+        self.value.adapt(targets, use_value)
+        if self.config.advantage_norm in ("batch", "agent"):
+            advantage = losses.normalise(advantage, use, (0, 1) if self.config.advantage_norm == "agent" else None)
+        return Batch(
+            obs={name: _flat(x[:-1]) for name, x in obs.items()},
+            action_mask={name: None if g.action_mask is None else _flat(g.action_mask[:-1]) for name, g in groups.items()},
+            action={name: _flat(g.action) for name, g in groups.items()},
+            log_prob=_flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
+            advantage=_flat(advantage),
+            use=_flat(use),
+            state=_flat(rollout.state[:-1]),
+            seat=_flat(seat[:-1]),
+            old_value=_flat(outputs[:-1]),
+            target=_flat(self.value.to_normalised(targets)),
+            use_value=_flat(use_value),
+        )
+
+    def _outputs(self, obs: dict[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
+        """The value function's outputs `[.., R or 1]` for views with any leading axes."""
+        flat = {name: x.flatten(0, seat.dim() - 1) for name, x in obs.items()}
+        return self.value(flat, state.flatten(0, seat.dim() - 1), seat.flatten()).view(*seat.shape, -1)
+
+    def _advantages(self, rollout: Rollout, values: Tensor, acting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advantage `[T, S, R]`, raw value targets and where to train them `[T, S, R or 1]`, closed decisions `[T, S, R]`.
+
+        Rows of the clock are agents with their own reward, or seats with the team's: a seat decides when any member
+        acts, ends only with the episode, and is paid what any member is paid, the dead included.
+        """
+        config = self.config
+        groups = [rollout.groups[group.name] for group in self.spec.groups]
+        reward = torch.cat([g.reward for g in groups], 2)
+        terminated = torch.cat([g.terminated for g in groups], 2)
+        truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
+        final = self._final_values(rollout, truncated)
+        edge = torch.ones(rollout.steps, 1, 1, dtype=torch.bool)
+        edge[rollout.steps - self.max_wait :] = False  # the last steps only lend their value
+        discounts = (config.gamma, config.gae_lambda, self.wait)
+        if self.reward == "agent":
+            ended = terminated | truncated
+            advantage, closed = lambda_advantages(reward, values, final, acting, ended, *discounts)
+            closed = closed & edge
+            return advantage, advantage + values[:-1], closed, acting[:-1] & closed
+        paid = reward.sum(2, keepdim=True) if self.reward == "team_sum" else reward.mean(2, keepdim=True)
+        acts = acting.any(2, keepdim=True)
+        row = values if values.shape[2] == 1 else _mean(values, acting)
+        bootstrap = final if final.shape[2] == 1 else _mean(final, truncated)
+        bootstrap = torch.where(rollout.episode_truncated.unsqueeze(-1), bootstrap, 0.0)
+        ended = rollout.episode_over.unsqueeze(-1)
+        advantage, closed = lambda_advantages(paid, row, bootstrap, acts, ended, *discounts)
+        closed = closed & edge
+        targets = (advantage + row[:-1]).expand_as(values[:-1])
+        use_value = (acts[:-1] & closed) if values.shape[2] == 1 else (acting[:-1] & closed)
+        members = targets - values[:-1]  # one return for the seat; each member subtracts its own value
+        return members.expand_as(reward), targets, closed.expand_as(reward), use_value
+
+    def _final_values(self, rollout: Rollout, truncated: Tensor) -> Tensor:
+        """Raw values `[T, S, R or 1]` of truncated lives' final views, 0 elsewhere."""
+        finals = rollout.finals
+        per_seat = self.value.shape.central and self.reward != "agent"
+        out = torch.zeros(*truncated.shape[:2], 1) if per_seat else torch.zeros(truncated.shape)
+        if finals.step.numel():
+            cut = truncated[finals.step, finals.seat]  # [F, R] rows of others were never written
+            widths = [g.action.shape[2] for g in (rollout.groups[group.name] for group in self.spec.groups)]
+            obs = {
+                group.name: _kept(finals.obs[group.name], part)
+                for group, part in zip(self.spec.groups, cut.split(widths, 1), strict=True)
+            }
+            values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
+            keep = cut.any(1, keepdim=True) if per_seat else cut
+            out[finals.step, finals.seat] = torch.where(keep, values, 0.0)
+        return out
+
+    def _minibatches(self, batch: Batch) -> Iterator[Tensor]:
+        """Index of each minibatch of an epoch, samples that train nothing left out."""
+        rows = (batch.use.any(1) | batch.use_value.any(1)).nonzero().squeeze(1)
+        order = rows[torch.randperm(len(rows), generator=self.shuffle)]
+        return iter(order.tensor_split(self.config.minibatches))
+
+
+def _clean(group: GroupRollout) -> GroupRollout:
+    """The group with neutral inputs where nobody acts, whatever stands there."""
+    if bool(group.acting.all()):
+        return group
+    acts = group.acting[:-1]
+    mask = group.action_mask
+    return replace(
+        group,
+        obs=_kept(group.obs, group.acting),
+        action_mask=None if mask is None else mask | ~group.acting.unsqueeze(-1),
+        action=_kept(group.action, acts),
+        log_prob=_kept(group.log_prob, acts),
+    )
+
+
+def _kept(x: Tensor, rows: Tensor) -> Tensor:
+    """`x` with zeros outside `rows`, which has x's leading axes."""
+    rows = rows.view(*rows.shape, *([1] * (x.dim() - rows.dim())))
+    return torch.where(rows, x, torch.zeros((), dtype=x.dtype))
+
+
+def _mean(x: Tensor, use: Tensor) -> Tensor:
+    """Mean over the last axis of the entries where `use`, 0 where there are none: `[.., R] -> [.., 1]`."""
+    return torch.where(use, x, 0.0).sum(-1, keepdim=True) / use.sum(-1, keepdim=True).clamp(min=1)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """`[T, S, ..] -> [T*S, ..]`."""
+    return x.reshape(-1, *x.shape[2:])

@@ -1,0 +1,53 @@
+"""The rollout: what a collector wrote and a learner reads. Time-major; row T of a view is what to act on next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GroupRollout:
+    """One group of one kind of team, by seat."""
+
+    obs: Tensor  # [T+1, S, n, *shape]
+    action_mask: Tensor | None  # [T+1, S, n, K] bool
+    acting: Tensor  # [T+1, S, n] bool
+    action: Tensor  # [T, S, n] int32, or [T, S, n, d] int32 or float32 (Box: not clipped)
+    log_prob: Tensor  # [T, S, n]
+    reward: Tensor  # [T, S, n] float32
+    terminated: Tensor  # [T, S, n] bool
+    truncated: Tensor  # [T, S, n] bool
+
+
+@dataclass(frozen=True)
+class FinalViews:
+    """Last views of the seats in which some life was truncated, `F` of them."""
+
+    step: Tensor  # [F] int64
+    seat: Tensor  # [F] int64
+    obs: dict[str, Tensor]  # group -> [F, n, *shape]
+    state: Tensor  # [F, S'] float32
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """`T` steps of all `S` seats of one kind of team. Overwritten by the next `collect`: who keeps, copies."""
+
+    groups: dict[str, GroupRollout]
+    state: Tensor  # [T+1, S, S'] float32, 0 wide where the environment has none
+    episode_over: Tensor  # [T, S] bool
+    episode_truncated: Tensor  # [T, S] bool
+    mine: Tensor | None  # [T, S] bool: the learner's own policy sat there; None = everywhere
+    finals: FinalViews
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.episode_over.shape[0]
+
+    @property
+    def seats(self) -> int:
+        """S."""
+        return self.episode_over.shape[1]

@@ -1,0 +1,290 @@
+"""The collector: a vector environment and the policies that sit in its seats -> rollouts.
+
+The environment writes straight into the rollout's arrays (`step(actions, out=...)`), so nothing is copied but the
+views of truncated lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from environments.spec import AgentGroup, TeamKind
+from environments.vector import SimState, StepBuffers, VectorEnv, action_shape
+from marl.buffers import FinalViews, GroupRollout, Rollout
+from marl.distributions import legal_box, noise_size
+from marl.policy import Actor, PolicyStep, View
+from marl.seeding import acting_noise
+
+
+@dataclass
+class Seats:
+    """Who sits in the seats of one kind of team."""
+
+    players: Sequence[Actor]
+    policy_of: NDArray[np.int16]
+    """`[S]` index into `players`, seats in order (copy, team); changes only where an episode ends."""
+
+    @classmethod
+    def all(cls, player: Actor, seats: int) -> Seats:
+        """One player in every seat."""
+        return cls([player], np.zeros(seats, np.int16))
+
+
+class EpisodeStatistics:
+    """Returns, lengths and metrics of the episodes that ended, summed over each team's agents and never discounted."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        self._env = env
+        self.running = np.zeros((env.num_envs, env.spec.num_teams), np.float64)
+        self._teams = [np.array(env.spec.team_of(group)) for group in env.spec.groups]
+        self.returns: list[NDArray[np.float64]] = []
+        self.lengths: list[NDArray[np.int64]] = []
+        self.metrics: list[NDArray[np.float32]] = []
+
+    def add(self, buffers: StepBuffers, steps_before: NDArray[np.int64]) -> None:
+        """Count one step; `steps_before` is `[E]`, taken from the environment before it."""
+        for group, teams in zip(buffers.groups, self._teams, strict=True):
+            for team in np.unique(teams):
+                self.running[:, team] += group.reward[:, teams == team].sum(1)
+        over = np.flatnonzero(buffers.episode_over)
+        if over.size:
+            self.returns.append(self.running[over])
+            self.lengths.append(steps_before[over] + 1)
+            self.metrics.append(buffers.metrics[over].copy())
+            self.running[over] = 0.0
+
+    def summary(self) -> dict[str, float]:
+        """Means over the episodes that ended since the last call; empty where none did."""
+        if not self.returns:
+            return {}
+        returns, lengths, metrics = (np.concatenate(x) for x in (self.returns, self.lengths, self.metrics))
+        self.returns, self.lengths, self.metrics = [], [], []
+        spec = self._env.spec
+        named = {f"return/{name}": float(returns[:, k].mean()) for k, name in enumerate(spec.team_names)}
+        named |= {f"metrics/{name}": float(metrics[:, k].mean()) for k, (name, _) in enumerate(spec.metrics)}
+        return named | {
+            "return": float(returns.sum(1).mean()),
+            "episode_length": float(lengths.mean()),
+            "episodes": float(len(lengths)),
+        }
+
+
+class Collector:
+    """Steps an environment with the policies in its seats, `length` steps at a time."""
+
+    def __init__(self, env: VectorEnv, seats: Mapping[str, Seats], length: int, noise_key: int) -> None:
+        self.env = env
+        self.seats = dict(seats)
+        self.length = length
+        self.noise_key = noise_key
+        self.statistics = EpisodeStatistics(env)
+        self._views = _allocate_views(env, length)
+        self._state = np.zeros((length + 1, env.num_envs, env.spec.state_size), np.float32)
+        self._events = _allocate_events(env, length)
+        self._actions = {g.name: np.zeros((length, *shape), dtype) for g, (shape, dtype) in _actions_of(env)}
+        self._log_prob = {
+            g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups
+        }
+        self._mine = {kind.name: np.zeros((length, env.num_envs * kind.teams), np.bool_) for kind in env.spec.kinds}
+        self._slots = [self._slot(t) for t in range(length)]
+        self._indices = {g.name: np.array(env.spec.agent_indices(g)) for g in env.spec.groups}
+        self._show_current()
+
+    def collect(self) -> dict[str, Rollout]:
+        """Play `length` steps; a rollout per kind of team, views of arrays that the next call overwrites."""
+        finals: list[_Final] = []
+        for views in (*(v for group in self._views.values() for v in group.values()), self._state):
+            views[0] = views[self.length]
+        for t in range(self.length):
+            actions = self._act(t)
+            before = self.env.episode_step.copy()
+            out = self.env.step(actions, self._slots[t])
+            self.statistics.add(out, before)
+            if any(group.truncated.any() for group in out.groups):
+                finals.append(self._keep_finals(t, out))
+        return {kind.name: self._rollout(kind, finals) for kind in self.env.spec.kinds}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment states, running returns and seats: everything that the next rollout depends on."""
+        captured = self.env.capture(range(self.env.num_envs))
+        return {
+            "arrays": dict(captured.arrays),
+            "clock": dict(captured.clock),
+            "digest": captured.digest,
+            "running": self.statistics.running,
+            "policy_of": {kind: seats.policy_of for kind, seats in self.seats.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        captured = SimState(state["arrays"], state["clock"], state["digest"])
+        self.env.restore(range(self.env.num_envs), captured)
+        self.statistics.running[:] = state["running"]
+        for kind, policy_of in state["policy_of"].items():
+            self.seats[kind].policy_of = np.asarray(policy_of)
+        self._show_current()
+
+    def _act(self, t: int) -> dict[str, np.ndarray]:
+        actions: dict[str, np.ndarray] = {}
+        for kind in self.env.spec.kinds:
+            groups = [self.env.spec.group(name) for name in kind.groups]
+            views = {g.name: self._view(g, kind, t) for g in groups}
+            noise = {g.name: self._noise(g, kind) for g in groups}
+            steps = play(self.seats[kind.name], views, noise)
+            self._mine[kind.name][t] = self.seats[kind.name].policy_of == 0
+            for group in groups:
+                chosen = steps[group.name]
+                stored = self._actions[group.name][t]
+                stored[...] = chosen.action.reshape(stored.shape).numpy()
+                self._log_prob[group.name][t] = chosen.log_prob.reshape(self.env.num_envs, -1).numpy()
+                box = isinstance(group.action_space, spaces.Box)
+                actions[group.name] = legal_box(group.action_space, stored) if box else stored
+        return actions
+
+    def _view(self, group: AgentGroup, kind: TeamKind, t: int) -> View:
+        arrays = {name: by_seat(torch.from_numpy(x[t]), kind, 0) for name, x in self._views[group.name].items()}
+        return View(arrays["obs"], arrays["action_mask"] if group.masked else None, arrays["acting"])
+
+    def _noise(self, group: AgentGroup, kind: TeamKind) -> Tensor:
+        env, draws = self.env, noise_size(group.action_space)
+        noise = acting_noise(self.noise_key, env.episode_seed, env.episode_step, self._indices[group.name], draws)
+        return by_seat(torch.from_numpy(noise), kind, 0)
+
+    def _slot(self, t: int) -> StepBuffers:
+        """Buffers that make step t write its view into row t + 1 and its events into row t."""
+        base, events = self.env.buffers, self._events
+        groups = tuple(
+            buffers._replace(
+                **{name: x[t + 1] for name, x in self._views[group.name].items()},
+                **{name: events[f"{group.name}/{name}"][t] for name in ("reward", "terminated", "truncated")},
+            )
+            for group, buffers in zip(self.env.spec.groups, base.groups, strict=True)
+        )
+        return base._replace(
+            groups=groups,
+            state=self._state[t + 1],
+            episode_over=events["episode_over"][t],
+            episode_truncated=events["episode_truncated"][t],
+        )
+
+    def _show_current(self) -> None:
+        """Put the environment's present view where the next rollout takes its first row from."""
+        for group, buffers in zip(self.env.spec.groups, self.env.buffers.groups, strict=True):
+            for name, x in self._views[group.name].items():
+                x[self.length] = getattr(buffers, name)
+        self._state[self.length] = self.env.buffers.state
+
+    def _keep_finals(self, t: int, out: StepBuffers) -> _Final:
+        hit = np.zeros(self.env.num_envs, np.bool_)
+        for group in out.groups:
+            hit |= group.truncated.any(1)
+        copies = np.flatnonzero(hit)
+        obs = [group.final_obs[copies] for group in out.groups]
+        return _Final(t, copies, obs, out.final_state[copies])
+
+    def _rollout(self, kind: TeamKind, finals: list[_Final]) -> Rollout:
+        groups = {}
+        for name in kind.groups:
+            arrays = self._views[name] | {
+                "action": self._actions[name],
+                "log_prob": self._log_prob[name],
+                **{event: self._events[f"{name}/{event}"] for event in ("reward", "terminated", "truncated")},
+            }
+            seated: dict[str, Any] = {key: by_seat(torch.from_numpy(x), kind, 1) for key, x in arrays.items()}
+            if not self.env.spec.group(name).masked:
+                seated["action_mask"] = None
+            groups[name] = GroupRollout(**seated)
+        whole = (self._mine[kind.name]).all()
+        return Rollout(
+            groups=groups,
+            state=_per_seat(torch.from_numpy(self._state), kind),
+            episode_over=_per_seat(torch.from_numpy(self._events["episode_over"]), kind),
+            episode_truncated=_per_seat(torch.from_numpy(self._events["episode_truncated"]), kind),
+            mine=None if whole else torch.from_numpy(self._mine[kind.name]),
+            finals=self._final_views(kind, finals),
+        )
+
+    def _final_views(self, kind: TeamKind, finals: list[_Final]) -> FinalViews:
+        m = kind.teams
+        counts = [len(final.copies) for final in finals]
+        step = np.repeat([final.step for final in finals], [m * n for n in counts]).astype(np.int64)
+        copies = np.concatenate([final.copies for final in finals]) if finals else np.zeros(0, np.int64)
+        seat = (copies[:, None] * m + np.arange(m)).reshape(-1)
+        obs = {}
+        for name in kind.groups:
+            index = [g.name for g in self.env.spec.groups].index(name)
+            empty = self._views[name]["obs"][0, :0]
+            rows = np.concatenate([final.obs[index] for final in finals]) if finals else empty
+            obs[name] = by_seat(torch.from_numpy(rows), kind, 0)
+        state = np.concatenate([final.state for final in finals]) if finals else self._state[0, :0]
+        states = torch.from_numpy(state).repeat_interleave(m, 0)
+        return FinalViews(torch.from_numpy(step), torch.from_numpy(seat), obs, states)
+
+
+@dataclass(frozen=True)
+class _Final:
+    step: int
+    copies: NDArray[np.int64]  # [F]
+    obs: list[np.ndarray]  # per group of the environment [F, N, *shape]
+    state: np.ndarray  # [F, S']
+
+
+def play(
+    seats: Seats, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+) -> dict[str, PolicyStep]:
+    """Every seat's actions, rows batched by the policy that sits there; the result does not depend on the batching."""
+    if len(seats.players) == 1:
+        return seats.players[0].step(views, noise, greedy)
+    parts: list[tuple[Tensor, dict[str, PolicyStep]]] = []
+    for index in np.unique(seats.policy_of):
+        rows = torch.from_numpy(np.flatnonzero(seats.policy_of == index))
+        own_views = {name: View(*(None if x is None else x[rows] for x in view)) for name, view in views.items()}
+        own_noise = {name: x[rows] for name, x in noise.items()}
+        parts.append((rows, seats.players[index].step(own_views, own_noise, greedy)))  # type: ignore[arg-type]
+    order = torch.argsort(torch.cat([rows for rows, _ in parts]))
+    return {
+        name: PolicyStep(*(torch.cat([part[name][i] for _, part in parts])[order] for i in range(2))) for name in views
+    }
+
+
+def by_seat(x: Tensor, kind: TeamKind, axis: int) -> Tensor:
+    """`[.., E, m*n, ..] -> [.., E*m, n, ..]` without a copy, `axis` being E's place."""
+    copies, agents = x.shape[axis], x.shape[axis + 1]
+    return x.reshape(*x.shape[:axis], copies * kind.teams, agents // kind.teams, *x.shape[axis + 2 :])
+
+
+def _per_seat(x: Tensor, kind: TeamKind) -> Tensor:
+    """`[T, E, ..] -> [T, E*m, ..]`: what a copy has, every seat of it has."""
+    return x if kind.teams == 1 else x.repeat_interleave(kind.teams, 1)
+
+
+def _allocate_views(env: VectorEnv, length: int) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        group.name: {
+            name: np.zeros((length + 1, *getattr(buffers, name).shape), getattr(buffers, name).dtype)
+            for name in ("obs", "action_mask", "acting")
+        }
+        for group, buffers in zip(env.spec.groups, env.buffers.groups, strict=True)
+    }
+
+
+def _allocate_events(env: VectorEnv, length: int) -> dict[str, np.ndarray]:
+    events = {name: np.zeros((length, env.num_envs), np.bool_) for name in ("episode_over", "episode_truncated")}
+    for group in env.spec.groups:
+        shape = (length, env.num_envs, len(group.agents))
+        events[f"{group.name}/reward"] = np.zeros(shape, np.float32)
+        events[f"{group.name}/terminated"] = np.zeros(shape, np.bool_)
+        events[f"{group.name}/truncated"] = np.zeros(shape, np.bool_)
+    return events
+
+
+def _actions_of(env: VectorEnv) -> list[tuple[AgentGroup, tuple[tuple[int, ...], type]]]:
+    return [(group, action_shape(group, env.num_envs)) for group in env.spec.groups]

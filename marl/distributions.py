@@ -1,0 +1,176 @@
+"""Action distributions as pure functions of (parameters, mask) and noise.
+
+Noise is uniform in (0, 1) and handed in, so that sampling is a function: `action = sample(noise)`. Shapes: `[..., K]`
+logits, `[..., d]` action dimensions; log-probabilities and entropies are `[...]`, in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class Distribution(Protocol):
+    """What policies need of a distribution over one agent's actions."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Action from uniform noise `[..., noise_size]`."""
+        ...
+
+    def mode(self) -> Tensor:
+        """The greedy action."""
+        ...
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability (density for Box, in the action's own units) of an action that was sampled."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """Entropy."""
+        ...
+
+
+class Categorical:
+    """Discrete actions; illegal ones have probability exactly 0 and cost no entropy.
+
+    log p_k = x_k - log sum_{legal j} exp x_j.
+    """
+
+    def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
+        self.mask = mask
+        if mask is not None:
+            logits = torch.where(mask, logits, -torch.inf)
+        self.log_probs = torch.log_softmax(logits, -1)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities `[..., K]`."""
+        return self.log_probs.exp()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Inverse distribution function: the number of cumulative probabilities that `noise [..., 1]` exceeds."""
+        cumulative = self.probs.cumsum(-1)
+        below = (cumulative <= noise * cumulative[..., -1:]).sum(-1)
+        return torch.minimum(below, self._last_legal()).to(torch.int32)  # rounding must not step past it
+
+    def mode(self) -> Tensor:
+        """The likeliest action, the first of equals."""
+        return self.log_probs.argmax(-1).to(torch.int32)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of `action [...]`."""
+        return self.log_probs.gather(-1, action.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """H = -sum_legal p log p."""
+        log_probs = self.log_probs
+        if self.mask is not None:  # 0 * -inf would be NaN, in value and in gradient
+            log_probs = log_probs.masked_fill(~self.mask, 0.0)
+        return -(self.probs * log_probs).sum(-1)
+
+    def _last_legal(self) -> Tensor:
+        size = self.log_probs.shape[-1]
+        if self.mask is None:
+            return torch.tensor(size - 1, device=self.log_probs.device)
+        return (self.mask * torch.arange(size, device=self.mask.device)).amax(-1)
+
+
+class MultiCategorical:
+    """Several independent discrete choices; the logits and masks stand side by side."""
+
+    def __init__(self, logits: Tensor, sizes: tuple[int, ...], mask: Tensor | None = None) -> None:
+        masks = [None] * len(sizes) if mask is None else mask.split(sizes, -1)
+        self.parts = [Categorical(x, m) for x, m in zip(logits.split(sizes, -1), masks, strict=True)]
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of all choices side by side `[..., sum K]`."""
+        return torch.cat([part.probs for part in self.parts], -1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """One choice per dimension, `[..., dims]`."""
+        return torch.stack([part.sample(noise[..., i : i + 1]) for i, part in enumerate(self.parts)], -1)
+
+    def mode(self) -> Tensor:
+        """The likeliest of each choice."""
+        return torch.stack([part.mode() for part in self.parts], -1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Sum over the choices."""
+        return torch.stack([part.log_prob(action[..., i]) for i, part in enumerate(self.parts)], -1).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Sum over the choices."""
+        return torch.stack([part.entropy() for part in self.parts], -1).sum(-1)
+
+
+class DiagonalGaussian:
+    """Independent normals around `centre + half * mean`, with deviation `half * std`, in the action's own units.
+
+    `centre` and `half` come from the bounds (0 and 1 where a dimension is unbounded), so a standard network reaches
+    any box, asymmetric ones too. Actions are *not* clipped here: the stored action is the one whose density is known,
+    and whoever steps the environment clips a copy.
+
+        log p(a) = sum_d [ -((a_d - m_d) / s_d)^2 / 2 - log s_d - log sqrt(2 pi) ],   m = centre + half * mean
+    """
+
+    def __init__(self, mean: Tensor, log_std: Tensor, centre: Tensor, half: Tensor) -> None:
+        self.mean = centre + half * mean
+        self.log_std = (log_std + half.log()).expand_as(self.mean)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """m + s * Phi^-1(noise)."""
+        return self.mean + self.log_std.exp() * torch.special.ndtri(noise)
+
+    def mode(self) -> Tensor:
+        """The mean."""
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density of `action [..., d]`."""
+        z = (action - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * z.square() - self.log_std - LOG_SQRT_2PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """H = sum_d [ log s_d + 1/2 + log sqrt(2 pi) ]."""
+        return (self.log_std + (0.5 + LOG_SQRT_2PI)).sum(-1)
+
+
+def noise_size(space: spaces.Space) -> int:
+    """Uniform numbers that one action of `space` takes."""
+    if isinstance(space, spaces.Discrete):
+        return 1
+    if isinstance(space, spaces.MultiDiscrete):
+        return len(space.nvec)
+    return int(np.prod(space.shape))
+
+
+def head_size(space: spaces.Space) -> int:
+    """Network outputs that parameterise a distribution over `space`."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    return int(np.prod(space.shape))
+
+
+def box_scale(space: spaces.Box) -> tuple[Tensor, Tensor]:
+    """`centre`, `half` `[d]` of a Box; 0 and 1 where a dimension is unbounded."""
+    low, high = (np.asarray(x, np.float64).reshape(-1) for x in (space.low, space.high))
+    bounded = np.isfinite(low) & np.isfinite(high)
+    with np.errstate(invalid="ignore"):
+        centre = np.where(bounded, (low + high) / 2, 0.0)
+        half = np.where(bounded, (high - low) / 2, 1.0)
+    return torch.as_tensor(centre, dtype=torch.float32), torch.as_tensor(half, dtype=torch.float32)
+
+
+def legal_box(space: spaces.Box, action: np.ndarray) -> np.ndarray:
+    """A Box action clipped to its bounds, float32: what an environment is given."""
+    return np.clip(action, space.low.reshape(-1), space.high.reshape(-1)).astype(np.float32)

@@ -1,0 +1,174 @@
+"""Evaluation: a fixed number of whole episodes, chosen before they are played.
+
+Each copy plays a quota of its own episodes to the end. Taking the first episodes that happen to finish would favour
+short ones: a true win rate of one half is then measured as 14 % where wins last ten times as long as losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from environments.replay import PolicyTrace, Recorder, Replay
+from environments.spec import EnvSpec, TeamKind
+from environments.vector import StepBuffers, VectorEnv
+from marl.collector import Seats, by_seat, play
+from marl.distributions import legal_box, noise_size
+from marl.policy import Actor, Policy, View
+from marl.seeding import acting_noise
+
+COPIES = 256
+"""Copies that an evaluation steps at once, at most."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, one row per episode in the order (round, copy)."""
+
+    teams: tuple[str, ...]
+    returns: NDArray[np.float64]  # [episodes, teams] undiscounted, summed over each team's agents
+    lengths: NDArray[np.int64]  # [episodes] steps
+    outcomes: NDArray[np.float32]  # [episodes, teams] as `spec.outcome` says
+    metrics: NDArray[np.float32]  # [episodes, M]
+    replays: list[Replay]
+
+
+def evaluation_copies(episodes: int) -> int:
+    """Copies for that many episodes."""
+    return min(episodes, COPIES)
+
+
+def evaluate(
+    env: VectorEnv,
+    players: Mapping[str, Actor],
+    episodes: int,
+    noise_key: int,
+    greedy: bool = False,
+    record: int = 0,
+    header: Mapping[str, object] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Play `episodes` whole episodes of `env` (fresh, all copies at an episode's start).
+
+    Args:
+        env: at most `episodes` copies.
+        players: kind of team -> who sits in all its seats.
+        episodes: at least the number of copies.
+        noise_key: key of the acting noise; results are a function of it, the environment's keys and the players.
+        greedy: the likeliest action instead of a sampled one.
+        record: the first episodes of that many copies are recorded as replays, with what the policies thought.
+        header: what replays say of their origin.
+        progress: told the number of finished episodes from time to time.
+    """
+    spec, copies = env.spec, env.num_envs
+    if not 1 <= copies <= episodes:
+        raise ValueError(f"{episodes} episodes cannot be shared by {copies} copies")
+    quota = np.full(copies, episodes // copies) + (np.arange(copies) < episodes % copies)
+    results: list[list[tuple[NDArray[np.float64], int, NDArray[np.float32], NDArray[np.float32]]]] = [
+        [] for _ in range(copies)
+    ]
+    recorders = {copy: Recorder(env, copy, dict(header or {})) for copy in range(min(record, copies))}
+    replays: dict[int, Replay] = {}
+    running = np.zeros((copies, spec.num_teams))
+    teams = [np.array(spec.team_of(group)) for group in spec.groups]
+    finished = 0
+    while finished < episodes:
+        before = env.episode_step.copy()
+        actions, traces = _act(env, players, noise_key, greedy, bool(recorders))
+        out = env.step(actions)
+        for group, team in zip(out.groups, teams, strict=True):
+            for k in np.unique(team):
+                running[:, k] += group.reward[:, team == k].sum(1)
+        for copy, recorder in list(recorders.items()):
+            if recorder.add(actions, out, {name: _of_copy(trace, copy) for name, trace in traces.items()}):
+                replays[copy] = recorder.finish()
+                del recorders[copy]
+        finished += _note_ended(out, running, before, quota, results)
+        if progress is not None:
+            progress(finished)
+    rows = [results[copy][i] for i in range(int(quota.max())) for copy in range(copies) if i < quota[copy]]
+    return Evaluation(
+        spec.team_names,
+        np.stack([row[0] for row in rows]),
+        np.array([row[1] for row in rows]),
+        np.stack([row[2] for row in rows]),
+        np.stack([row[3] for row in rows]),
+        [replays[copy] for copy in sorted(replays)],
+    )
+
+
+def _note_ended(
+    out: StepBuffers,
+    running: NDArray[np.float64],
+    before: NDArray[np.int64],
+    quota: NDArray[np.int64],
+    results: Sequence[list[tuple[NDArray[np.float64], int, NDArray[np.float32], NDArray[np.float32]]]],
+) -> int:
+    """Keep the episodes that ended within their copy's quota; returns how many."""
+    counted = 0
+    for copy in np.flatnonzero(out.episode_over):
+        if len(results[copy]) < quota[copy]:
+            row = (running[copy].copy(), int(before[copy]) + 1, out.outcome[copy].copy(), out.metrics[copy].copy())
+            results[copy].append(row)
+            counted += 1
+        running[copy] = 0.0
+    return counted
+
+
+def _act(
+    env: VectorEnv, players: Mapping[str, Actor], noise_key: int, greedy: bool, explain: bool
+) -> tuple[dict[str, np.ndarray], dict[str, PolicyTrace]]:
+    """Every group's actions for the environment's present view, and what the policies thought where asked."""
+    actions: dict[str, np.ndarray] = {}
+    traces: dict[str, PolicyTrace] = {}
+    for kind in env.spec.kinds:
+        views = _views(env, kind)
+        noise = _noise(env, kind, noise_key)
+        player = players[kind.name]
+        steps = play(Seats.all(player, env.num_envs * kind.teams), views, noise, greedy)
+        for name in kind.groups:
+            group = env.spec.group(name)
+            action = steps[name].action
+            flat = action.reshape(env.num_envs, len(group.agents), *action.shape[2:]).numpy()
+            actions[name] = legal_box(group.action_space, flat) if isinstance(group.action_space, spaces.Box) else flat
+        if explain and isinstance(player, Policy):
+            state = torch.from_numpy(env.buffers.state).repeat_interleave(kind.teams, 0)
+            for name, (parameters, value) in player.explain(views, state).items():
+                traces[name] = PolicyTrace(_by_copy(parameters, env.num_envs), _by_copy(value, env.num_envs))
+    return actions, traces
+
+
+def _views(env: VectorEnv, kind: TeamKind) -> dict[str, View]:
+    views = {}
+    for group, buffers in zip(env.spec.groups, env.buffers.groups, strict=True):
+        if group.name in kind.groups:
+            obs, mask, acting = (torch.from_numpy(x) for x in (buffers.obs, buffers.action_mask, buffers.acting))
+            legal = by_seat(mask, kind, 0) if group.masked else None
+            views[group.name] = View(by_seat(obs, kind, 0), legal, by_seat(acting, kind, 0))
+    return views
+
+
+def _noise(env: VectorEnv, kind: TeamKind, key: int) -> dict[str, Tensor]:
+    spec: EnvSpec = env.spec
+    noise = {}
+    for name in kind.groups:
+        group = spec.group(name)
+        agents, draws = np.array(spec.agent_indices(group)), noise_size(group.action_space)
+        u = acting_noise(key, env.episode_seed, env.episode_step, agents, draws)
+        noise[name] = by_seat(torch.from_numpy(u), kind, 0)
+    return noise
+
+
+def _by_copy(x: Tensor, copies: int) -> np.ndarray:
+    """`[E*m, n, ..] -> [E, m*n, ..]`."""
+    return x.reshape(copies, -1, *x.shape[2:]).numpy()
+
+
+def _of_copy(trace: PolicyTrace, copy: int) -> PolicyTrace:
+    return PolicyTrace(*(x[copy] for x in trace))

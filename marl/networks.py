@@ -1,0 +1,87 @@
+"""Networks for the agents of a group, with shared or separate parameters, without padding or concatenating ids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+HIDDEN_GAIN = {"tanh": 5 / 3, "relu": math.sqrt(2)}
+
+
+class AgentMLP(nn.Module):
+    """A multilayer perceptron for each of `n` agents: `[B, n, D] -> [B, n, K]`.
+
+    `shared` parameters are one network for all; with `agent_id` its first layer also sees which agent it acts for. The
+    one-hot of the agent is not concatenated: its product with the first weight matrix is a row of that matrix, added.
+    Separate parameters (`per_agent`) are stacked `[n, in, out]`, and one batched product serves all agents.
+
+    An input `[B, D]` is the same for all agents (a central critic's state): the first product is computed once.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: tuple[int, ...],
+        outputs: int,
+        agents: int,
+        parameters: str,
+        agent_id: bool,
+        activation: str,
+        output_gain: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.agents = agents
+        self.activate = ACTIVATIONS[activation]
+        stacks = agents if parameters == "per_agent" else 1
+        knows_agent = agent_id and stacks == 1 and agents > 1
+        sizes = [inputs, *hidden, outputs]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.identity: nn.Parameter | None = None
+        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            gain = output_gain if layer == len(hidden) else HIDDEN_GAIN[activation]
+            rows = fan_in + agents if layer == 0 and knows_agent else fan_in
+            weight = torch.stack([_orthogonal(rows, fan_out, gain, generator) for _ in range(stacks)])
+            if layer == 0 and knows_agent:
+                self.identity = nn.Parameter(weight[0, fan_in:].clone())
+                weight = weight[:, :fan_in].clone()
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(stacks, fan_out)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, n, D]` or `[B, D]` -> `[B, n, K]`."""
+        return self._shared(x) if self.weights[0].shape[0] == 1 else self._per_agent(x)
+
+    def _shared(self, x: Tensor) -> Tensor:
+        batch, last = x.shape[0], len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if layer == 0 and self.identity is not None:
+                product = x.reshape(-1, x.shape[-1]) @ weight[0]
+                x = product.view(batch, -1, weight.shape[-1]) + (bias[0] + self.identity)
+            else:
+                x = torch.addmm(bias[0], x.reshape(-1, x.shape[-1]), weight[0])
+            if layer < last:
+                x = self.activate(x)
+        x = x.view(batch, -1, x.shape[-1])
+        return x.expand(batch, self.agents, x.shape[-1])
+
+    def _per_agent(self, x: Tensor) -> Tensor:
+        x = x.unsqueeze(0).expand(self.agents, *x.shape) if x.dim() == 2 else x.transpose(0, 1)
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias.unsqueeze(1), x, weight)
+            if layer < last:
+                x = self.activate(x)
+        return x.transpose(0, 1)
+
+
+def _orthogonal(rows: int, columns: int, gain: float, generator: torch.Generator) -> Tensor:
+    """A `[rows, columns]` matrix with orthonormal rows or columns times gain (Saxe et al. 2014, arXiv:1312.6120)."""
+    weight = torch.empty(columns, rows)
+    nn.init.orthogonal_(weight, gain, generator=generator)
+    return weight.T.contiguous()

@@ -1,0 +1,271 @@
+"""Policies: view -> action. A trained one is a single file that can be loaded and used alone.
+
+    policy = marl.policy.load("speaker.safetensors")
+    actions = policy.act({"agent_0": observation}, greedy=True)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from environments.errors import RefusedFile
+from environments.spec import AgentGroup, EnvSpec
+from marl import files
+from marl.distributions import (
+    Categorical,
+    DiagonalGaussian,
+    MultiCategorical,
+    box_scale,
+    head_size,
+    legal_box,
+    noise_size,
+)
+from marl.networks import AgentMLP
+from marl.policy_spec import PolicySpec
+from marl.values import CriticShape, ValueFunction
+
+SCHEMA = 1
+ACTION_GAIN = 0.01
+"""Small last layer: the first policy is near uniform (Andrychowicz et al. 2021, arXiv:2006.05990)."""
+
+
+class View(NamedTuple):
+    """What the agents of a group act on, one row per seat."""
+
+    obs: Tensor  # [S, n, *shape]
+    action_mask: Tensor | None  # [S, n, K] bool, True = legal
+    acting: Tensor  # [S, n] bool
+
+
+class PolicyStep(NamedTuple):
+    """What a policy chose for a group."""
+
+    action: Tensor  # [S, n] int32, [S, n, d] int32 or float32 (Box: not clipped)
+    log_prob: Tensor  # [S, n]
+
+
+class Actor(Protocol):
+    """Whatever can act for a kind of team."""
+
+    def step(self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False) -> dict[str, PolicyStep]:
+        """Actions of every group's agents; a function of its arguments alone."""
+        ...
+
+
+class Policy(nn.Module):
+    """One actor network per group of a kind of team; a function of (view, noise)."""
+
+    def __init__(self, spec: PolicySpec, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        generator = generator or torch.Generator().manual_seed(0)
+        self.actors = nn.ModuleDict()
+        self.log_std = nn.ParameterDict()
+        self.critic: ValueFunction | None = None
+        """What the policy's learner expected, where it is known: shown in replays, never used to act."""
+        for group in spec.groups:
+            members = spec.members(group)
+            outputs = head_size(group.action_space)
+            self.actors[group.name] = AgentMLP(
+                int(np.prod(group.observation_space.shape)),
+                spec.hidden,
+                outputs,
+                members,
+                spec.parameters,
+                spec.agent_id,
+                spec.activation,
+                ACTION_GAIN,
+                generator,
+            )
+            if isinstance(group.action_space, spaces.Box):
+                rows = members if spec.parameters == "per_agent" else 1
+                self.log_std[group.name] = nn.Parameter(torch.full((rows, outputs), -0.5))
+                centre, half = box_scale(group.action_space)
+                self.register_buffer(f"centre_{group.name}", centre, persistent=False)
+                self.register_buffer(f"half_{group.name}", half, persistent=False)
+
+    def distribution(
+        self, group: AgentGroup, obs: Tensor, mask: Tensor | None
+    ) -> Categorical | MultiCategorical | DiagonalGaussian:
+        """Action distribution of a group from `obs [B, n, *shape]` and `mask [B, n, K]`."""
+        outputs = self.actors[group.name](obs.flatten(2).float())
+        if isinstance(group.action_space, spaces.Discrete):
+            return Categorical(outputs, mask)
+        if isinstance(group.action_space, spaces.MultiDiscrete):
+            return MultiCategorical(outputs, tuple(int(n) for n in group.action_space.nvec), mask)
+        centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
+        return DiagonalGaussian(outputs, self.log_std[group.name], centre, half)
+
+    @torch.inference_mode()
+    def step(self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False) -> dict[str, PolicyStep]:
+        """Actions from views and uniform noise `[S, n, draws]` per group."""
+        steps = {}
+        for group in self.spec.groups:
+            view = views[group.name]
+            chosen = self.distribution(group, view.obs, view.action_mask)
+            action = chosen.mode() if greedy else chosen.sample(noise[group.name])
+            steps[group.name] = PolicyStep(action, chosen.log_prob(action))
+        return steps
+
+    @torch.inference_mode()
+    def explain(self, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Per group what a viewer wants to know: (probabilities, or mean and deviation side by side `[S, n, .]`; the
+        critic's value `[S, n]` in reward units, NaN where no critic is known). `state` is `[S, S']`."""
+        shown = {}
+        values = None
+        if self.critic is not None:
+            obs = {name: view.obs for name, view in views.items()}
+            values = self.critic.to_raw(self.critic(obs, state, torch.arange(state.shape[0])))
+        first = 0
+        for group in self.spec.groups:
+            view = views[group.name]
+            chosen = self.distribution(group, view.obs, view.action_mask)
+            if isinstance(chosen, DiagonalGaussian):
+                parameters = torch.cat([chosen.mean, chosen.log_std.exp()], -1)
+            else:
+                parameters = chosen.probs
+            value = torch.full(view.acting.shape, torch.nan)
+            if values is not None:
+                own = values if values.shape[1] == 1 else values[:, first : first + view.acting.shape[1]]
+                value = own.expand(view.acting.shape)
+            first += view.acting.shape[1]
+            shown[group.name] = (parameters, value)
+        return shown
+
+    def act(
+        self,
+        observations: Mapping[str, np.ndarray],
+        mask: Mapping[str, np.ndarray] | None = None,
+        greedy: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> dict[str, Any]:
+        """Actions for named agents, as PettingZoo gives and takes them; agents of other kinds are left out.
+
+        Args:
+            observations: agent name -> observation, for those that act now.
+            mask: agent name -> legal actions (True or 1 = legal), where there are any.
+            greedy: the likeliest action instead of a sampled one.
+            rng: source of randomness for sampling; a fresh one by default.
+        """
+        rng = rng or np.random.default_rng()
+        actions: dict[str, Any] = {}
+        for group in self.spec.groups:
+            present = [agent for agent in group.agents if agent in observations]
+            for agent in present:
+                actions[agent] = self._act_one(group, agent, observations[agent], (mask or {}).get(agent), greedy, rng)
+        return actions
+
+    def _act_one(
+        self,
+        group: AgentGroup,
+        agent: str,
+        observation: np.ndarray,
+        mask: np.ndarray | None,
+        greedy: bool,
+        rng: np.random.Generator,
+    ) -> Any:
+        members = self.spec.members(group)
+        row = group.agents.index(agent) % members
+        obs = torch.zeros(1, members, *group.observation_space.shape)
+        obs[0, row] = torch.as_tensor(np.asarray(observation, np.float32))
+        legal = None
+        if group.masked:
+            legal = torch.ones(1, members, group.mask_size, dtype=torch.bool)
+            if mask is not None:
+                legal[0, row] = torch.as_tensor(np.asarray(mask, bool))
+        noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(group.action_space))))
+        with torch.inference_mode():
+            chosen = self.distribution(group, obs, legal)
+            action = (chosen.mode() if greedy else chosen.sample(noise.float()))[0, row].numpy()
+        if isinstance(group.action_space, spaces.Box):
+            return legal_box(group.action_space, action).reshape(group.action_space.shape)
+        return int(action) if isinstance(group.action_space, spaces.Discrete) else action
+
+    def save(self, path: Path | str, **about: Any) -> None:
+        """Write weights and spec to one `.safetensors` file; `about` is added to what the spec says of its origin."""
+        spec = self.spec.to_json() | {"about": dict(self.spec.about) | about}
+        critic = None if self.critic is None else self.critic.shape.to_json()
+        metadata = {"schema": str(SCHEMA), "policy": json.dumps(spec), "critic": json.dumps(critic)}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        files.write_atomic(Path(path), safetensors.torch.save(weights, metadata))
+
+
+class RandomPolicy:
+    """Uniform over the legal actions (over the box, for Box): the baseline that every scenario names."""
+
+    def __init__(self, spec: PolicySpec) -> None:
+        self.spec = spec
+
+    def step(self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False) -> dict[str, PolicyStep]:
+        """Uniform actions; `greedy` changes nothing."""
+        steps = {}
+        for group in self.spec.groups:
+            view, u = views[group.name], noise[group.name]
+            shape = (*view.acting.shape, head_size(group.action_space))
+            if isinstance(group.action_space, spaces.Box):
+                centre, half = box_scale(group.action_space)
+                action = centre + half * (2 * u - 1)
+                log_prob = -(2 * half).log().sum().expand(view.acting.shape)
+            else:
+                sizes = getattr(group.action_space, "nvec", None)
+                uniform = (
+                    Categorical(torch.zeros(shape), view.action_mask)
+                    if sizes is None
+                    else MultiCategorical(torch.zeros(shape), tuple(int(n) for n in sizes), view.action_mask)
+                )
+                action = uniform.sample(u)
+                log_prob = uniform.log_prob(action)
+            steps[group.name] = PolicyStep(action, log_prob)
+        return steps
+
+
+def load(path: Path | str) -> Policy:
+    """Read a policy file. RefusedFile where it is missing, damaged or not one of ours."""
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata["schema"] != str(SCHEMA):
+                raise RefusedFile(f"{path}: policy of another schema; this version reads schema {SCHEMA}")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        spec = PolicySpec.from_json(json.loads(metadata["policy"]))
+        critic = json.loads(metadata["critic"])
+        policy = Policy(spec)
+        if critic is not None:
+            policy.critic = ValueFunction(spec, CriticShape.from_json(critic), torch.Generator())
+        policy.load_state_dict(weights)
+    except FileNotFoundError:
+        raise RefusedFile(f"no policy file at {path}") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RefusedFile(f"{path} is not a policy file that can be read ({reason})") from None
+    return policy
+
+
+def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:
+    """RefusedFile where the policy's groups do not match the environment's kind of team."""
+    wanted = PolicySpec.of(env, kind)
+    have = {group.name: group for group in policy.groups}
+    for group in wanted.groups:
+        own = have.get(group.name)
+        if own is None:
+            raise RefusedFile(f"policy for {policy.environment} has no group {group.name!r}, {env.name} needs it")
+        for what, mine, theirs in [
+            ("observation", own.observation_space, group.observation_space),
+            ("action", own.action_space, group.action_space),
+        ]:
+            if mine != theirs:
+                raise RefusedFile(f"group {group.name!r}: the policy's {what} space is {mine}, {env.name}'s is {theirs}")
+        if policy.members(own) != wanted.members(group) and (policy.parameters == "per_agent" or policy.agent_id):
+            raise RefusedFile(
+                f"group {group.name!r}: the policy has {policy.members(own)} agents, {env.name} has {wanted.members(group)}"
+            )

@@ -1,0 +1,94 @@
+"""What a policy is for and how its networks are built, as plain data that travels in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from environments.spec import AgentGroup, EnvSpec
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """All that is needed to rebuild a policy's networks and to know what it is for."""
+
+    environment: str
+    kind: str
+    teams: int
+    groups: tuple[AgentGroup, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: str = "shared"
+    agent_id: bool = True
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from: algorithm, scenario, steps, parent; not used to rebuild it."""
+
+    @classmethod
+    def of(cls, env: EnvSpec, kind: str, **network: Any) -> PolicySpec:
+        """Spec of a policy for that kind of team of an environment."""
+        team = env.kind(kind)
+        groups = tuple(env.group(name) for name in team.groups)
+        return cls(env.name, kind, team.teams, groups, dict(env.options), **network)
+
+    def members(self, group: AgentGroup) -> int:
+        """Agents of the group in one team."""
+        return len(group.agents) // self.teams
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it back."""
+        return asdict(self) | {"groups": [_group_to_json(group) for group in self.groups]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PolicySpec:
+        """KeyError, TypeError or ValueError where the data is not what `to_json` writes."""
+        groups = tuple(_group_from_json(dict(group)) for group in data["groups"])
+        return cls(**{**data, "groups": groups, "hidden": tuple(data["hidden"])})
+
+
+def _group_to_json(group: AgentGroup) -> dict[str, Any]:
+    plain = {name: getattr(group, name) for name in ("name", "kind", "agents", "features", "masked", "agent_state_size")}
+    return plain | {"observation": _space_to_json(group.observation_space), "action": _space_to_json(group.action_space)}
+
+
+def _group_from_json(data: dict[str, Any]) -> AgentGroup:
+    observation, action = _space_from_json(data.pop("observation")), _space_from_json(data.pop("action"))
+    tuples = {name: tuple(data.pop(name)) for name in ("agents", "features")}
+    return AgentGroup(observation_space=observation, action_space=action, **tuples, **data)
+
+
+def _space_to_json(space: spaces.Space) -> dict[str, Any]:
+    if isinstance(space, spaces.Discrete):
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
+    if isinstance(space, spaces.Box):
+        bounds = {"low": _bound_to_json(space.low), "high": _bound_to_json(space.high)}
+        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+    raise TypeError(f"cannot store space {space}")
+
+
+def _bound_to_json(bound: np.ndarray) -> Sequence[str]:
+    flat = [repr(float(x)) for x in np.asarray(bound).reshape(-1)]
+    return flat[:1] if len(set(flat)) == 1 else flat
+
+
+def _space_from_json(data: dict[str, Any]) -> Any:
+    if data["type"] == "Discrete":
+        return spaces.Discrete(data["n"], start=data["start"])
+    if data["type"] == "MultiDiscrete":
+        return spaces.MultiDiscrete(data["nvec"])
+    shape, dtype = tuple(data["shape"]), np.dtype(data["dtype"])
+    if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)):
+        raise ValueError(f"observation dtype {dtype}")
+    low, high = (_bound_from_json(data[side], shape, dtype) for side in ("low", "high"))
+    return spaces.Box(low, high, shape, dtype.type)
+
+
+def _bound_from_json(texts: Sequence[str], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    values = np.array([float(text) for text in texts], dtype)
+    return np.full(shape, values[0]) if len(texts) == 1 else values.reshape(shape)

@@ -1,0 +1,63 @@
+"""Advantages and returns as pure functions: the one clock that all learners share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def lambda_advantages(
+    reward: Tensor,
+    value: Tensor,
+    bootstrap: Tensor,
+    acts: Tensor,
+    ended: Tensor,
+    gamma: float,
+    lambda_: float,
+    wait: float,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantages of decisions that may be several steps apart, by one reverse scan.
+
+    For a decision of a row at step t whose next own decision is at t + k in the same life (k = 1 where all act at
+    every step), with `gamma` paid on arrival and `wait` per step only waited:
+
+        R_t     = sum_{j<k} wait^j r_{t+j}
+        delta_t = R_t + gamma wait^(k-1) V_{t+k} - V_t
+        A_t     = delta_t + lambda gamma wait^(k-1) A_{t+k}
+
+    Where the life ends at step t + k - 1, V_{t+k} is `bootstrap` (0 if terminated, the value of the final view if
+    truncated) and A_{t+k} is 0. With k = 1 this is GAE (Schulman et al. 2016, arXiv:1506.02438, eq. 16) with the
+    truncation of Pardo et al. 2018 (arXiv:1712.00378).
+
+    Args:
+        reward: `[T, ...]` of step t, counted whether or not the row acts.
+        value: `[T+1, ...]` at the view of step t; read only where the row acts.
+        bootstrap: `[T, ...]` read only where `ended`.
+        acts: `[T+1, ...]` bool, the row decides at step t.
+        ended: `[T, ...]` bool, the row's life ended in step t.
+
+    Returns:
+        advantage `[T, ...]`, meaningful where the row acts and the decision is closed; closed `[T, ...]` bool: the
+        decision's outcome is known within the rollout (a later own decision or an end follows).
+    """
+    if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
+        raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
+    advantage = torch.zeros_like(reward)
+    closed = torch.zeros_like(ended)
+    flow = torch.zeros_like(reward[0])  # R + gamma V as seen from the step after
+    discount = torch.zeros_like(reward[0])
+    later = torch.zeros_like(reward[0])  # advantage of the next own decision
+    later_at = torch.zeros_like(reward[0])  # advantage at step t + 1, if the row decides there
+    known = torch.zeros_like(ended[0])
+    zero = torch.zeros_like(reward[0])
+    for t in reversed(range(reward.shape[0])):
+        decides = acts[t + 1]
+        arrived = torch.where(decides, gamma * value[t + 1], wait * flow)
+        flow = reward[t] + torch.where(ended[t], gamma * bootstrap[t], arrived)
+        discount = torch.where(ended[t], zero, torch.where(decides, gamma, wait * discount))
+        later = torch.where(decides, later_at, later)
+        known = ended[t] | decides | known
+        later_at = flow - value[t] + lambda_ * discount * torch.where(ended[t], zero, later)
+        advantage[t] = later_at
+        closed[t] = known
+    return advantage, closed

@@ -1,0 +1,96 @@
+"""The trainer: one iteration is collect, update, record; nothing calls it back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from environments.vector import VectorEnv
+from marl.buffers import Rollout
+from marl.collector import Collector, Seats
+from marl.policy import Actor, Policy
+from marl.seeding import derive
+
+
+class Learner(Protocol):
+    """An algorithm with its state, for one kind of team."""
+
+    policy: Policy
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """Learn from a rollout; returns metrics."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next update depends on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        ...
+
+
+class Trainer:
+    """Trains the learners of some kinds of team in one environment, against each other or against fixed players."""
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        learners: Mapping[str, Learner],
+        players: Mapping[str, Actor],
+        total_steps: int,
+        rollout_length: int,
+        seed: int,
+    ) -> None:
+        """`learners` and `players` (fixed) together name every kind of team once."""
+        kinds = sorted(kind.name for kind in env.spec.kinds)
+        if sorted([*learners, *players]) != kinds:
+            raise ValueError(f"{env.spec.name} has teams {kinds}; given {sorted([*learners, *players])}")
+        self.env = env
+        self.learners = dict(learners)
+        self.total_steps = total_steps
+        self.steps = 0
+        self.iterations = 0
+        actors = {kind: learner.policy for kind, learner in learners.items()} | dict(players)
+        seats = {kind.name: Seats.all(actors[kind.name], env.num_envs * kind.teams) for kind in env.spec.kinds}
+        self.collector = Collector(env, seats, rollout_length, derive(seed, "acting"))
+
+    @property
+    def finished(self) -> bool:
+        """True once `total_steps` environment steps are done."""
+        return self.steps >= self.total_steps
+
+    def iteration(self) -> dict[str, float]:
+        """Collect one rollout and update every learner with it; metrics by name, learners' prefixed with their team."""
+        started = time.perf_counter()
+        rollouts = self.collector.collect()
+        collected = time.perf_counter()
+        progress = min(self.steps / self.total_steps, 1.0)
+        metrics: dict[str, float] = {}
+        for kind, learner in self.learners.items():
+            metrics |= {f"{kind}/{name}": value for name, value in learner.update(rollouts[kind], progress).items()}
+        updated = time.perf_counter()
+        self.steps += self.collector.length * self.env.num_envs
+        self.iterations += 1
+        return self.collector.statistics.summary() | metrics | {
+            "time/collect": collected - started,
+            "time/update": updated - collected,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything: training 2k iterations equals k, save, new process, load, k, bit for bit."""
+        return {
+            "steps": self.steps,
+            "iterations": self.iterations,
+            "collector": self.collector.state_dict(),
+            "learners": {kind: learner.state_dict() for kind, learner in self.learners.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.steps = state["steps"]
+        self.iterations = state["iterations"]
+        self.collector.load_state_dict(state["collector"])
+        for kind, learner in self.learners.items():
+            learner.load_state_dict(state["learners"][kind])
