@@ -99,7 +99,9 @@ def _refuse_python(compiled: Any) -> None:
     """Make a call from Python an error: without the wrapper that was not compiled, it would crash the process."""
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise TypeError(f"{compiled.__name__} is an inlined kernel; to call it from Python mark it @kernel(python=True)")
+        raise TypeError(
+            f"{compiled.__name__} is an inlined kernel; to call it from Python mark it @kernel(python=True)"
+        )
 
     compiled._insert = lambda *_: None  # keeps Numba's table of callable versions empty ...
     compiled._compile_for_args = refuse  # ... so that every call from Python ends up here

@@ -1,4 +1,4 @@
-"""The one physics of the particle family: discs that are pushed, damped and collide softly.
+"""The one physics of the particle family: discs that are pushed, damped and collide softly, and what agents see of it.
 
 Each step of `STEP_SECONDS`, in the order of mpe2 1.1.1 (the position moves with the *old* velocity):
 
@@ -8,7 +8,8 @@ with contact force between two colliding discs of radii r_a, r_b at distance d
 
     F = CONTACT_FORCE * (x_a - x_b) / d * CONTACT_MARGIN * log(1 + exp(-(d - r_a - r_b) / CONTACT_MARGIN))
 
-Mass is 1. Landmarks do not move. Every function here works on one copy `e`.
+Every function works on the records of one copy (`common.state_type`, `common.params_record`). Landmarks do not move.
+Lengths have no unit in mpe2; the arena is [-1, 1]^2. Nothing here indexes an array by an action.
 """
 
 from __future__ import annotations
@@ -19,21 +20,59 @@ from environments.compile import kernel
 from environments.rng import uniform
 
 F = np.float32
+ZERO, ONE = F(0.0), F(1.0)
 STEP_SECONDS = F(0.1)
 KEPT_VELOCITY = F(0.75)  # 1 - damping
 CONTACT_FORCE = F(100.0)
 CONTACT_MARGIN = F(0.001)
 FAR = F(0.02)  # discs further apart than this exert less than 1e-9 on one another: left out
 EXACT = F(20.0)  # log(1 + exp(x)) is x in float32 beyond this
-ZERO, ONE = F(0.0), F(1.0)
+TINY = F(1e-12)
+MOVES = 5  # none, left, right, down, up
+NOBODY = -1
+
+
+# What actions do.
 
 
 @kernel
-def distance(ax, ay, bx, by):
-    """Euclidean distance between two points."""
-    dx = ax - bx
-    dy = ay - by
-    return np.sqrt(dx * dx + dy * dy)
+def clip_unit(x):
+    """Clip to [0, 1]."""
+    return min(max(x, ZERO), ONE)
+
+
+@kernel
+def steer(state, params, first, actions, e):
+    """Forces of the group that starts with agent `first`: `[E, N]` moves (modulo 5), or five pushes in `[E, N, 5...]`."""
+    for n in range(actions.shape[1]):
+        i = first + n
+        if actions.ndim == 2:  # no branches on the move: those of a learning policy cannot be predicted
+            move = actions[e, n] % MOVES
+            x = F((move == 2) - (move == 1))
+            y = F((move == 4) - (move == 3))
+        else:
+            x = clip_unit(actions[e, n, 2]) - clip_unit(actions[e, n, 1])
+            y = clip_unit(actions[e, n, 4]) - clip_unit(actions[e, n, 3])
+        state.force[i, 0] = params.agent_push[i] * x
+        state.force[i, 1] = params.agent_push[i] * y
+
+
+@kernel
+def speak(state, first, moves, actions, e):
+    """What the group says: the word `action // moves`, or the loudness in [0, 1] of each word, after the pushes.
+
+    `moves` is 5 for agents that also move, 1 for those that only speak.
+    """
+    words = state.communication
+    for n in range(actions.shape[1]):
+        for c in range(words.shape[1]):
+            if actions.ndim == 2:
+                words[first + n, c] = F(actions[e, n] // moves == c)
+            else:
+                words[first + n, c] = clip_unit(actions[e, n, c + (moves if moves > 1 else 0)])
+
+
+# How discs move.
 
 
 @kernel
@@ -49,109 +88,73 @@ def contact(ax, ay, bx, by, reach):
     overlap = (reach - d) / CONTACT_MARGIN
     if overlap < EXACT:
         overlap = np.log1p(np.exp(overlap))
-    push = CONTACT_FORCE * CONTACT_MARGIN * overlap / d
+    push = CONTACT_FORCE * CONTACT_MARGIN * overlap / max(d, TINY)
     return push * dx, push * dy
 
 
 @kernel
-def steer_discrete(state, params, i, move):
-    """Force of agent `i` from a discrete move: 0 none, 1 left, 2 right, 3 down, 4 up."""
-    # No branches: moves of a learning policy cannot be predicted.
-    state.force[i, 0] = params.sensitivity[i] * F((move == 2) - (move == 1))
-    state.force[i, 1] = params.sensitivity[i] * F((move == 4) - (move == 3))
-
-
-@kernel
-def clip_unit(x):
-    """Clip to [0, 1]."""
-    return min(max(x, ZERO), ONE)
-
-
-@kernel
-def steer_continuous(state, params, i, action):
-    """Force of agent `i` from five pushes in [0, 1]: unused, left, right, down, up."""
-    state.force[i, 0] = (clip_unit(action[2]) - clip_unit(action[1])) * params.sensitivity[i]
-    state.force[i, 1] = (clip_unit(action[4]) - clip_unit(action[3])) * params.sensitivity[i]
-
-
-@kernel
-def steer(state, params, first, actions, e):
-    """Forces of a silent group from its actions: int32 `[E, N]` or float32 `[E, N, 5]`."""
-    for n in range(actions.shape[1]):
-        if actions.ndim == 2:
-            steer_discrete(state, params, first + n, actions[e, n])
-        else:
-            steer_continuous(state, params, first + n, actions[e, n])
-
-
-@kernel
-def collide(state, params):
-    """Add the contact forces between all pairs of colliding discs."""
-    position = state.agent_position
-    force = state.force
-    for i in range(position.shape[0]):
-        if not params.agent_collides[i]:
-            continue
-        for j in range(i + 1, position.shape[0]):
-            if params.agent_collides[j]:
-                reach = params.agent_size[i] + params.agent_size[j]
-                x, y = contact(position[i, 0], position[i, 1], position[j, 0], position[j, 1], reach)
-                force[i, 0] += x
-                force[i, 1] += y
-                force[j, 0] -= x
-                force[j, 1] -= y
-        for k in range(state.landmark_position.shape[0]):
-            if params.landmark_collides[k]:
-                landmark = state.landmark_position
-                reach = params.agent_size[i] + params.landmark_size[k]
-                x, y = contact(position[i, 0], position[i, 1], landmark[k, 0], landmark[k, 1], reach)
-                force[i, 0] += x
-                force[i, 1] += y
-
-
-@kernel
-def integrate(state, params):
-    """Move every movable agent by one step under `state.force`."""
-    for i in range(state.agent_position.shape[0]):
-        if not params.agent_movable[i]:
-            continue
-        vx = state.agent_velocity[i, 0]
-        vy = state.agent_velocity[i, 1]
-        state.agent_position[i, 0] += vx * STEP_SECONDS
-        state.agent_position[i, 1] += vy * STEP_SECONDS
-        vx = vx * KEPT_VELOCITY + state.force[i, 0] * STEP_SECONDS
-        vy = vy * KEPT_VELOCITY + state.force[i, 1] * STEP_SECONDS
-        squared = vx * vx + vy * vy
-        if squared > params.max_speed[i] * params.max_speed[i]:
-            shrink = params.max_speed[i] / np.sqrt(squared)
-            vx *= shrink
-            vy *= shrink
-        state.agent_velocity[i, 0] = vx
-        state.agent_velocity[i, 1] = vy
-
-
-@kernel
-def simulate(state, params):
-    """One step of the world, after the forces of the actions are set."""
-    collide(state, params)
-    integrate(state, params)
-
-
-@kernel
-def touching(state, params, i, j):
-    """True where agents `i` and `j` overlap."""
+def collide_agents(state, params):
+    """Add the contact forces between all pairs of agents."""
     p = state.agent_position
-    reach = params.agent_size[i] + params.agent_size[j]
-    return distance(p[i, 0], p[i, 1], p[j, 0], p[j, 1]) < reach
+    force = state.force
+    for i in range(p.shape[0]):
+        for j in range(i + 1, p.shape[0]):
+            reach = params.agent_size[i] + params.agent_size[j]
+            x, y = contact(p[i, 0], p[i, 1], p[j, 0], p[j, 1], reach)
+            force[i, 0] += x
+            force[i, 1] += y
+            force[j, 0] -= x
+            force[j, 1] -= y
+
+
+@kernel
+def collide_obstacles(state, params, obstacles):
+    """Add the contact forces of the first `obstacles` landmarks on all agents."""
+    p = state.agent_position
+    q = state.landmark_position
+    for i in range(p.shape[0]):
+        for k in range(obstacles):
+            reach = params.agent_size[i] + params.landmark_size[k]
+            x, y = contact(p[i, 0], p[i, 1], q[k, 0], q[k, 1], reach)
+            state.force[i, 0] += x
+            state.force[i, 1] += y
+
+
+@kernel
+def move(state, params):
+    """Move all agents by one step under `state.force`."""
+    p = state.agent_position
+    v = state.agent_velocity
+    for i in range(p.shape[0]):
+        for d in range(2):
+            p[i, d] += v[i, d] * STEP_SECONDS
+            v[i, d] = v[i, d] * KEPT_VELOCITY + state.force[i, d] * params.agent_response[i]
+
+
+@kernel
+def limit_speed(state, params):
+    """Shorten velocities beyond each agent's greatest speed."""
+    v = state.agent_velocity
+    for i in range(v.shape[0]):
+        squared = v[i, 0] * v[i, 0] + v[i, 1] * v[i, 1]
+        fastest = params.agent_max_speed[i]
+        if squared > fastest * fastest:
+            shrink = fastest / np.sqrt(squared)
+            v[i, 0] *= shrink
+            v[i, 1] *= shrink
+
+
+# How episodes start and end.
 
 
 @kernel
 def scatter_agents(state, clock):
-    """Agents at rest, silent, anywhere in [-1, 1]^2."""
+    """Agents at rest anywhere in [-1, 1]^2."""
     for i in range(state.agent_position.shape[0]):
         for d in range(2):
             state.agent_position[i, d] = uniform(clock, -ONE, ONE)
             state.agent_velocity[i, d] = ZERO
+            state.force[i, d] = ZERO
 
 
 @kernel
@@ -160,3 +163,161 @@ def scatter_landmarks(state, clock, reach):
     for k in range(state.landmark_position.shape[0]):
         for d in range(2):
             state.landmark_position[k, d] = uniform(clock, -reach, reach)
+
+
+@kernel
+def silence(state):
+    """Nobody has said anything yet."""
+    for i in range(state.communication.shape[0]):
+        for c in range(state.communication.shape[1]):
+            state.communication[i, c] = ZERO
+
+
+@kernel
+def last_step(params, clock):
+    """True in the step that reaches `max_cycles`: it truncates the episode and never terminates it, as in mpe2."""
+    return clock.step + 1 >= params.max_cycles
+
+
+@kernel
+def terminate(out, e):
+    """The rules end the episode for all agents."""
+    for g in range(len(out.groups)):
+        for n in range(out.groups[g].terminated.shape[1]):
+            out.groups[g].terminated[e, n] = True
+
+
+# What is measured.
+
+
+@kernel
+def squared_distance(p, i, q, k):
+    """Squared distance between places `p[i]` and `q[k]`."""
+    dx = p[i, 0] - q[k, 0]
+    dy = p[i, 1] - q[k, 1]
+    return dx * dx + dy * dy
+
+
+@kernel
+def distance(p, i, q, k):
+    """Distance between places `p[i]` and `q[k]`."""
+    return np.sqrt(squared_distance(p, i, q, k))
+
+
+@kernel
+def nearest_distance(p, first, stop, q, k):
+    """Distance from place `q[k]` to the nearest of `p[first:stop]`."""
+    nearest = squared_distance(p, first, q, k)
+    for i in range(first + 1, stop):
+        nearest = min(nearest, squared_distance(p, i, q, k))
+    return np.sqrt(nearest)
+
+
+@kernel
+def touching(state, params, i, j):
+    """True where agents `i` and `j` overlap."""
+    reach = params.agent_size[i] + params.agent_size[j]
+    return squared_distance(state.agent_position, i, state.agent_position, j) < reach * reach
+
+
+@kernel
+def upon(state, params, i, k):
+    """True where agent `i` overlaps landmark `k`."""
+    reach = params.agent_size[i] + params.landmark_size[k]
+    return squared_distance(state.agent_position, i, state.landmark_position, k) < reach * reach
+
+
+@kernel
+def beyond(x):
+    """How far a coordinate is beyond the arena, as a penalty: 0 within 0.9, 1 at 1.0, then exp(2 (|x| - 1)) up to 10."""
+    x = abs(x)
+    if x < F(0.9):
+        return ZERO
+    if x < ONE:
+        return (x - F(0.9)) * F(10.0)
+    return min(np.exp(F(2.0) * x - F(2.0)), F(10.0))
+
+
+@kernel
+def landmark_number(goal, state):
+    """A landmark's number that is safe to index with, whatever a restored state holds."""
+    return min(max(goal, 0), state.landmark_position.shape[0] - 1)
+
+
+# What agents see. Each function writes into `row`, an agent's observation, from `column` on; most return the next one.
+
+
+@kernel
+def write_pair(row, column, p, i):
+    """The two numbers `p[i]`."""
+    row[column] = p[i, 0]
+    row[column + 1] = p[i, 1]
+    return column + 2
+
+
+@kernel
+def write_offset(row, column, p, i, q, k):
+    """Place `q[k]` as seen from place `p[i]`."""
+    row[column] = q[k, 0] - p[i, 0]
+    row[column + 1] = q[k, 1] - p[i, 1]
+    return column + 2
+
+
+@kernel
+def nearness(p, i, q, k, but):
+    """Number of places in `q`, leaving out `but`, that are nearer to `p[i]` than `q[k]` is; ties to the lower number."""
+    own = squared_distance(p, i, q, k)
+    nearer = 0
+    for other in range(q.shape[0]):
+        if other != but:
+            squared = squared_distance(p, i, q, other)
+            nearer += squared < own or (squared == own and other < k)
+    return nearer
+
+
+@kernel
+def write_offsets(row, column, slots, p, i, q, but):
+    """Offsets from place `p[i]` of all places in `q` but number `but`; or, with `slots`, of the nearest so many.
+
+    The nearest come in order of distance; slots without a place are zero.
+    """
+    if slots == 0:
+        for k in range(q.shape[0]):
+            if k != but:
+                column = write_offset(row, column, p, i, q, k)
+        return column
+    stop = column + 2 * slots
+    zero(row, column, stop)
+    for k in range(q.shape[0]):
+        if k != but:
+            rank = nearness(p, i, q, k, but)
+            if rank < slots:
+                write_offset(row, column + 2 * rank, p, i, q, k)
+    return stop
+
+
+@kernel
+def write_words(row, column, state, i):
+    """What agent `i` said last."""
+    for c in range(state.communication.shape[1]):
+        row[column + c] = state.communication[i, c]
+    return column + state.communication.shape[1]
+
+
+@kernel
+def zero(row, first, stop):
+    """Zeros from column `first` up to `stop`."""
+    for c in range(first, stop):
+        row[c] = ZERO
+
+
+@kernel
+def write_state(out, e):
+    """The global state: all agents' observations, one after the other."""
+    column = 0
+    for g in range(len(out.groups)):
+        obs = out.groups[g].obs
+        for n in range(obs.shape[1]):
+            for c in range(obs.shape[2]):
+                out.state[e, column + c] = obs[e, n, c]
+            column += obs.shape[2]
