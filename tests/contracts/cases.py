@@ -1,0 +1,51 @@
+"""The environments that the contract is tested on: every name of the registry and every toy, and some options.
+
+A name that is added to the registry is tested from that moment on; nothing is listed here by hand but what cannot be
+known from the outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import environments
+from environments.facade import AECFacade, ParallelFacade
+from environments.vector import VectorEnv
+
+Factory = Callable[..., VectorEnv]
+"""`make(num_envs=1, seed=0, first_copy=0, num_threads=None) -> VectorEnv`."""
+
+FEW_STARTS = {"toy/meet", "toy/noughts", "toy/siege"}
+"""Games with so few starting positions that two copies may well begin alike."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One environment with its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *(f"{k}={v}" for k, v in self.options.items())])
+
+    @property
+    def make(self) -> Factory:
+        """Makes batches of it."""
+        return partial(environments.make, self.name, **self.options)
+
+    def parallel(self, **more: Any) -> ParallelFacade:
+        """Its PettingZoo ParallelEnv."""
+        return environments.parallel_env(self.name, **{**self.options, **more})
+
+    def aec(self, **more: Any) -> AECFacade:
+        """Its PettingZoo AECEnv."""
+        return environments.env(self.name, **{**self.options, **more})
+
+
+CONTINUOUS = [Case(name, {"continuous_actions": True}) for name in ("particle/spread", "particle/world_comm")]
+CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS
+TOYS = [case for case in CASES if case.name.startswith("toy/")]
