@@ -1,0 +1,1 @@
+"""The roof: one thin file per command. Nothing imports it."""
