@@ -1,0 +1,60 @@
+# `make demo`: train, measure and watch a team.   `make test`: the whole suite.   `make check`: everything but the tests.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+DEMO   ?= runs/demo
+JOBS   ?= auto
+
+# Exact versions for every call of pip, also for those that it starts itself to build this package.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Idle OpenMP threads sleep: spinning ones take the cores from whoever has work.
+export OMP_WAIT_POLICY := passive
+PIP   := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
+MARL  := $(VENV)/bin/marl
+CLEAN := environments league marl scenarios viz tests results setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format clean
+
+help:
+	@sed -n '1s/^# //p' Makefile
+
+install: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	@bash docs/demo.sh $(MARL) $(DEMO)
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+
+check: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell $$(git ls-files | grep -vE '^constraints.txt$$|\.(gif|png|safetensors|replay)$$')
+	$(VENV)/bin/python -m pytest -q tests/test_floors.py tests/test_sizes.py
+
+format: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Debian's Python lacks ensurepip unless python3-venv is installed: pip then fills the environment from outside.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+	    $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	    $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet -c constraints.txt pip; }
+
+$(VENV)/.installed: constraints.txt pyproject.toml setup.py | $(VENV)/bin/python
+	@echo "Installing what constraints.txt pins into $(VENV) (once; some minutes)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: constraints.txt pyproject.toml setup.py | $(VENV)/bin/python
+	@echo "Installing what constraints.txt pins into $(VENV), with what checks and tests need (once; some minutes)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
