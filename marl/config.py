@@ -8,11 +8,59 @@ from __future__ import annotations
 
 import importlib
 import math
+import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
+
+
+def require(ok: bool, message: str) -> None:
+    """UsageError with that message unless `ok`.
+
+    Imported here and not above because `import environments` takes longer than all else that `--help` does.
+    """
+    if not ok:
+        from environments.errors import UsageError
+
+        raise UsageError(message)
+
+
+def _check_choices(config: Any) -> None:
+    """Fields declared as Literal hold one of its values; also where they do not come from the command line."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        for part in (hint, *typing.get_args(hint)):
+            if typing.get_origin(part) is Literal:
+                value, known = getattr(config, name), typing.get_args(part)
+                optional = type(None) in typing.get_args(hint) and value is None
+                require(optional or value in known, f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _check_widths(hidden: tuple[int, ...]) -> None:
+    require(
+        len(hidden) > 0 and all(1 <= width <= 65536 for width in hidden),
+        f"hidden must be widths of 1 to 65536, not {hidden}",
+    )
+
+
+def _check_counts(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
+
+
+def _check_range(config: Any, low: float, high: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g} and finite"
+        require(low <= value <= high and math.isfinite(value), f"{name} must be {reach}, not {value}")
+
+
+def _check_above(config: Any, low: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or low < value, f"{name} must be above {low:g}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -67,6 +115,7 @@ class PPOConfig:
     """Mean divergence from the acting policy after which no further pass is made, or none; above 0."""
 
     def __post_init__(self) -> None:
+        _check_choices(self)
         _check_widths(self.hidden)
         _check_counts(self, "rollout_length", "epochs", "minibatches")
         _check_range(self, 0.0, math.inf, "learning_rate", "entropy", "value_coefficient")
@@ -110,6 +159,7 @@ class TrainConfig:
     """Project that W&B files the run under."""
 
     def __post_init__(self) -> None:
+        _check_choices(self)
         _check_counts(self, "total_steps", "checkpoint_every", "eval_every", "eval_episodes")
         for name, low, high in (
             ("seed", 0, 2**63 - 1),
@@ -187,40 +237,3 @@ def changed(config: Any, values: Mapping[str, Any]) -> Any:
         return replace(config, **plain)
     except TypeError as error:
         require(False, f"a setting has a wrong type: {error}")
-
-
-def require(ok: bool, message: str) -> None:
-    """UsageError with that message unless `ok`.
-
-    Imported here and not above because `import environments` takes longer than all else that `--help` does.
-    """
-    if not ok:
-        from environments.errors import UsageError
-
-        raise UsageError(message)
-
-
-def _check_widths(hidden: tuple[int, ...]) -> None:
-    require(
-        len(hidden) > 0 and all(1 <= width <= 65536 for width in hidden),
-        f"hidden must be widths of 1 to 65536, not {hidden}",
-    )
-
-
-def _check_counts(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
-
-
-def _check_range(config: Any, low: float, high: float, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g} and finite"
-        require(low <= value <= high and math.isfinite(value), f"{name} must be {reach}, not {value}")
-
-
-def _check_above(config: Any, low: float, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        require(value is None or low < value, f"{name} must be above {low:g}, not {value}")
