@@ -147,6 +147,16 @@ def _replay_of(contents: replay_file.Contents) -> Replay:
     return replay
 
 
+def trace_width(group: AgentGroup) -> int:
+    """Columns of `PolicyTrace.probabilities`."""
+    space = group.action_space
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    return 2 * int(np.prod(space.shape or ()))
+
+
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
@@ -159,7 +169,7 @@ def _check_track(group: AgentGroup, track: GroupTrack, steps: int) -> None:
     for (wanted_shape, wanted_dtype), array in zip(wanted, track[:5], strict=True):
         if array.shape != wanted_shape or array.dtype != wanted_dtype:
             raise ValueError(f"group {group.name!r} holds {array.dtype}{array.shape}")
-    if track.probabilities.shape[:2] != rows or track.probabilities.ndim != 3 or track.value.shape != rows:
+    if track.probabilities.shape not in ((*rows, 0), (*rows, trace_width(group))) or track.value.shape != rows:
         raise ValueError(f"group {group.name!r}: policy trace of the wrong shape")
     space = group.action_space
     if isinstance(space, spaces.Box):
@@ -280,7 +290,7 @@ def _check_same(group: AgentGroup, field: str, recorded: Array, again: Array) ->
 def _stack_traces(group: AgentGroup, traces: list[PolicyTrace | None]) -> tuple[Array, Array]:
     """`[T, N, K]` probabilities and `[T, N]` values, NaN where there are none."""
     agents = len(group.agents)
-    width = max((trace.probabilities.shape[-1] for trace in traces if trace is not None), default=0)
+    width = trace_width(group) if any(trace is not None for trace in traces) else 0
     probabilities = np.full((len(traces), agents, width), np.nan, np.float16)
     value = np.full((len(traces), agents), np.nan, np.float32)
     for t, trace in enumerate(traces):
@@ -454,11 +464,11 @@ def _difference(replay: Replay, frame: Frame, t: int, digests: bool) -> tuple[st
         compared.append(("metrics", frame.metrics, replay.metrics[t - 1]))
         if t == replay.steps and replay.damage is None:
             compared.append(("outcome", frame.outcome, replay.outcome))
-    sizes = {name: _last_places(own, recorded) for name, own, recorded in compared}
-    worst = max(sizes, key=sizes.__getitem__)
-    if sizes[worst] > 0:
-        by = f" by {sizes[worst]:.3g} units in the last place" if np.isfinite(sizes[worst]) else ""
-        return f"{worst} differs{by}", sizes[worst]
+    worst, own, recorded = max(compared, key=lambda item: _last_places(item[1], item[2]))
+    size = _last_places(own, recorded)
+    if size > 0:
+        gap = np.abs(own.astype(np.float64) - recorded).max() if own.shape == recorded.shape else np.inf
+        return f"{worst} differs by {gap:.3g}", size
     if digests and state_digest(frame.state) != replay.digests[t]:
         return "the state digest differs (clock, counters or scores)", np.inf
     return "", 0.0

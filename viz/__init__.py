@@ -1,0 +1,1 @@
+"""Pictures of environments and replays. Never imports torch; pygame only in `viz.screen`."""

@@ -1,0 +1,101 @@
+"""How environments look: one literal table, name -> drawing.
+
+A drawing is a handful of functions of plain data (a `viz.moment.Moment`, named state arrays), never a method of an
+environment: replays are drawn without any environment at hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from environments.errors import RefusedFile
+from environments.replay import Replay
+from environments.spec import AgentGroup, EnvSpec
+from environments.vector import Array
+from viz.moment import Moment
+from viz.page import Mark
+from viz.scene import Scene, View
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One family's way to be drawn."""
+
+    view: Callable[[EnvSpec, Mapping[str, Array]], View]
+    """What must be visible; the arrays may be one instant's or have a leading axis over many."""
+    draw: Callable[[Moment, View], Scene]
+    actions: Callable[[EnvSpec, AgentGroup], tuple[tuple[str, ...], ...]]
+    """A name for every action: one tuple per choice (Discrete: one choice); Box: one name per dimension in one tuple."""
+    events: Callable[[EnvSpec, Mapping[str, Array]], Sequence[Mark]]
+    """What happened, from state arrays over a whole episode `[T + 1, ...]`."""
+
+
+DRAWINGS = {
+    "particle/simple": "viz.drawings.particle:DRAWING",
+    "particle/adversary": "viz.drawings.particle:DRAWING",
+    "particle/crypto": "viz.drawings.crypto:DRAWING",
+    "particle/push": "viz.drawings.particle:DRAWING",
+    "particle/reference": "viz.drawings.particle:DRAWING",
+    "particle/speaker_listener": "viz.drawings.particle:DRAWING",
+    "particle/spread": "viz.drawings.particle:DRAWING",
+    "particle/tag": "viz.drawings.particle:DRAWING",
+    "particle/world_comm": "viz.drawings.particle:DRAWING",
+    "particle/formation": "viz.drawings.particle:DRAWING",
+    "particle/line": "viz.drawings.particle:DRAWING",
+    "particle/collect_treasure": "viz.drawings.particle:DRAWING",
+    "toy/meet": "viz.drawings.toy:MEET",
+    "toy/dock": "viz.drawings.toy:DOCK",
+    "toy/noughts": "viz.drawings.toy:NOUGHTS",
+    "toy/siege": "viz.drawings.toy:SIEGE",
+}
+FALLBACK = "viz.drawings.plain:DRAWING"
+"""For environments that nobody drew: agents as tokens in a ring."""
+
+
+@cache
+def drawing_of(name: str) -> Drawing:
+    """The drawing for an environment's name."""
+    module, attribute = DRAWINGS.get(name, FALLBACK).split(":")
+    found: Drawing = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def draw(moment: Moment, view: View | None = None) -> Scene:
+    """A moment's scene; `view` defaults to what this moment alone needs.
+
+    RefusedFile where the state arrays are not what the environment's name promises (they may come from a file).
+    """
+    drawing = drawing_of(moment.spec.name)
+    try:
+        return drawing.draw(moment, view or drawing.view(moment.spec, moment.arrays))
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+        raise RefusedFile(_unfit(moment.spec, error)) from error
+
+
+def view_of(replay: Replay) -> View:
+    """One view for a whole replay, so that the picture stands still. RefusedFile as in `draw`."""
+    try:
+        return drawing_of(replay.spec.name).view(replay.spec, replay.frames)
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+        raise RefusedFile(_unfit(replay.spec, error)) from error
+
+
+def marks_of(replay: Replay) -> list[Mark]:
+    """What to mark on a replay's time line: the family's events and ended lives, in order. RefusedFile as in `draw`."""
+    try:
+        marks = list(drawing_of(replay.spec.name).events(replay.spec, replay.frames))
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+        raise RefusedFile(_unfit(replay.spec, error)) from error
+    for group in replay.spec.groups:
+        track = replay.groups[group.name]
+        for t, n in zip(*track.terminated.nonzero(), strict=True):
+            if t + 1 < replay.steps:
+                marks.append(Mark(int(t) + 1, f"{group.agents[n]} ended", "end"))
+    return sorted(marks, key=lambda mark: mark.frame)
+
+
+def _unfit(spec: EnvSpec, error: Exception) -> str:
+    return f"the recorded states do not look like those of {spec.name} ({type(error).__name__}: {error})"

@@ -1,0 +1,170 @@
+"""What there is to show at one instant: plain data, made from a replay's frame or from a live environment.
+
+Imports no environment and no screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from environments.replay import Replay
+from environments.spec import AgentGroup, EnvSpec
+from environments.vector import Array, VectorEnv
+
+TRAIL_FRAMES = 12
+
+
+class AgentRow(NamedTuple):
+    """One agent at one instant."""
+
+    name: str
+    group: AgentGroup
+    place: int
+    """Its place in `spec.agents`."""
+    team: int
+    """Column of `spec.team_names`."""
+    acting: bool
+    """Its action counts now (in a final frame: False)."""
+    action: Array | None
+    """What it does next, None where not known."""
+    probabilities: Array | None
+    """`[K]`, what its policy thought of each action; None where not known."""
+    value: float | None
+    reward: float | None
+    """Paid by the last step, None at the start or where not known."""
+    total: float | None
+    """Rewards so far in this episode."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Everything that a drawing or a panel may show."""
+
+    spec: EnvSpec
+    step: int
+    """Steps made so far."""
+    steps: int | None
+    """Steps of the whole episode, where known."""
+    arrays: Mapping[str, Array]
+    """The game's named state arrays now."""
+    past: Mapping[str, Array]
+    """The same at up to `TRAIL_FRAMES` instants before, oldest first, `[k, ...]`."""
+    agents: tuple[AgentRow, ...]
+    """In the order of `spec.agents`."""
+    scores: Array
+    """`[teams]`: rewards so far, summed over each team's agents."""
+    outcome: Array | None
+    """`[teams]`, once the episode is over."""
+    metrics: tuple[tuple[str, float], ...] = ()
+    """Named sums over the episode so far."""
+
+    @property
+    def over(self) -> bool:
+        """True in the final state."""
+        return self.outcome is not None
+
+
+class ReplayMoments:
+    """Moments of a replay by frame number, with what has to be summed only once."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self._places = {name: place for place, name in enumerate(replay.spec.agents)}
+        self._totals = {
+            name: np.concatenate(
+                [np.zeros((1, track.reward.shape[1])), np.cumsum(track.reward, axis=0, dtype=np.float64)]
+            )
+            for name, track in replay.groups.items()
+        }
+
+    def __len__(self) -> int:
+        return self.replay.steps + 1
+
+    def __getitem__(self, frame: int) -> Moment:
+        """The moment before step `frame`; the last one is the final state. IndexError outside."""
+        replay = self.replay
+        if not 0 <= frame <= replay.steps:
+            raise IndexError(f"frame {frame} of a replay with frames 0 to {replay.steps}")
+        spec = replay.spec
+        agents = [
+            self._row(group, n, team, frame) for group in spec.groups for n, team in enumerate(spec.team_of(group))
+        ]
+        scores = np.zeros(spec.num_teams)
+        for row in agents:
+            scores[row.team] += row.total or 0.0
+        known = frame > 0 and len(spec.metrics) > 0
+        first = max(0, frame - TRAIL_FRAMES)
+        return Moment(
+            spec=spec,
+            step=frame,
+            steps=replay.steps,
+            arrays={name: array[frame] for name, array in replay.frames.items()},
+            past={name: array[first:frame] for name, array in replay.frames.items()},
+            agents=tuple(sorted(agents, key=lambda row: row.place)),
+            scores=scores,
+            outcome=replay.outcome if frame == replay.steps and replay.damage is None else None,
+            metrics=_named(spec, replay.metrics[frame - 1]) if known else (),
+        )
+
+    def _row(self, group: AgentGroup, n: int, team: int, frame: int) -> AgentRow:
+        track = self.replay.groups[group.name]
+        last = frame == self.replay.steps
+        acting = not last and bool(track.acting[frame, n])
+        probabilities = track.probabilities[frame, n] if acting else np.zeros(0)
+        known = probabilities.size > 0 and not np.isnan(probabilities).any()
+        value = float(track.value[frame, n]) if acting else np.nan
+        return AgentRow(
+            name=group.agents[n],
+            group=group,
+            place=self._places[group.agents[n]],
+            team=team,
+            acting=acting,
+            action=track.action[frame, n] if acting else None,
+            probabilities=probabilities.astype(np.float32) if known else None,
+            value=None if np.isnan(value) else value,
+            reward=float(track.reward[frame - 1, n]) if frame > 0 else None,
+            total=float(self._totals[group.name][frame, n]),
+        )
+
+
+def live_moment(vector: VectorEnv, copy: int) -> Moment:
+    """What a running environment's copy looks like. Actions and single agents' returns are not known to it."""
+    spec, buffers = vector.spec, vector.buffers
+    state = vector.capture(copy)
+    over = bool(buffers.episode_over[copy])
+    places = {name: place for place, name in enumerate(spec.agents)}
+    agents = [
+        AgentRow(
+            name=group.agents[n],
+            group=group,
+            place=places[group.agents[n]],
+            team=team,
+            acting=bool(out.acting[copy, n]) and not over,
+            action=None,
+            probabilities=None,
+            value=None,
+            reward=float(out.reward[copy, n]),
+            total=None,
+        )
+        for group, out in zip(spec.groups, buffers.groups, strict=True)
+        for n, team in enumerate(spec.team_of(group))
+    ]
+    return Moment(
+        spec=spec,
+        step=int(vector.episode_step[copy]),
+        steps=spec.max_steps,
+        arrays=state.arrays,
+        past={},
+        agents=tuple(sorted(agents, key=lambda row: row.place)),
+        scores=np.asarray(state.clock.get("score", np.zeros(spec.num_teams)), np.float64),
+        outcome=np.array(buffers.outcome[copy]) if over else None,
+        metrics=_named(spec, buffers.metrics[copy]),
+    )
+
+
+def _named(spec: EnvSpec, values: Array) -> tuple[tuple[str, float], ...]:
+    return tuple((name, float(value)) for (name, _), value in zip(spec.metrics, values, strict=True))

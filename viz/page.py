@@ -1,0 +1,112 @@
+"""Pages: several scenes side by side, in pixels. What is shown where, as plain data; `viz.screen.raster` paints it.
+
+Two pages: `board_page` (a picture of the environment with a title and scores, for images and films) and
+`viewer_page` (the same with what every agent does and thinks beside it, and a time line below).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from viz.moment import Moment
+from viz.scene import (
+    EDGE,
+    FAINT_INK,
+    GREEN,
+    INK,
+    PANEL,
+    RED,
+    SOFT_INK,
+    Box,
+    Circle,
+    Color,
+    Line,
+    Scene,
+    Shape,
+    Text,
+    View,
+)
+from viz.teams import team_color
+
+HEADER = 52
+FOOTER = 46
+EVENT_COLORS = {"good": GREEN, "bad": RED, "end": INK}
+
+
+class Pane(NamedTuple):
+    """A scene and the rectangle of pixels that it fills."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    scene: Scene
+
+
+class Mark(NamedTuple):
+    """Something on the time line."""
+
+    frame: int
+    name: str
+    tone: str = "good"
+    """A key of `EVENT_COLORS`."""
+
+
+def pixels(width: int, height: int, shapes: Sequence[Shape], background: Color = PANEL) -> Scene:
+    """A scene whose units are pixels, with the vertical axis pointing down."""
+    return Scene(View(0, height, width, 0), shapes, background)
+
+
+def board_page(moment: Moment, scene: Scene, width: int, height: int) -> list[Pane]:
+    """Title, board, and a legend with the teams' scores."""
+    body = height - HEADER - FOOTER
+    return [
+        Pane(0, 0, width, HEADER, header(moment, width)),
+        Pane(0, HEADER, width, body, scene),
+        Pane(0, height - FOOTER, width, FOOTER, footer(moment, scene, width)),
+    ]
+
+
+def header(moment: Moment, width: int, note: str = "") -> Scene:
+    """Name of the environment, step counter, and a thin bar of the episode's progress."""
+    steps = f" / {moment.steps}" if moment.steps else ""
+    family, _, variant = moment.spec.name.rpartition("/")
+    shapes: list[Shape] = [
+        Text((18, 25), variant, 19, INK, "left", True, width * 0.5),
+        Text((width - 18, 25), f"step {moment.step}{steps}", 15, SOFT_INK, "right"),
+    ]
+    if family and width >= 420:
+        shapes.append(Text((24 + 12.2 * len(variant), 26), family, 13, FAINT_INK, "left", False, 160))
+    if note:
+        shapes.append(Text((width / 2 + 60, 25), note, 13, SOFT_INK, "center", False, width * 0.34))
+    shapes.append(Box((0, HEADER - 3), (width, HEADER), EDGE.faded(0.55)))
+    if moment.steps:
+        shapes.append(Box((0, HEADER - 3), (width * min(1.0, moment.step / moment.steps), HEADER), INK.faded(0.7)))
+    return pixels(width, HEADER, shapes)
+
+
+def footer(moment: Moment, scene: Scene, width: int) -> Scene:
+    """Teams with their scores on the left, the drawing's legend on the right, as far as there is room."""
+    shapes: list[Shape] = [Line(((0, 0.5), (width, 0.5)), EDGE, 1)]
+    x = 18.0
+    middle = FOOTER / 2
+    for team, name in enumerate(moment.spec.team_names):
+        score = f"{moment.scores[team]:+.1f}"
+        text = f"{name}  {score}"
+        if x + 30 + 8 * len(text) > width:
+            shapes.append(Text((x, middle), "…", 15, SOFT_INK, "left"))
+            return pixels(width, FOOTER, shapes)
+        shapes.append(Circle((x + 6, middle), 6, team_color(moment.spec, team)))
+        shapes.append(Text((x + 19, middle), name, 14, INK, "left"))
+        shapes.append(Text((x + 25 + 8.6 * len(name), middle), score, 14, SOFT_INK, "left"))
+        x += 54 + 8.6 * len(text)
+    right = width - 18.0
+    for entry in reversed(scene.legend):
+        start = right - 8 * len(entry.name)
+        if start - 22 < x:
+            break
+        shapes.append(Text((start, middle), entry.name, 13, SOFT_INK, "left"))
+        shapes.append(Circle((start - 12, middle), 5, entry.color, EDGE, 1))
+        right = start - 34
+    return pixels(width, FOOTER, shapes)
