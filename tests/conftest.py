@@ -11,6 +11,9 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest  # noqa: E402
 
+for shared in ("checks", "play", "strict"):
+    pytest.register_assert_rewrite(f"tests.contracts.{shared}")
+
 THIRD_PARTY_NOISE = (
     "ignore::DeprecationWarning:pygame.*",
     "ignore::DeprecationWarning:supersuit.*",

@@ -99,10 +99,10 @@ def check_rekey(make: Factory) -> None:
     """`rekey` leaves the open episode alone and gives another next one."""
     env = make(num_envs=2, seed=4)
     env.restore(1, env.capture(0), rekey=123)
-    assert env.episode_seed[0] == env.episode_seed[1]
+    assert env.episode_seed[0] == env.episode_seed[1], "rekey began another episode"
     play.assert_same(*(play.valid(env.buffers, [e]) for e in (0, 1)), "after rekey")
     env.reset()
-    assert env.episode_seed[0] != env.episode_seed[1]
+    assert env.episode_seed[0] != env.episode_seed[1], "rekey did not change the next episode"
 
 
 def check_partial_restore(make: Factory) -> None:
