@@ -12,7 +12,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_WAIT_POLICY := passive
 PIP   := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 MARL  := $(VENV)/bin/marl
-CLEAN := environments league marl scenarios viz tests results setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format clean
