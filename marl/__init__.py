@@ -1,1 +1,1 @@
-"""Learners for teams of agents. Import the part that is needed (`marl.policy`, `marl.trainer`): this file stays empty."""
+"""Learners for teams of agents. Import the part that is needed (`marl.policy`, `marl.trainer`): nothing is here."""
