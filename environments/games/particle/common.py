@@ -104,7 +104,7 @@ def params_record(
 
 
 def state_type(agents: int, landmarks: int, words: int = 0, **own: Any) -> np.dtype[Any]:
-    """Record of one copy's simulation state; `own` adds a game's arrays: name = (dtype, *shape)."""
+    """Record of one copy's simulation state; `own` adds a game's arrays: name=(dtype,) or (dtype, shape)."""
     fields: list[Any] = [
         ("agent_position", np.float32, (agents, 2)),
         ("agent_velocity", np.float32, (agents, 2)),  # per second
@@ -113,8 +113,8 @@ def state_type(agents: int, landmarks: int, words: int = 0, **own: Any) -> np.dt
     ]
     if words:
         fields.append(("communication", np.float32, (agents, words)))  # said in the step just taken
-    fields += [(name, dtype, shape) if shape else (name, dtype) for name, (dtype, *shape) in own.items()]
-    return np.dtype([(name, dtype, *(tuple(s) for s in rest)) for name, dtype, *rest in fields], align=True)
+    fields += [(name, *kind) for name, kind in own.items()]
+    return np.dtype(fields, align=True)
 
 
 def numbered(name: str, count: int) -> tuple[str, ...]:
