@@ -12,7 +12,6 @@ from typing import NamedTuple
 from viz.moment import Moment
 from viz.scene import (
     EDGE,
-    FAINT_INK,
     GREEN,
     INK,
     PANEL,
@@ -71,13 +70,10 @@ def board_page(moment: Moment, scene: Scene, width: int, height: int) -> list[Pa
 def header(moment: Moment, width: int, note: str = "") -> Scene:
     """Name of the environment, step counter, and a thin bar of the episode's progress."""
     steps = f" / {moment.steps}" if moment.steps else ""
-    family, _, variant = moment.spec.name.rpartition("/")
     shapes: list[Shape] = [
-        Text((18, 25), variant, 19, INK, "left", True, width * 0.5),
+        Text((18, 25), moment.spec.name, 18, INK, "left", True, width * 0.5),
         Text((width - 18, 25), f"step {moment.step}{steps}", 15, SOFT_INK, "right"),
     ]
-    if family and width >= 420:
-        shapes.append(Text((24 + 12.2 * len(variant), 26), family, 13, FAINT_INK, "left", False, 160))
     if note:
         shapes.append(Text((width / 2 + 60, 25), note, 13, SOFT_INK, "center", False, width * 0.34))
     shapes.append(Box((0, HEADER - 3), (width, HEADER), EDGE.faded(0.55)))

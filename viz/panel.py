@@ -53,7 +53,7 @@ def choices_of(moment: Moment, row: AgentRow) -> list[Choice]:
 def action_text(moment: Moment, row: AgentRow) -> str:
     """What an agent does now, in words."""
     if not row.acting or row.action is None:
-        return "—" if moment.over or row.action is None else "waits"
+        return "—"
     if isinstance(row.group.action_space, spaces.Box):
         return "  ".join(f"{x:+.2f}" for x in np.ravel(row.action))
     return " · ".join(c.names[c.chosen] for c in choices_of(moment, row) if c.chosen is not None)

@@ -92,8 +92,9 @@ def marks_of(replay: Replay) -> list[Mark]:
     for group in replay.spec.groups:
         track = replay.groups[group.name]
         for t, n in zip(*track.terminated.nonzero(), strict=True):
-            if t + 1 < replay.steps:
-                marks.append(Mark(int(t) + 1, f"{group.agents[n]} ended", "end"))
+            name, told = group.agents[n], {mark.name.split()[0] for mark in marks if mark.frame == t + 1}
+            if t + 1 < replay.steps and name not in told:
+                marks.append(Mark(int(t) + 1, f"{name} ended", "end"))
     return sorted(marks, key=lambda mark: mark.frame)
 
 

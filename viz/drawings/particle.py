@@ -137,8 +137,9 @@ def _agent(moment: Moment, row: AgentRow, at: Point, velocity: Point, look: Look
         start = (at[0] + direction[0] * radius, at[1] + direction[1] * radius)
         end = (start[0] + direction[0] * length, start[1] + direction[1] * length)
         shapes.append(Arrow(start, end, color.mixed(INK, 0.35), 0.014 * unit))
-    number = row.name.rpartition("_")[2]
-    label = number if number.isdigit() else row.name[:1].upper()
+    role, _, number = row.name.rpartition("_")
+    alone = sum(role_of(other.name) == role for other in moment.agents) == 1
+    label = row.name[:1].upper() if alone else number
     shapes.append(Text(at, label, max(0.045 * unit, min(radius * 1.15, 0.11)), WHITE, bold=True))
     return shapes
 
@@ -227,7 +228,7 @@ def _one_goal(radius: float) -> Painter:
 
 def _missions(moment: Moment) -> list[Shape]:
     """Reference, speaker and listener: a line from each agent to the landmark that it should reach, in its colour."""
-    goals = np.ravel(moment.arrays["goal"])
+    goals = np.ravel(moment.arrays["goal"])[::-1]  # in reference, the goal that an agent knows is the other one's
     landmarks = _landmarks(moment)
     walkers = [row for row in moment.agents if role_of(row.name) != "speaker"]
     shapes: list[Shape] = []

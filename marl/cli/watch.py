@@ -1,0 +1,112 @@
+"""`marl watch`: look at a replay in a window, or make a film or a picture of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from viz.video import Progress
+    from viz.viewer import Viewer
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Open a replay in a window, or export it as GIF, MP4 or PNG without any screen.
+
+    Keys in the window: space plays and pauses, arrows step and change the speed, ? shows all.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """A .replay file, or a run's folder: its newest replay is taken."""
+    gif: Path | None = None
+    """Write all frames to this GIF."""
+    mp4: Path | None = None
+    """Write all frames to this MP4; needs imageio-ffmpeg."""
+    png: int | None = None
+    """Write this frame as a picture, to --out; 0 is the start, -1 the final state."""
+    out: Path | None = None
+    """File for --png; by default the replay's name with the frame's number, in the current folder."""
+    speed: float = 1.0
+    """Playback speed, 0.1 to 100; 1 is the simulation's own time."""
+    height: int = 640
+    """Height of exported pictures in pixels, 240 to 2160."""
+    panel: bool = False
+    """Show agents' actions, probabilities and values in exported pictures too."""
+
+
+def run(options: Watch) -> int:
+    """Watch or export; returns the exit code."""
+    from environments import replay
+    from environments.errors import UsageError
+    from viz.viewer import Viewer
+
+    if not 0.1 <= options.speed <= 100:
+        raise UsageError(f"--speed must be 0.1 to 100, not {options.speed:g}")
+    if not 240 <= options.height <= 2160:
+        raise UsageError(f"--height must be 240 to 2160, not {options.height}")
+    if options.out and options.png is None:
+        raise UsageError("--out names the file of --png FRAME, which is missing")
+    path = newest_replay(options.file)
+    recorded = replay.load(path)
+    if recorded.damage:
+        print(f"{path}: {recorded.damage}; playing the first {recorded.steps} steps")
+    viewer = Viewer(recorded, options.speed)
+    if not export(viewer, path, options):
+        from viz.screen.window import watch
+
+        watch(viewer, f"{recorded.spec.name} — {path.name}")
+    return 0
+
+
+def newest_replay(path: Path) -> Path:
+    """The file itself, or the newest replay of a run's folder. UsageError where there is none."""
+    from environments.errors import UsageError
+
+    if not path.exists():
+        raise UsageError(f"there is no {path}")
+    if not path.is_dir():
+        return path
+    folder = path / "replays" if (path / "replays").is_dir() else path
+    found = [p for p in folder.glob("*.replay") if not p.name.startswith(".")]
+    if not found:
+        raise UsageError(f"there is no replay in {folder}; record one with: marl evaluate {path} --record 1")
+    return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
+
+
+def export(viewer: Viewer, path: Path, options: Watch) -> bool:
+    """Write what was asked for, printing each file's name; False where nothing was."""
+    from viz import video
+
+    look = {"height": options.height, "panel": options.panel}
+    if options.png is not None:
+        frame = options.png if options.png >= 0 else viewer.replay.steps + 1 + options.png
+        out = options.out or Path(f"{path.stem}-{frame}.png")
+        video.save_png(viewer, frame, out, **look)
+        print(out)
+    if options.gif:
+        with progress("GIF") as report:
+            video.save_gif(viewer, options.gif, speed=options.speed, progress=report, **look)
+        print(options.gif)
+    if options.mp4:
+        with progress("MP4") as report:
+            video.save_mp4(viewer, options.mp4, speed=options.speed, progress=report, **look)
+        print(options.mp4)
+    return bool(options.gif or options.mp4) or options.png is not None
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """A bar on standard error with frames done and time left; it goes away when done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
