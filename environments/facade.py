@@ -24,6 +24,7 @@ from gymnasium import logger, spaces
 from pettingzoo import AECEnv, ParallelEnv
 
 from environments import rng
+from environments.errors import UsageError
 from environments.native import NativeEnv
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array, action_shape
@@ -86,9 +87,9 @@ class _Group:
                 return number
         else:
             given = np.asarray(action)
-            if given.shape == self.action_space.shape and given.dtype.kind in self.kinds:
-                if ((given >= self.low) & (given <= self.high)).all():
-                    return given.reshape(-1)
+            fits = given.shape == self.action_space.shape and given.dtype.kind in self.kinds
+            if fits and ((given >= self.low) & (given <= self.high)).all():
+                return given.reshape(-1)
         raise ValueError(f"action {action!r} of {agent!r} is outside {self.action_space}")
 
 
@@ -122,14 +123,14 @@ class ParallelFacade(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # Petti
     """One copy of a native environment as a PettingZoo ParallelEnv; see the module's page for the conventions."""
 
     def __init__(self, vector: NativeEnv, render_mode: str | None = None) -> None:
-        """`vector`: one copy made with `hold=True`. ValueError on an unknown render mode."""
+        """`vector`: one copy made with `hold=True`. UsageError on an unknown render mode."""
         if vector.num_envs != 1 or not vector.limits["hold"][0]:
             raise ValueError("a face needs one copy made with hold=True")
         spec = vector.spec
         self.vector = vector
         self.metadata = _metadata(spec, parallelizable=True)
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode must be None, 'human' or 'rgb_array', not {render_mode!r}")
+            raise UsageError(f"render_mode must be None, 'human' or 'rgb_array', not {render_mode!r}")
         self.render_mode = render_mode
         self.possible_agents = list(spec.agents)
         self.agents: list[str] = []
@@ -271,7 +272,7 @@ class AECFacade(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is u
     """
 
     def __init__(self, vector: NativeEnv, render_mode: str | None = None) -> None:
-        """`vector`: one copy made with `hold=True`. ValueError on an unknown render mode."""
+        """`vector`: one copy made with `hold=True`. UsageError on an unknown render mode."""
         self.face = ParallelFacade(vector, render_mode)
         self.vector = vector
         self.metadata = _metadata(vector.spec, parallelizable=not vector.spec.turn_based)

@@ -108,7 +108,7 @@ def check_options(game: Game, options: dict[str, Any]) -> Any:
     plain = {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
     try:
         return game.options(**plain)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UsageError) as error:
         raise UsageError(f"{game.name}: {error}") from None
 
 

@@ -9,7 +9,7 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 os.environ.setdefault("WANDB_MODE", "offline")
 
-import pytest  # noqa: E402
+import pytest
 
 for shared in ("checks", "play", "strict"):
     pytest.register_assert_rewrite(f"tests.contracts.{shared}")

@@ -18,6 +18,7 @@ from pettingzoo import AECEnv, ParallelEnv
 from tests.contracts.play import same_bits
 
 STEPS = 1000
+PARTS = ("observations", "rewards", "terminations", "truncations", "infos")
 Actions = dict[str, Any]
 
 
@@ -124,7 +125,7 @@ def check_parallel_play(make: Callable[[], ParallelEnv], steps: int) -> None:
         living = list(env.agents)
         views, *parts = env.step(choose_all(env, views, infos, rng))
         infos = parts[-1]
-        for name, part in zip(("observations", "rewards", "terminations", "truncations", "infos"), (views, *parts)):
+        for name, part in zip(PARTS, (views, *parts), strict=True):
             demand("keys", list(part) == living, f"{name} of {list(part)}, living were {living}")
         for agent in living:
             check_view(env, agent, views[agent])

@@ -96,9 +96,9 @@ def strike(state, clock, actions, e):
                 state.hit[g] = 1
     for r in range(raiders):
         target = actions[1][e, r] - 1
-        if state.stands[guards + r] and target >= 0 and target < guards and state.stands[target]:
-            if uniform(clock, ZERO, ONE) < STRIKE_FELLS:
-                state.hit[target] = 1
+        aimed = state.stands[guards + r] and target >= 0 and target < guards and state.stands[target]
+        if aimed and uniform(clock, ZERO, ONE) < STRIKE_FELLS:
+            state.hit[target] = 1
 
 
 @kernel
