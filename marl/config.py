@@ -83,7 +83,7 @@ class PPOConfig:
     """Passes over every rollout; at least 1."""
     minibatches: int = 4
     """Parts into which every pass is cut, one gradient step each; at least 1."""
-    learning_rate: float = 7e-4
+    learning_rate: float = 1e-3
     """Step size of Adam at the start; at least 0."""
     anneal: bool = True
     """Let the learning rate fall linearly to 0 at the end of training."""
@@ -103,7 +103,7 @@ class PPOConfig:
     """Error of the value function."""
     huber_delta: float = 10.0
     """Normalised error beyond which Huber's loss grows linearly; above 0."""
-    value_clip: float | None = 0.2
+    value_clip: float | None = None
     """How far a value prediction may move per update, in normalised units, or none; above 0."""
     value_norm: bool = True
     """Predict values in units of their running mean and deviation."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 
-def masked_mean(x: Tensor, use: Tensor) -> Tensor:
-    """Mean of the entries where `use`; 0 where there are none. Others may hold anything, NaN included."""
-    return torch.where(use, x, 0.0).sum() / use.sum().clamp(min=1)
+def masked_sum(x: Tensor, use: Tensor) -> Tensor:
+    """Sum of the entries where `use`. Others may hold anything, NaN included."""
+    return torch.where(use, x, 0.0).sum()
 
 
 def ppo_clip_loss(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:

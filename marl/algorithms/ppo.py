@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
-from marl import losses
+from marl import losses, workers
 from marl.buffers import GroupRollout, Rollout
 from marl.config import PPOConfig
 from marl.policy import Policy
@@ -23,6 +23,9 @@ from marl.policy_spec import PolicySpec
 from marl.returns import lambda_advantages
 from marl.seeding import torch_generator
 from marl.values import CriticShape, ValueFunction
+
+BLOCK_SAMPLES = 2048
+"""Joint samples per gradient block: enough that torch's overhead per call is small."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,12 @@ class Batch:
 class PPO:
     """Learner of one kind of team, on-policy."""
 
-    def __init__(self, env: EnvSpec, kind: str, config: PPOConfig, reward: str, seed: int) -> None:
-        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat)."""
+    def __init__(self, env: EnvSpec, kind: str, config: PPOConfig, reward: str, seed: int, threads: int = 1) -> None:
+        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
+
+        `threads` share the work of an update; the result does not depend on their number.
+        """
+        self.threads = threads
         self.config = config
         self.reward = reward
         network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
@@ -69,8 +76,8 @@ class PPO:
         self.wait = 1.0 if env.turn_based else config.gamma
         self.max_wait = env.max_wait
         self.shuffle = torch_generator(seed, kind, "shuffle")
-        parameters = [*self.policy.parameters(), *self.value.parameters()]
-        self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        self.parameters = [*self.policy.parameters(), *self.value.parameters()]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Several epochs over a rollout; `progress` in [0, 1] is the part of training that is done.
@@ -86,7 +93,7 @@ class PPO:
         for epoch in range(self.config.epochs):
             divergence = torch.zeros(())
             for index in self._minibatches(batch):
-                metrics = self._step(batch.take(index))
+                metrics = self._step(batch, index)
                 totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
                 divergence += metrics["kl"]
                 count += 1
@@ -115,39 +122,53 @@ class PPO:
         self.optimiser.load_state_dict(state["optimiser"])
         self.shuffle.set_state(state["shuffle"])
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step on a minibatch."""
+    def _step(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
+        """One gradient step on the samples at `index`.
+
+        The minibatch is cut in blocks of a fixed size whose gradients are summed in order: blocks run on several
+        threads without any difference in the result, and each fits a cache better than the whole.
+        """
+        config = self.config
+        counts = batch.use[index].sum().clamp(min=1), batch.use_value[index].sum().clamp(min=1)
+        if config.advantage_norm == "minibatch":
+            batch = replace(batch, advantage=batch.advantage.clone())
+            batch.advantage[index] = losses.normalise(batch.advantage[index], batch.use[index])
+        blocks = index.split(BLOCK_SAMPLES)
+        results = list(workers.map(self.threads, lambda block: self._block(batch.take(block), *counts), blocks))
+        for parameter, *parts in zip(self.parameters, *(gradients for gradients, _ in results), strict=True):
+            parameter.grad = sum(parts[1:], start=parts[0])
+        norms = [
+            nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm) for module in (self.policy, self.value)
+        ]
+        metrics = {name: sum(part[name] for _, part in results) for name in results[0][1]}
+        if not bool(torch.isfinite(torch.stack([metrics["loss"], *norms])).all()):
+            raise NumericalFailure("loss or gradient is not finite", batch.take(index))
+        self.optimiser.step()
+        return metrics | {"policy_gradient": norms[0], "value_gradient": norms[1]}
+
+    def _block(self, batch: Batch, decisions: Tensor, values: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Gradients and metrics of some samples of a minibatch that has that many trained decisions and values."""
         config = self.config
         log_prob, entropy = self._evaluate(batch)
         log_ratio = torch.where(batch.use, log_prob - batch.log_prob, 0.0)
         advantage = torch.where(batch.use, batch.advantage, 0.0)
-        if config.advantage_norm == "minibatch":
-            advantage = losses.normalise(advantage, batch.use)
-        surrogate = losses.masked_mean(losses.ppo_clip_loss(log_ratio, advantage, config.clip), batch.use)
-        mean_entropy = losses.masked_mean(entropy, batch.use)
+        surrogate = losses.masked_sum(losses.ppo_clip_loss(log_ratio, advantage, config.clip), batch.use) / decisions
+        mean_entropy = losses.masked_sum(entropy, batch.use) / decisions
         value = self.value(batch.obs, batch.state, batch.seat)
         huber = config.huber_delta if config.value_loss == "huber" else None
         error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
-        value_loss = losses.masked_mean(error, batch.use_value)
+        value_loss = losses.masked_sum(error, batch.use_value) / values
         loss = surrogate - config.entropy * mean_entropy + config.value_coefficient * value_loss
-        self.optimiser.zero_grad()
-        loss.backward()
-        norms = [
-            nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm) for module in (self.policy, self.value)
-        ]
-        if not bool(torch.isfinite(torch.stack([loss.detach(), *norms])).all()):
-            raise NumericalFailure("loss or gradient is not finite", batch)
-        self.optimiser.step()
+        gradients = torch.autograd.grad(loss, self.parameters)
         with torch.no_grad():
             ratio = log_ratio.exp()
-            return {
+            return gradients, {
+                "loss": loss.detach(),
                 "policy_loss": surrogate.detach(),
                 "value_loss": value_loss.detach(),
                 "entropy": mean_entropy.detach(),
-                "kl": losses.masked_mean(ratio - 1 - log_ratio, batch.use),
-                "clipped": losses.masked_mean(((ratio - 1).abs() > config.clip).float(), batch.use),
-                "policy_gradient": norms[0],
-                "value_gradient": norms[1],
+                "kl": losses.masked_sum(ratio - 1 - log_ratio, batch.use) / decisions,
+                "clipped": losses.masked_sum(((ratio - 1).abs() > config.clip).float(), batch.use) / decisions,
             }
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
