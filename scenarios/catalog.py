@@ -1,0 +1,42 @@
+"""Every scenario that ships, in one literal table."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from scenarios.scenario import Scenario
+
+
+def _particle(
+    name: str, summary: str, teams: tuple[str, ...] = ("team",), reward: Literal["agent", "team_mean"] = "agent"
+) -> Scenario:
+    return Scenario(f"particle/{name}", summary, f"particle/{name}", teams, reward, horizon=25)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        _particle("simple", "one agent goes to a landmark"),
+        _particle("adversary", "two find the goal, a third guesses it from them", ("adversary", "good")),
+        _particle("crypto", "a message for a friend that an eavesdropper must not read", ("eve", "allies")),
+        _particle("push", "one goes to the goal, another keeps it away", ("adversary", "good")),
+        _particle("reference", "each tells the other where to go", reward="team_mean"),
+        _particle("speaker_listener", "one speaks, the other must go where it is told", reward="team_mean"),
+        _particle("spread", "cover all landmarks without colliding", reward="team_mean"),
+        _particle("tag", "slow hunters catch a fast runner among obstacles", ("adversary", "good")),
+        _particle("world_comm", "tag with food, forests and a leader who speaks", ("adversary", "good")),
+        _particle("formation", "stand evenly on a circle around a landmark", reward="team_mean"),
+        _particle("line", "stand evenly on the line between two landmarks", reward="team_mean"),
+        _particle("collect_treasure", "collectors bring treasures to the deposits of their colours"),
+    )
+}
+"""Scenario by name."""
+
+
+def find(name: str) -> Scenario:
+    """The scenario of that name. UsageError names the nearest one."""
+    if name not in SCENARIOS:
+        from environments.errors import UsageError, nearest
+
+        raise UsageError(f"unknown scenario {name!r}{nearest(name, SCENARIOS)}")
+    return SCENARIOS[name]

@@ -1,0 +1,29 @@
+"""Tuned settings as plain data, by (algorithm, scenario): `marl train ALGORITHM SCENARIO --preset tuned`.
+
+A preset names fields of the algorithm's settings and of the run's; the roof checks them like typed options, and what a
+person types still wins. There is one only where a measurement in `results/` shows what it buys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+"""(algorithm, scenario) -> preset's name -> setting -> value."""
+
+
+def names(algorithm: str, scenario: str) -> list[str]:
+    """Presets of an algorithm in a scenario."""
+    return sorted(PRESETS.get((algorithm, scenario), {}))
+
+
+def find(algorithm: str, scenario: str, name: str) -> Mapping[str, Any]:
+    """Settings of a preset. UsageError where there is none of that name."""
+    known = PRESETS.get((algorithm, scenario), {})
+    if name not in known:
+        from environments.errors import UsageError
+
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        raise UsageError(f"no preset {name!r} for {algorithm} in {scenario}; {has}")
+    return known[name]
