@@ -1,0 +1,167 @@
+"""Renders the measurements in this folder as Markdown tables, between markers in README.md and the pages of docs/.
+
+    python results/table.py            write the tables
+    python results/table.py --check    exit 1 where a page is out of step
+
+A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's name or
+`speed`.
+
+A file `NAME.json` here, or in a folder below, is one of two things:
+
+- an object, one training run: `scenario`, `algorithm`, `variant` ("default", "tuned", ...), `reward` (what agents were
+  paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation` and `random`,
+  each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
+- a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`.
+
+Runs that differ by their seed alone are one row: the interquartile mean over seeds of the mean return per run, with
+its 95 % stratified bootstrap interval (with one seed, the interval over its episodes).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from marl.statistics import iqm
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "docs/**/*.md")
+MARKED = re.compile(r"(<!-- results:(\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+NOTHING = "Not measured yet.\n"
+
+Run = Mapping[str, Any]
+
+
+def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
+    """All training runs and all benchmark rows, in the order of file names. ValueError names a file that is neither."""
+    runs: list[Run] = []
+    speeds: list[Run] = []
+    for path in sorted(folder.rglob("*.json")):
+        content = json.loads(path.read_text())
+        if isinstance(content, list):
+            speeds += content
+        elif isinstance(content, dict) and "evaluation" in content:
+            runs.append(content)
+        else:
+            raise ValueError(f"{path} is neither a training run nor a list of benchmark rows")
+    return runs, speeds
+
+
+def fill(page: str, runs: Sequence[Run], speeds: Sequence[Run]) -> str:
+    """The page with every marked table rendered anew."""
+
+    def table(match: re.Match[str]) -> str:
+        selection = match[2]
+        if selection == "speed":
+            body = speed_table(speeds)
+        else:
+            body = learning_table([run for run in runs if selection in ("all", run["algorithm"])])
+        return f"{match[1]}{body}{match[4]}"
+
+    return MARKED.sub(table, page)
+
+
+def learning_table(runs: Iterable[Run]) -> str:
+    """One row per scenario, algorithm, variant, reward and number of steps."""
+    rows = defaultdict(list)
+    for run in runs:
+        rows[tuple(run[key] for key in ("scenario", "algorithm", "variant", "reward", "total_steps"))].append(run)
+    if not rows:
+        return NOTHING
+    lines = [
+        "| scenario | algorithm | reward | steps | seeds | return [95 % interval] | random play | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (scenario, algorithm, variant, reward, steps), seeds in sorted(rows.items()):
+        name = algorithm if variant == "default" else f"{algorithm}, {variant}"
+        minutes = sum(run["seconds"] for run in seeds) / len(seeds) / 60
+        cells = (scenario, name, reward, _steps(steps), len(seeds), _returns(seeds), _random(seeds), f"{minutes:.1f}")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join([*lines, "", _conventions([run for seeds in rows.values() for run in seeds]), ""])
+
+
+def speed_table(speeds: Sequence[Run]) -> str:
+    """One row per figure, with what it was compared to in the same run."""
+    if not speeds:
+        return NOTHING
+    lines = ["| what | figure | ratio | against |", "|---|---|---|---|"]
+    for row in speeds:
+        ratio = "" if row.get("ratio") is None else f"{row['ratio']:,.1f}x"
+        lines.append(f"| {row['name']} | {row['value']:,.0f} {row['unit']} | {ratio} | {row.get('against') or ''} |")
+    machines = sorted({_machine(row["machine"]) for row in speeds})
+    return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
+
+
+def _returns(seeds: Sequence[Run]) -> str:
+    """Per team where there are several, else for the one team."""
+    teams = list(seeds[0]["evaluation"]["teams"])
+    cells = []
+    for team in teams:
+        results = [run["evaluation"]["teams"][team] for run in seeds]
+        if len(results) == 1:
+            mean, low, high = (results[0][key] for key in ("mean", "low", "high"))
+        else:
+            mean, low, high = iqm([result["mean"] for result in results])
+        cells.append(f"{_label(team, teams)}{mean:.1f} [{low:.1f}, {high:.1f}]")
+    return "<br>".join(cells)
+
+
+def _random(seeds: Sequence[Run]) -> str:
+    teams = list(seeds[0]["random"]["teams"])
+    means = {team: sum(run["random"]["teams"][team]["mean"] for run in seeds) / len(seeds) for team in teams}
+    return "<br>".join(f"{_label(team, teams)}{mean:.1f}" for team, mean in means.items())
+
+
+def _label(team: str, teams: Sequence[str]) -> str:
+    return f"{team} " if len(teams) > 1 else ""
+
+
+def _conventions(runs: Sequence[Run]) -> str:
+    """What holds for the figures above, read from the runs themselves."""
+    episodes = sorted({run["evaluation"]["episodes"] for run in runs})
+    actions = sorted({"greedy" if run["evaluation"]["greedy"] else "sampled" for run in runs})
+    machines = sorted({_machine(run["machine"]) for run in runs if "machine" in run})
+    text = (
+        "Undiscounted returns, summed over each team's agents; IQM over seeds with its 95 % stratified bootstrap "
+        "interval (over episodes where there is one seed). "
+        f"Each seed: {' or '.join(map(str, episodes))} episodes, {' or '.join(actions)} actions."
+    )
+    return f"{text} Machine: {'; '.join(machines)}." if machines else text
+
+
+def _machine(machine: Any) -> str:
+    """A machine as one phrase, however much was noted of it."""
+    return ", ".join(f"{value}" for value in machine.values()) if isinstance(machine, dict) else str(machine)
+
+
+def _steps(count: int) -> str:
+    """`10M`, `250k`: as the command line takes them."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if count >= size:
+            return f"{count / size:g}{unit}"
+    return str(count)
+
+
+def main() -> int:
+    """Write or check every page; returns the exit code."""
+    runs, speeds = load()
+    stale = []
+    for path in sorted({path for pattern in PAGES for path in ROOT.glob(pattern)}):
+        page = path.read_text()
+        filled = fill(page, runs, speeds)
+        if filled != page:
+            stale.append(str(path.relative_to(ROOT)))
+            if "--check" not in sys.argv[1:]:
+                path.write_text(filled)
+    if stale:
+        print(("out of step: " if "--check" in sys.argv[1:] else "written: ") + ", ".join(stale))
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Measurements become tables: what is grouped, what is stated, and that pages follow the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results import table
+
+MACHINE = {"processor": "two cores"}
+
+
+def _run(seed: int, mean: float, **changes: Any) -> dict[str, Any]:
+    def measured(value: float) -> dict[str, Any]:
+        return {
+            "teams": {"team": {"mean": value, "low": value - 1, "high": value + 1}},
+            "episodes": 1000,
+            "greedy": False,
+        }
+
+    run = {"scenario": "particle/spread", "algorithm": "mappo", "variant": "default", "reward": "team_mean"}
+    run |= {"seed": seed, "total_steps": 10_000_000, "seconds": 120.0, "machine": MACHINE}
+    return run | {"evaluation": measured(mean), "random": measured(-83.0)} | changes
+
+
+def _rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def test_runs_that_differ_by_their_seed_are_one_row() -> None:
+    (row,) = _rows(table.learning_table([_run(seed, mean) for seed, mean in enumerate([-90.0, -50, -40, -30, 0])]))
+    assert row[:5] == ["particle/spread", "mappo", "team_mean", "10M", "5"]
+    assert row[5].startswith("-40.0 [")  # the interquartile mean, not the mean (-42)
+    assert row[6:] == ["-83.0", "2.0"]
+
+
+def test_what_differs_otherwise_is_a_row_of_its_own() -> None:
+    runs = [_run(0, -40.0), _run(0, -41.0, reward="agent"), _run(0, -35.0, variant="tuned")]
+    rows = _rows(table.learning_table([*runs, _run(0, -60.0, total_steps=250_000)]))
+    assert {(row[1], row[2], row[3]) for row in rows} == {
+        ("mappo", "team_mean", "10M"),
+        ("mappo", "agent", "10M"),
+        ("mappo, tuned", "team_mean", "10M"),
+        ("mappo", "team_mean", "250k"),
+    }
+
+
+def test_one_seed_shows_the_interval_of_its_episodes() -> None:
+    (row,) = _rows(table.learning_table([_run(0, -40.0)]))
+    assert row[5] == "-40.0 [-41.0, -39.0]"
+
+
+def test_teams_are_never_added_up() -> None:
+    teams = {"good": {"mean": -5.0, "low": -6, "high": -4}, "adversary": {"mean": 12.0, "low": 11, "high": 13}}
+    both = {"teams": teams, "episodes": 10, "greedy": True}
+    text = table.learning_table([_run(0, 0.0, evaluation=both, random=both)])
+    (row,) = _rows(text)
+    assert row[5] == "good -5.0 [-6.0, -4.0]<br>adversary 12.0 [11.0, 13.0]"
+    assert "10 episodes, greedy actions" in text
+    assert "two cores" in text
+
+
+def test_speed_rows() -> None:
+    bench = {"name": "env particle/spread", "value": 2.5e7, "unit": "steps/s", "ratio": 5200.0, "against": "mpe2"}
+    text = table.speed_table([{**bench, "machine": MACHINE}])
+    assert _rows(text) == [["env particle/spread", "25,000,000 steps/s", "5,200.0x", "mpe2"]]
+    assert "two cores" in text
+
+
+def test_only_what_is_marked_is_filled() -> None:
+    page = (
+        "before\n<!-- results:ippo -->\nold\n<!-- end -->\nbetween <!-- end -->\n<!-- results:all -->\n<!-- end -->\n"
+    )
+    filled = table.fill(page, [_run(0, -40.0)], [])
+    assert filled.startswith(f"before\n<!-- results:ippo -->\n{table.NOTHING}<!-- end -->\nbetween <!-- end -->\n")
+    assert "-40.0" in filled
+    assert table.fill(filled, [_run(0, -40.0)], []) == filled
+
+
+def test_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "particle").mkdir()
+    (tmp_path / "particle" / "a.json").write_text(json.dumps(_run(0, -40.0)))
+    (tmp_path / "bench.json").write_text(json.dumps([{"name": "x"}]))
+    runs, speeds = table.load(tmp_path)
+    assert ([run["seed"] for run in runs], speeds) == ([0], [{"name": "x"}])
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"other\.json"):
+        table.load(tmp_path)
+
+
+def test_pages_are_in_step_with_the_measurements() -> None:
+    runs, speeds = table.load()
+    pages = [path for pattern in table.PAGES for path in table.ROOT.glob(pattern)]
+    assert pages
+    for path in pages:
+        page = path.read_text()
+        assert table.fill(page, runs, speeds) == page, f"{path.name} is out of step: run python results/table.py"
