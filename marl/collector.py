@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from environments.spec import AgentGroup, TeamKind
+from environments.spec import AgentGroup, EnvSpec, TeamKind
 from environments.vector import SimState, StepBuffers, VectorEnv, action_shape
 from marl.buffers import FinalViews, GroupRollout, Rollout
 from marl.distributions import legal_box, noise_size
@@ -44,16 +44,13 @@ class EpisodeStatistics:
     def __init__(self, env: VectorEnv) -> None:
         self._env = env
         self.running = np.zeros((env.num_envs, env.spec.num_teams), np.float64)
-        self._teams = [np.array(env.spec.team_of(group)) for group in env.spec.groups]
         self.returns: list[NDArray[np.float64]] = []
         self.lengths: list[NDArray[np.int64]] = []
         self.metrics: list[NDArray[np.float32]] = []
 
     def add(self, buffers: StepBuffers, steps_before: NDArray[np.int64]) -> None:
         """Count one step; `steps_before` is `[E]`, taken from the environment before it."""
-        for group, teams in zip(buffers.groups, self._teams, strict=True):
-            for team in np.unique(teams):
-                self.running[:, team] += group.reward[:, teams == team].sum(1)
+        add_team_rewards(self.running, self._env.spec, buffers)
         over = np.flatnonzero(buffers.episode_over)
         if over.size:
             self.returns.append(self.running[over])
@@ -89,13 +86,13 @@ class Collector:
         self._views = _allocate_views(env, length)
         self._state = np.zeros((length + 1, env.num_envs, env.spec.state_size), np.float32)
         self._events = _allocate_events(env, length)
-        self._actions = {g.name: np.zeros((length, *shape), dtype) for g, (shape, dtype) in _actions_of(env)}
-        self._log_prob = {
-            g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups
-        }
+        self._actions: dict[str, np.ndarray] = {}
+        for group in env.spec.groups:
+            shape, dtype = action_shape(group, env.num_envs)
+            self._actions[group.name] = np.zeros((length, *shape), dtype)
+        self._log_prob = {g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups}
         self._mine = {kind.name: np.zeros((length, env.num_envs * kind.teams), np.bool_) for kind in env.spec.kinds}
         self._slots = [self._slot(t) for t in range(length)]
-        self._indices = {g.name: np.array(env.spec.agent_indices(g)) for g in env.spec.groups}
         self._show_current()
 
     def collect(self) -> dict[str, Rollout]:
@@ -136,8 +133,8 @@ class Collector:
         actions: dict[str, np.ndarray] = {}
         for kind in self.env.spec.kinds:
             groups = [self.env.spec.group(name) for name in kind.groups]
-            views = {g.name: self._view(g, kind, t) for g in groups}
-            noise = {g.name: self._noise(g, kind) for g in groups}
+            views = {g.name: seat_view(g, kind, **{k: x[t] for k, x in self._views[g.name].items()}) for g in groups}
+            noise = {g.name: seat_noise(self.env, g, kind, self.noise_key) for g in groups}
             steps = play(self.seats[kind.name], views, noise)
             self._mine[kind.name][t] = self.seats[kind.name].policy_of == 0
             for group in groups:
@@ -145,18 +142,8 @@ class Collector:
                 stored = self._actions[group.name][t]
                 stored[...] = chosen.action.reshape(stored.shape).numpy()
                 self._log_prob[group.name][t] = chosen.log_prob.reshape(self.env.num_envs, -1).numpy()
-                box = isinstance(group.action_space, spaces.Box)
-                actions[group.name] = legal_box(group.action_space, stored) if box else stored
+                actions[group.name] = legal_action(group, stored)
         return actions
-
-    def _view(self, group: AgentGroup, kind: TeamKind, t: int) -> View:
-        arrays = {name: by_seat(torch.from_numpy(x[t]), kind, 0) for name, x in self._views[group.name].items()}
-        return View(arrays["obs"], arrays["action_mask"] if group.masked else None, arrays["acting"])
-
-    def _noise(self, group: AgentGroup, kind: TeamKind) -> Tensor:
-        env, draws = self.env, noise_size(group.action_space)
-        noise = acting_noise(self.noise_key, env.episode_seed, env.episode_step, self._indices[group.name], draws)
-        return by_seat(torch.from_numpy(noise), kind, 0)
 
     def _slot(self, t: int) -> StepBuffers:
         """Buffers that make step t write its view into row t + 1 and its events into row t."""
@@ -246,13 +233,42 @@ def play(
     parts: list[tuple[Tensor, dict[str, PolicyStep]]] = []
     for index in np.unique(seats.policy_of):
         rows = torch.from_numpy(np.flatnonzero(seats.policy_of == index))
-        own_views = {name: View(*(None if x is None else x[rows] for x in view)) for name, view in views.items()}
+        own_views = {name: _rows(view, rows) for name, view in views.items()}
         own_noise = {name: x[rows] for name, x in noise.items()}
-        parts.append((rows, seats.players[index].step(own_views, own_noise, greedy)))  # type: ignore[arg-type]
+        parts.append((rows, seats.players[index].step(own_views, own_noise, greedy)))
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))
     return {
         name: PolicyStep(*(torch.cat([part[name][i] for _, part in parts])[order] for i in range(2))) for name in views
     }
+
+
+def _rows(view: View, rows: Tensor) -> View:
+    mask = None if view.action_mask is None else view.action_mask[rows]
+    return View(view.obs[rows], mask, view.acting[rows])
+
+
+def seat_view(group: AgentGroup, kind: TeamKind, obs: np.ndarray, action_mask: np.ndarray, acting: np.ndarray) -> View:
+    """A group's arrays `[E, m*n, ..]` as its seats see them, `[E*m, n, ..]`, without a copy."""
+    rows, legal, acts = (by_seat(torch.from_numpy(x), kind, 0) for x in (obs, action_mask, acting))
+    return View(rows, legal if group.masked else None, acts)
+
+
+def seat_noise(env: VectorEnv, group: AgentGroup, kind: TeamKind, key: int) -> Tensor:
+    """Acting noise `[S, n, draws]` for the environment's present step."""
+    agents, draws = np.array(env.spec.agent_indices(group)), noise_size(group.action_space)
+    return by_seat(torch.from_numpy(acting_noise(key, env.episode_seed, env.episode_step, agents, draws)), kind, 0)
+
+
+def legal_action(group: AgentGroup, action: np.ndarray) -> np.ndarray:
+    """What the environment is given: Box actions clipped to their bounds, others as they are."""
+    return legal_box(group.action_space, action) if isinstance(group.action_space, spaces.Box) else action
+
+
+def add_team_rewards(running: NDArray[np.float64], spec: EnvSpec, buffers: StepBuffers) -> None:
+    """Add one step's rewards to `running [E, teams]`, summed over each team's agents."""
+    for group, rewards in zip(spec.groups, buffers.groups, strict=True):
+        first, last = spec.team_of(group)[0], spec.team_of(group)[-1]
+        running[:, first : last + 1] += rewards.reward.reshape(running.shape[0], last - first + 1, -1).sum(2)
 
 
 def by_seat(x: Tensor, kind: TeamKind, axis: int) -> Tensor:
@@ -284,7 +300,3 @@ def _allocate_events(env: VectorEnv, length: int) -> dict[str, np.ndarray]:
         events[f"{group.name}/terminated"] = np.zeros(shape, np.bool_)
         events[f"{group.name}/truncated"] = np.zeros(shape, np.bool_)
     return events
-
-
-def _actions_of(env: VectorEnv) -> list[tuple[AgentGroup, tuple[tuple[int, ...], type]]]:
-    return [(group, action_shape(group, env.num_envs)) for group in env.spec.groups]

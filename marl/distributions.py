@@ -7,7 +7,7 @@ logits, `[..., d]` action dimensions; log-probabilities and entropies are `[...]
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -86,8 +86,8 @@ class MultiCategorical:
     """Several independent discrete choices; the logits and masks stand side by side."""
 
     def __init__(self, logits: Tensor, sizes: tuple[int, ...], mask: Tensor | None = None) -> None:
-        masks = [None] * len(sizes) if mask is None else mask.split(sizes, -1)
-        self.parts = [Categorical(x, m) for x, m in zip(logits.split(sizes, -1), masks, strict=True)]
+        masks = [None] * len(sizes) if mask is None else torch.split(mask, sizes, -1)
+        self.parts = [Categorical(x, m) for x, m in zip(torch.split(logits, sizes, -1), masks, strict=True)]
 
     @property
     def probs(self) -> Tensor:
@@ -127,7 +127,8 @@ class DiagonalGaussian:
 
     def sample(self, noise: Tensor) -> Tensor:
         """m + s * Phi^-1(noise)."""
-        return self.mean + self.log_std.exp() * torch.special.ndtri(noise)
+        standard: Tensor = torch.special.ndtri(noise)
+        return self.mean + self.log_std.exp() * standard
 
     def mode(self) -> Tensor:
         """The mean."""
@@ -143,22 +144,22 @@ class DiagonalGaussian:
         return (self.log_std + (0.5 + LOG_SQRT_2PI)).sum(-1)
 
 
-def noise_size(space: spaces.Space) -> int:
+def noise_size(space: spaces.Space[Any]) -> int:
     """Uniform numbers that one action of `space` takes."""
     if isinstance(space, spaces.Discrete):
         return 1
     if isinstance(space, spaces.MultiDiscrete):
         return len(space.nvec)
-    return int(np.prod(space.shape))
+    return math.prod(space.shape or ())
 
 
-def head_size(space: spaces.Space) -> int:
+def head_size(space: spaces.Space[Any]) -> int:
     """Network outputs that parameterise a distribution over `space`."""
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):
         return int(space.nvec.sum())
-    return int(np.prod(space.shape))
+    return math.prod(space.shape or ())
 
 
 def box_scale(space: spaces.Box) -> tuple[Tensor, Tensor]:
@@ -173,4 +174,4 @@ def box_scale(space: spaces.Box) -> tuple[Tensor, Tensor]:
 
 def legal_box(space: spaces.Box, action: np.ndarray) -> np.ndarray:
     """A Box action clipped to its bounds, float32: what an environment is given."""
-    return np.clip(action, space.low.reshape(-1), space.high.reshape(-1)).astype(np.float32)
+    return np.asarray(np.clip(action, space.low.reshape(-1), space.high.reshape(-1)), np.float32)

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
 from environments.replay import PolicyTrace, Recorder, Replay
-from environments.spec import EnvSpec, TeamKind
 from environments.vector import StepBuffers, VectorEnv
-from marl.collector import Seats, by_seat, play
-from marl.distributions import legal_box, noise_size
-from marl.policy import Actor, Policy, View
-from marl.seeding import acting_noise
+from marl.collector import Seats, add_team_rewards, legal_action, play, seat_noise, seat_view
+from marl.policy import Actor, Policy
 
 COPIES = 256
 """Copies that an evaluation steps at once, at most."""
+
+
+class Episode(NamedTuple):
+    """One finished episode."""
+
+    returns: NDArray[np.float64]  # [teams]
+    length: int
+    outcome: NDArray[np.float32]  # [teams]
+    metrics: NDArray[np.float32]  # [M]
 
 
 @dataclass(frozen=True)
@@ -70,21 +76,16 @@ def evaluate(
     if not 1 <= copies <= episodes:
         raise ValueError(f"{episodes} episodes cannot be shared by {copies} copies")
     quota = np.full(copies, episodes // copies) + (np.arange(copies) < episodes % copies)
-    results: list[list[tuple[NDArray[np.float64], int, NDArray[np.float32], NDArray[np.float32]]]] = [
-        [] for _ in range(copies)
-    ]
+    results: list[list[Episode]] = [[] for _ in range(copies)]
     recorders = {copy: Recorder(env, copy, dict(header or {})) for copy in range(min(record, copies))}
     replays: dict[int, Replay] = {}
     running = np.zeros((copies, spec.num_teams))
-    teams = [np.array(spec.team_of(group)) for group in spec.groups]
     finished = 0
     while finished < episodes:
         before = env.episode_step.copy()
         actions, traces = _act(env, players, noise_key, greedy, bool(recorders))
         out = env.step(actions)
-        for group, team in zip(out.groups, teams, strict=True):
-            for k in np.unique(team):
-                running[:, k] += group.reward[:, team == k].sum(1)
+        add_team_rewards(running, spec, out)
         for copy, recorder in list(recorders.items()):
             if recorder.add(actions, out, {name: _of_copy(trace, copy) for name, trace in traces.items()}):
                 replays[copy] = recorder.finish()
@@ -95,10 +96,10 @@ def evaluate(
     rows = [results[copy][i] for i in range(int(quota.max())) for copy in range(copies) if i < quota[copy]]
     return Evaluation(
         spec.team_names,
-        np.stack([row[0] for row in rows]),
-        np.array([row[1] for row in rows]),
-        np.stack([row[2] for row in rows]),
-        np.stack([row[3] for row in rows]),
+        np.stack([row.returns for row in rows]),
+        np.array([row.length for row in rows]),
+        np.stack([row.outcome for row in rows]),
+        np.stack([row.metrics for row in rows]),
         [replays[copy] for copy in sorted(replays)],
     )
 
@@ -108,14 +109,14 @@ def _note_ended(
     running: NDArray[np.float64],
     before: NDArray[np.int64],
     quota: NDArray[np.int64],
-    results: Sequence[list[tuple[NDArray[np.float64], int, NDArray[np.float32], NDArray[np.float32]]]],
+    results: Sequence[list[Episode]],
 ) -> int:
     """Keep the episodes that ended within their copy's quota; returns how many."""
     counted = 0
-    for copy in np.flatnonzero(out.episode_over):
+    for copy in np.flatnonzero(out.episode_over).tolist():
         if len(results[copy]) < quota[copy]:
-            row = (running[copy].copy(), int(before[copy]) + 1, out.outcome[copy].copy(), out.metrics[copy].copy())
-            results[copy].append(row)
+            ended = running[copy].copy(), int(before[copy]) + 1, out.outcome[copy].copy(), out.metrics[copy].copy()
+            results[copy].append(Episode(*ended))
             counted += 1
         running[copy] = 0.0
     return counted
@@ -127,42 +128,22 @@ def _act(
     """Every group's actions for the environment's present view, and what the policies thought where asked."""
     actions: dict[str, np.ndarray] = {}
     traces: dict[str, PolicyTrace] = {}
+    by_name = dict(zip((group.name for group in env.spec.groups), env.buffers.groups, strict=True))
     for kind in env.spec.kinds:
-        views = _views(env, kind)
-        noise = _noise(env, kind, noise_key)
+        views, noise = {}, {}
+        for name in kind.groups:
+            group, shown = env.spec.group(name), by_name[name]
+            views[name] = seat_view(group, kind, shown.obs, shown.action_mask, shown.acting)
+            noise[name] = seat_noise(env, group, kind, noise_key)
         player = players[kind.name]
         steps = play(Seats.all(player, env.num_envs * kind.teams), views, noise, greedy)
         for name in kind.groups:
-            group = env.spec.group(name)
-            action = steps[name].action
-            flat = action.reshape(env.num_envs, len(group.agents), *action.shape[2:]).numpy()
-            actions[name] = legal_box(group.action_space, flat) if isinstance(group.action_space, spaces.Box) else flat
+            actions[name] = legal_action(env.spec.group(name), _by_copy(steps[name].action, env.num_envs))
         if explain and isinstance(player, Policy):
             state = torch.from_numpy(env.buffers.state).repeat_interleave(kind.teams, 0)
             for name, (parameters, value) in player.explain(views, state).items():
                 traces[name] = PolicyTrace(_by_copy(parameters, env.num_envs), _by_copy(value, env.num_envs))
     return actions, traces
-
-
-def _views(env: VectorEnv, kind: TeamKind) -> dict[str, View]:
-    views = {}
-    for group, buffers in zip(env.spec.groups, env.buffers.groups, strict=True):
-        if group.name in kind.groups:
-            obs, mask, acting = (torch.from_numpy(x) for x in (buffers.obs, buffers.action_mask, buffers.acting))
-            legal = by_seat(mask, kind, 0) if group.masked else None
-            views[group.name] = View(by_seat(obs, kind, 0), legal, by_seat(acting, kind, 0))
-    return views
-
-
-def _noise(env: VectorEnv, kind: TeamKind, key: int) -> dict[str, Tensor]:
-    spec: EnvSpec = env.spec
-    noise = {}
-    for name in kind.groups:
-        group = spec.group(name)
-        agents, draws = np.array(spec.agent_indices(group)), noise_size(group.action_space)
-        u = acting_noise(key, env.episode_seed, env.episode_step, agents, draws)
-        noise[name] = by_seat(torch.from_numpy(u), kind, 0)
-    return noise
 
 
 def _by_copy(x: Tensor, copies: int) -> np.ndarray:

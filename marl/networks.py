@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +29,10 @@ class _Tanh(torch.autograd.Function):
 
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent; the library's own in float64, where exactness is asked for."""
-    return torch.tanh(x) if x.dtype == torch.float64 else _Tanh.apply(x)
+    if x.dtype == torch.float64:
+        return torch.tanh(x)
+    y: Tensor = _Tanh.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": tanh, "relu": torch.relu}
@@ -66,7 +70,7 @@ class AgentMLP(nn.Module):
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.identity: nn.Parameter | None = None
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             gain = output_gain if layer == len(hidden) else HIDDEN_GAIN[activation]
             rows = fan_in + agents if layer == 0 and knows_agent else fan_in
             weight = torch.stack([_orthogonal(rows, fan_out, gain, generator) for _ in range(stacks)])

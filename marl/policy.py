@@ -1,7 +1,7 @@
 """Policies: view -> action. A trained one is a single file that can be loaded and used alone.
 
-    policy = marl.policy.load("speaker.safetensors")
-    actions = policy.act({"agent_0": observation}, greedy=True)
+policy = marl.policy.load("speaker.safetensors")
+actions = policy.act({"agent_0": observation}, greedy=True)
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class PolicyStep(NamedTuple):
 class Actor(Protocol):
     """Whatever can act for a kind of team."""
 
-    def step(self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False) -> dict[str, PolicyStep]:
+    def step(
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+    ) -> dict[str, PolicyStep]:
         """Actions of every group's agents; a function of its arguments alone."""
         ...
 
@@ -107,7 +109,9 @@ class Policy(nn.Module):
         return DiagonalGaussian(outputs, self.log_std[group.name], centre, half)
 
     @torch.inference_mode()
-    def step(self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False) -> dict[str, PolicyStep]:
+    def step(
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+    ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
         steps = {}
         for group in self.spec.groups:
@@ -206,7 +210,9 @@ class RandomPolicy:
     def __init__(self, spec: PolicySpec) -> None:
         self.spec = spec
 
-    def step(self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False) -> dict[str, PolicyStep]:
+    def step(
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+    ) -> dict[str, PolicyStep]:
         """Uniform actions; `greedy` changes nothing."""
         steps = {}
         for group in self.spec.groups:
@@ -264,8 +270,11 @@ def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:
             ("action", own.action_space, group.action_space),
         ]:
             if mine != theirs:
-                raise RefusedFile(f"group {group.name!r}: the policy's {what} space is {mine}, {env.name}'s is {theirs}")
+                raise RefusedFile(
+                    f"group {group.name!r}: the policy's {what} space is {mine}, {env.name}'s is {theirs}"
+                )
         if policy.members(own) != wanted.members(group) and (policy.parameters == "per_agent" or policy.agent_id):
             raise RefusedFile(
-                f"group {group.name!r}: the policy has {policy.members(own)} agents, {env.name} has {wanted.members(group)}"
+                f"group {group.name!r}: the policy has {policy.members(own)} agents, "
+                f"{env.name} has {wanted.members(group)}"
             )

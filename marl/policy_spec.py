@@ -50,18 +50,23 @@ class PolicySpec:
         return cls(**{**data, "groups": groups, "hidden": tuple(data["hidden"])})
 
 
+PLAIN_FIELDS = ("name", "kind", "agents", "features", "masked", "agent_state_size")
+
+
 def _group_to_json(group: AgentGroup) -> dict[str, Any]:
-    plain = {name: getattr(group, name) for name in ("name", "kind", "agents", "features", "masked", "agent_state_size")}
-    return plain | {"observation": _space_to_json(group.observation_space), "action": _space_to_json(group.action_space)}
+    spaces_of = {"observation": group.observation_space, "action": group.action_space}
+    plain = {name: getattr(group, name) for name in PLAIN_FIELDS}
+    return plain | {name: _space_to_json(space) for name, space in spaces_of.items()}
 
 
 def _group_from_json(data: dict[str, Any]) -> AgentGroup:
-    observation, action = _space_from_json(data.pop("observation")), _space_from_json(data.pop("action"))
-    tuples = {name: tuple(data.pop(name)) for name in ("agents", "features")}
-    return AgentGroup(observation_space=observation, action_space=action, **tuples, **data)
+    fields: dict[str, Any] = {name: data[name] for name in PLAIN_FIELDS}
+    fields |= {name: tuple(data[name]) for name in ("agents", "features")}
+    fields |= {f"{name}_space": _space_from_json(data[name]) for name in ("observation", "action")}
+    return AgentGroup(**fields)
 
 
-def _space_to_json(space: spaces.Space) -> dict[str, Any]:
+def _space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):

@@ -48,6 +48,6 @@ def acting_noise(
     """
     with np.errstate(over="ignore"):
         game = _mix(episode_seed ^ np.uint64(key)) + episode_step.astype(np.uint64) * STEP_SALT
-        slots = (agents.astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(draws, dtype=np.uint64)) + np.uint64(1)
+        slots = agents.astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(1, draws + 1, dtype=np.uint64)
         bits = _mix(_mix(game)[:, None, None] + slots * GAMMA)
     return ((bits >> np.uint64(40)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)

@@ -73,10 +73,14 @@ class Trainer:
         updated = time.perf_counter()
         self.steps += self.collector.length * self.env.num_envs
         self.iterations += 1
-        return self.collector.statistics.summary() | metrics | {
-            "time/collect": collected - started,
-            "time/update": updated - collected,
-        }
+        return (
+            self.collector.statistics.summary()
+            | metrics
+            | {
+                "time/collect": collected - started,
+                "time/update": updated - collected,
+            }
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything: training 2k iterations equals k, save, new process, load, k, bit for bit."""

@@ -50,9 +50,9 @@ class ValueNorm(nn.Module):
         if count == 0:
             return
         kept = torch.where(use, targets, 0.0).double()
-        updates = {"first": kept.sum() / count, "second": kept.square().sum() / count, "weight": 1.0}
-        for name, value in updates.items():
-            self.get_buffer(name).mul_(FORGET).add_((1 - FORGET) * value)
+        news = {"first": kept.sum() / count, "second": kept.square().sum() / count, "weight": torch.ones(())}
+        for name, new in news.items():
+            self.get_buffer(name).mul_(FORGET).add_((1 - FORGET) * new)
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,7 @@ class ValueFunction(nn.Module):
             self.heads["central"] = self._network(spec, seen, rows, "shared", True, generator)
         else:
             for name, size in flat.items():
-                self.heads[name] = self._network(
-                    spec, size, members[name], spec.parameters, spec.agent_id, generator
-                )
+                self.heads[name] = self._network(spec, size, members[name], spec.parameters, spec.agent_id, generator)
 
     def _network(
         self, spec: PolicySpec, inputs: int, rows: int, parameters: str, agent_id: bool, generator: torch.Generator

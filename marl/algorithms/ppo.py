@@ -46,7 +46,7 @@ class Batch:
 
     def take(self, index: Tensor) -> Batch:
         """The samples at `index`."""
-        fields = {}
+        fields: dict[str, Any] = {}
         for name, value in vars(self).items():
             if isinstance(value, dict):
                 fields[name] = {key: None if x is None else x.index_select(0, index) for key, x in value.items()}
@@ -90,7 +90,9 @@ class PPO:
         batch = self._prepare(rollout)
         totals: dict[str, Tensor] = {}
         count = 0
-        for epoch in range(self.config.epochs):
+        epochs = 0
+        for _ in range(self.config.epochs):
+            epochs += 1
             divergence = torch.zeros(())
             for index in self._minibatches(batch):
                 metrics = self._step(batch, index)
@@ -101,7 +103,7 @@ class PPO:
                 break
         means = {name: float(value) / max(count, 1) for name, value in totals.items()}
         return means | {
-            "epochs": float(epoch + 1),
+            "epochs": float(epochs),
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "trained": float(batch.use.float().mean()),
         }
@@ -133,14 +135,14 @@ class PPO:
         if config.advantage_norm == "minibatch":
             batch = replace(batch, advantage=batch.advantage.clone())
             batch.advantage[index] = losses.normalise(batch.advantage[index], batch.use[index])
-        blocks = index.split(BLOCK_SAMPLES)
+        blocks = torch.split(index, BLOCK_SAMPLES)
         results = list(workers.map(self.threads, lambda block: self._block(batch.take(block), *counts), blocks))
         for parameter, *parts in zip(self.parameters, *(gradients for gradients, _ in results), strict=True):
-            parameter.grad = sum(parts[1:], start=parts[0])
+            parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
         norms = [
             nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm) for module in (self.policy, self.value)
         ]
-        metrics = {name: sum(part[name] for _, part in results) for name in results[0][1]}
+        metrics = {name: torch.stack([part[name] for _, part in results]).sum() for name in results[0][1]}
         if not bool(torch.isfinite(torch.stack([metrics["loss"], *norms])).all()):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
         self.optimiser.step()
@@ -202,7 +204,9 @@ class PPO:
             advantage = losses.normalise(advantage, use, (0, 1) if self.config.advantage_norm == "agent" else None)
         return Batch(
             obs={name: _flat(x[:-1]) for name, x in obs.items()},
-            action_mask={name: None if g.action_mask is None else _flat(g.action_mask[:-1]) for name, g in groups.items()},
+            action_mask={
+                name: None if g.action_mask is None else _flat(g.action_mask[:-1]) for name, g in groups.items()
+            },
             action={name: _flat(g.action) for name, g in groups.items()},
             log_prob=_flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
             advantage=_flat(advantage),
@@ -217,10 +221,11 @@ class PPO:
     def _outputs(self, obs: dict[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
         """The value function's outputs `[.., R or 1]` for views with any leading axes."""
         flat = {name: x.flatten(0, seat.dim() - 1) for name, x in obs.items()}
-        return self.value(flat, state.flatten(0, seat.dim() - 1), seat.flatten()).view(*seat.shape, -1)
+        outputs: Tensor = self.value(flat, state.flatten(0, seat.dim() - 1), seat.flatten())
+        return outputs.view(*seat.shape, -1)
 
     def _advantages(self, rollout: Rollout, values: Tensor, acting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Advantage `[T, S, R]`, raw value targets and where to train them `[T, S, R or 1]`, closed decisions `[T, S, R]`.
+        """Advantage `[T, S, R]`, raw value targets `[T, S, R or 1]`, closed decisions `[T, S, R]`, values to train.
 
         Rows of the clock are agents with their own reward, or seats with the team's: a seat decides when any member
         acts, ends only with the episode, and is paid what any member is paid, the dead included.
@@ -262,7 +267,7 @@ class PPO:
             widths = [g.action.shape[2] for g in (rollout.groups[group.name] for group in self.spec.groups)]
             obs = {
                 group.name: _kept(finals.obs[group.name], part)
-                for group, part in zip(self.spec.groups, cut.split(widths, 1), strict=True)
+                for group, part in zip(self.spec.groups, torch.split(cut, widths, 1), strict=True)
             }
             values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
             keep = cut.any(1, keepdim=True) if per_seat else cut
