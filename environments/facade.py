@@ -27,7 +27,7 @@ from environments import rng
 from environments.errors import UsageError
 from environments.native import NativeEnv
 from environments.spec import AgentGroup, EnvSpec
-from environments.vector import Array, action_shape
+from environments.vector import Array, SimState, action_shape
 
 Step = tuple[
     dict[str, Any],
@@ -182,9 +182,12 @@ class ParallelFacade(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # Petti
     def step(self, actions: Mapping[str, Any]) -> Step:
         """Advance by one step; needs an action from every acting agent.
 
-        RuntimeError where no episode is open, KeyError on a missing agent or one that is not in `agents`, ValueError on
-        an action outside its space.
+        After the end an empty step returns empty dicts, as PettingZoo's own converters do. RuntimeError where no
+        episode is open, KeyError on a missing agent or one that is not in `agents`, ValueError on an action outside its
+        space.
         """
+        if not (self.agents or actions or self._untouched):
+            return {}, {}, {}, {}, {}
         self._take(actions)
         self.vector.step(self._actions)
         terminated: list[bool] = []
@@ -227,6 +230,19 @@ class ParallelFacade(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # Petti
     def close(self) -> None:
         """Release what the environment and its window hold."""
         self.vector.close()
+
+    def restore(self, state: SimState, agents: list[str], untouched: bool = False) -> None:
+        """Continue from a captured state of the vector with those living agents."""
+        self.vector.restore(0, state)
+        self.agents = list(agents)
+        self._untouched = untouched
+        self._note_acting()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled by name, options and simulation state; games of the registry only."""
+        spec = self.vector.spec
+        parts = (spec.name, dict(spec.options), self.render_mode, self.vector.capture(0), self.agents, self._untouched)
+        return _copy_parallel, (type(self), *parts)
 
     def _take(self, actions: Mapping[str, Any]) -> None:
         if not self.agents:
@@ -350,10 +366,38 @@ class AECFacade(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is u
         """Release what the environment and its window hold."""
         self.face.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as the parallel face is, with whose turn it is."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("face", "vector")}
+        return _copy_aec, (type(self), self.face, plain)
+
     def _begin_turns(self) -> None:
         self._given: dict[str, Any] = {}
         self._waiting = self.face.acting
         self.agent_selection = self._waiting.pop(0) if self._waiting else self.agents[0]
+
+
+def _copy_parallel(
+    kind: type[ParallelFacade],
+    name: str,
+    options: dict[str, Any],
+    render_mode: str | None,
+    state: SimState,
+    agents: list[str],
+    untouched: bool,
+) -> ParallelFacade:
+    from environments.registry import game
+
+    found = game(name)
+    face = kind(NativeEnv(found, found.options(**options), hold=True), render_mode)
+    face.restore(state, agents, untouched)
+    return face
+
+
+def _copy_aec(kind: type[AECFacade], face: ParallelFacade, plain: dict[str, Any]) -> AECFacade:
+    turns = kind(face.vector, face.render_mode)
+    turns.__dict__.update(plain, face=face)
+    return turns
 
 
 def _render(vector: NativeEnv, mode: str | None) -> Array | None:
