@@ -309,4 +309,4 @@ def _mean(x: Tensor, use: Tensor) -> Tensor:
 
 def _flat(x: Tensor) -> Tensor:
     """`[T, S, ..] -> [T*S, ..]`."""
-    return x.reshape(-1, *x.shape[2:])
+    return x.flatten(0, 1)
