@@ -18,8 +18,8 @@ from environments.vector import VectorEnv
 Factory = Callable[..., VectorEnv]
 """`make(num_envs=1, seed=0, first_copy=0, num_threads=None) -> VectorEnv`."""
 
-FEW_STARTS = {"toy/meet", "toy/noughts", "toy/siege"}
-"""Games with so few starting positions that two copies may well begin alike."""
+FEW_STARTS = {"toy/meet", "toy/noughts", "toy/siege", "particle/crypto"}
+"""Games with so few first views (in crypto: a key and a colour) that two copies may well begin alike."""
 
 
 @dataclass(frozen=True)
