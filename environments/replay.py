@@ -117,7 +117,7 @@ def load(path: str | Path) -> Replay:
     contents = replay_file.read(Path(path))
     try:
         return _replay_of(contents)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RefusedFile(f"{path}: this replay contradicts itself ({type(error).__name__}: {error})") from error
 
 

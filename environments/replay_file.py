@@ -199,7 +199,7 @@ def _read_header(data: bytes) -> tuple[Mapping[str, Any], Layout, Layout, int, i
         header = json.loads(text, parse_constant=_no_constant)
         layout, about = header["layout"], header["about"]
         start, tracks, steps = _parse_layout(layout)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _Damaged(f"the header cannot be understood ({type(error).__name__}: {error})") from error
     if not isinstance(about, dict):
         raise _Damaged("the header cannot be understood")
@@ -215,8 +215,8 @@ def _parse_layout(layout: Mapping[str, Any]) -> tuple[Layout, Layout, int]:
     steps = layout["steps"]
     if not _natural(steps) or steps == 0:
         raise ValueError(f"{steps} steps")
-    start = {str(name): _array_type(entry) for name, entry in layout["start"].items()}
-    tracks = {str(name): _array_type(entry) for name, entry in layout["tracks"].items()}
+    start = {str(name): _array_type(entry) for name, entry in dict(layout["start"]).items()}
+    tracks = {str(name): _array_type(entry) for name, entry in dict(layout["tracks"]).items()}
     if not tracks or len(start) + len(tracks) > MAX_ARRAYS:
         raise ValueError(f"{len(start) + len(tracks)} arrays, at most {MAX_ARRAYS} are allowed")
     total = _row_bytes(start) + steps * max(1, _row_bytes(tracks))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -37,7 +36,7 @@ def describe(spec: EnvSpec) -> dict[str, Any]:
             }
             for group in spec.groups
         ],
-        "kinds": [asdict(kind) for kind in spec.kinds],
+        "kinds": [{"name": k.name, "groups": list(k.groups), "teams": k.teams} for k in spec.kinds],
         "max_steps": spec.max_steps,
         "turn_based": spec.turn_based,
         "metrics": [list(metric) for metric in spec.metrics],

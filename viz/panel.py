@@ -164,7 +164,7 @@ def _ranges(moment: Moment, row: AgentRow, left: float, right: float, y: float, 
     shapes: list[Shape] = []
 
     def height(d: int, x: float) -> float:
-        return y + BARS * (1 - min(max((x - low[d]) / max(high[d] - low[d], 1e-9), 0.0), 1.0))
+        return y + BARS * float(1 - min(max((x - low[d]) / max(high[d] - low[d], 1e-9), 0.0), 1.0))
 
     for d in range(dims):
         middle, half = left + unit * (d + 0.5), min(unit * 0.3, 14.0)

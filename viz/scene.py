@@ -108,7 +108,7 @@ class Arrow(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One line of text. `anchor` is the part of it at `at`: `left`, `center` or `right`, vertically always its middle."""
+    """One line of text. `anchor` is the part of it at `at`: `left`, `center` or `right`; vertically its middle."""
 
     at: Point
     text: str

@@ -58,7 +58,12 @@ def save_png(viewer: Viewer, frame: int, path: Path, height: int = 640, panel: b
 
 
 def save_gif(
-    viewer: Viewer, path: Path, height: int = 480, panel: bool = False, speed: float = 1.0, progress: Progress | None = None
+    viewer: Viewer,
+    path: Path,
+    height: int = 480,
+    panel: bool = False,
+    speed: float = 1.0,
+    progress: Progress | None = None,
 ) -> None:
     """Write all frames as an endless GIF; `speed` 1 is the simulation's own. StorageFailure, UsageError."""
     step = _milliseconds(viewer, speed)
@@ -73,7 +78,14 @@ def save_gif(
 
     def save(temporary: Path) -> None:
         pictures[0].save(
-            temporary, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False, disposal=1
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+            optimize=False,
+            disposal=1,
         )
 
     _write(path, save)
@@ -92,7 +104,12 @@ def _milliseconds(viewer: Viewer, speed: float) -> int:
 
 
 def save_mp4(
-    viewer: Viewer, path: Path, height: int = 640, panel: bool = False, speed: float = 1.0, progress: Progress | None = None
+    viewer: Viewer,
+    path: Path,
+    height: int = 640,
+    panel: bool = False,
+    speed: float = 1.0,
+    progress: Progress | None = None,
 ) -> None:
     """Write all frames as MP4 (H.264). UsageError with the cure where imageio-ffmpeg is missing; StorageFailure."""
     try:

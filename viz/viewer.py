@@ -13,7 +13,23 @@ from viz.moment import Moment, ReplayMoments
 from viz.page import EVENT_COLORS, FOOTER, HEADER, Pane, board_page, footer, header, pixels
 from viz.panel import panel, visible_cards
 from viz.playback import HELP, KEYS, Playback
-from viz.scene import EDGE, FAINT_INK, GOLD, GRID, INK, PANEL, SOFT_INK, Box, Circle, Line, Polygon, Scene, Shape, Text, View
+from viz.scene import (
+    EDGE,
+    FAINT_INK,
+    GOLD,
+    GRID,
+    INK,
+    PANEL,
+    SOFT_INK,
+    Box,
+    Circle,
+    Line,
+    Polygon,
+    Scene,
+    Shape,
+    Text,
+    View,
+)
 
 TIMELINE = 64
 PANEL_WIDTH = 340
@@ -113,7 +129,7 @@ class Viewer:
 
     def mouse_down(self, x: float, y: float) -> bool:
         """A press of the left button; True where something was hit."""
-        width, height = self.size
+        height = self.size[1]
         if self.playback.help:
             self.playback.command("help")
             return True
@@ -153,12 +169,15 @@ class Viewer:
 def _play_button(x: float, y: float, playing: bool) -> list[Shape]:
     """Two bars while it plays, a triangle while it does not."""
     if playing:
-        return [Box((x - 8, y - 9), (x - 3, y + 9), INK, radius=1.5), Box((x + 3, y - 9), (x + 8, y + 9), INK, radius=1.5)]
+        return [
+            Box((x - 8, y - 9), (x - 3, y + 9), INK, radius=1.5),
+            Box((x + 3, y - 9), (x + 8, y + 9), INK, radius=1.5),
+        ]
     return [Polygon(((x - 7, y - 10), (x + 10, y), (x - 7, y + 10)), INK)]
 
 
 def _help_pane(width: int, height: int) -> Pane:
-    w, h = min(520, width), 64 + 30 * len(HELP)
+    w, h = min(600, width), 64 + 30 * len(HELP)
     shapes: list[Shape] = [
         Box((1, 1), (w - 1, h - 1), PANEL, GOLD, 2, 0),
         Text((26, 32), "Keys", 18, INK, "left", True),

@@ -28,7 +28,7 @@ class Drawing:
     """What must be visible; the arrays may be one instant's or have a leading axis over many."""
     draw: Callable[[Moment, View], Scene]
     actions: Callable[[EnvSpec, AgentGroup], tuple[tuple[str, ...], ...]]
-    """A name for every action: one tuple per choice (Discrete: one choice); Box: one name per dimension in one tuple."""
+    """A name for every action, one tuple per choice (Discrete: one); Box: one tuple with a name per dimension."""
     events: Callable[[EnvSpec, Mapping[str, Array]], Sequence[Mark]]
     """What happened, from state arrays over a whole episode `[T + 1, ...]`."""
 

@@ -53,13 +53,16 @@ def _cells(at: Point, loudness: Array, label: str, color: Color) -> list[Shape]:
         x = left + k * CELL
         strength = float(loud) if np.isfinite(loud) else 0.0
         fill = GRID.mixed(color, strength)
-        shapes.append(Box((x + 0.01, at[1] - CELL / 2 + 0.01), (x + CELL - 0.01, at[1] + CELL / 2 - 0.01), fill, radius=0.02))
+        shapes.append(
+            Box((x + 0.01, at[1] - CELL / 2 + 0.01), (x + CELL - 0.01, at[1] + CELL / 2 - 0.01), fill, radius=0.02)
+        )
         shapes.append(Text((x + CELL / 2, at[1]), chr(65 + k), 0.07, WHITE if strength > 0.5 else SOFT_INK))
     return shapes
 
 
 def _one_hot(word: int, count: int) -> Array:
-    return (np.arange(count) == word).astype(np.float32)
+    cells: Array = (np.arange(count) == word).astype(np.float32)
+    return cells
 
 
 def draw(moment: Moment, view: View) -> Scene:

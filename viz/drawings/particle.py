@@ -321,7 +321,9 @@ def _purses(moment: Moment) -> list[Shape]:
 
 LOOKS = {
     "particle/simple": Look(under=_discs(0.05, OBJECT_COLORS[0]), legend=(LegendEntry("target", OBJECT_COLORS[0]),)),
-    "particle/adversary": Look({"adversary": 0.15, "agent": 0.15}, over=_one_goal(0.08), legend=(LegendEntry("goal", GOLD),)),
+    "particle/adversary": Look(
+        {"adversary": 0.15, "agent": 0.15}, over=_one_goal(0.08), legend=(LegendEntry("goal", GOLD),)
+    ),
     "particle/push": Look(over=_one_goal(0.05), legend=(LegendEntry("goal", GOLD),)),
     "particle/reference": Look(under=_missions),
     "particle/speaker_listener": Look({"speaker": 0.075, "listener": 0.075}, under=_missions),
@@ -336,7 +338,7 @@ LOOKS = {
         (LegendEntry("food", FOOD), LegendEntry("forest", FOREST), LegendEntry("leader", GOLD)),
     ),
     "particle/formation": Look(under=_ring, legend=(LegendEntry("target", GREEN),)),
-    "particle/line": Look({"agent": 0.03}, _segment, legend=(LegendEntry("target", GREEN),)),
+    "particle/line": Look({"agent": 0.045}, _segment, legend=(LegendEntry("target", GREEN),)),
     "particle/collect_treasure": Look({"collector": 0.05, "deposit": 0.075}, _treasures, _purses),
 }
 

@@ -108,7 +108,9 @@ def _dock(moment: Moment, view: View) -> Scene:
             Text((x, y), str(i), 0.08, WHITE, bold=True),
         ]
         if abs(speed) > 0.02:
-            shapes.append(Arrow((x, y + 0.1), (x + 0.3 * math.copysign(min(abs(speed), 3), speed), y + 0.1), INK, 0.012))
+            shapes.append(
+                Arrow((x, y + 0.1), (x + 0.3 * math.copysign(min(abs(speed), 3), speed), y + 0.1), INK, 0.012)
+            )
     return Scene(view, shapes, legend=(LegendEntry("berth", GOLD), LegendEntry("docked", GREEN)))
 
 

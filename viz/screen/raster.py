@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,7 +134,7 @@ def _draw_line(surface: Any, pixels: list[tuple[float, float]], color: Color, wi
     half = max(width, 1.0) / 2
 
     def stroke(target: Any, at: Callable[[Point], Point]) -> None:
-        for (x0, y0), (x1, y1) in zip(pixels, pixels[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(pixels):
             length = math.hypot(x1 - x0, y1 - y0)
             if length > 0:
                 nx, ny = (y0 - y1) / length * half, (x1 - x0) / length * half
@@ -171,14 +172,14 @@ def _draw_box(surface: Any, frame: _Frame, box: Box) -> None:
     radius = round(frame.length(box.radius))
     for color, width in ((box.fill, 0), (box.line, max(1, round(frame.length(box.width))))):
         if color is not None and (width == 0 or box.width > 0):
-            _blend(
-                surface,
-                color,
-                _around([(x0, y0), (x1, y1)], 1),
-                lambda s, at, color=color, width=width: pygame.draw.rect(
-                    s, color, pygame.Rect(at((left, top)), size), width, border_radius=radius
-                ),
-            )
+            _draw_rectangle(surface, color, (left, top), size, width, radius)
+
+
+def _draw_rectangle(surface: Any, color: Color, corner: Point, size: tuple[int, int], width: int, radius: int) -> None:
+    def draw(target: Any, at: Callable[[Point], Point]) -> None:
+        pygame.draw.rect(target, color, pygame.Rect(at(corner), size), width, border_radius=radius)
+
+    _blend(surface, color, _around([corner, (corner[0] + size[0], corner[1] + size[1])], 1), draw)
 
 
 def _draw_arrow(surface: Any, frame: _Frame, arrow: Arrow) -> None:

@@ -40,7 +40,9 @@ def watch(viewer: Viewer, title: str) -> None:
 def _fitting(size: tuple[int, int]) -> tuple[int, int]:
     """The wanted size, or what the desktop has room for."""
     desktop = pygame.display.get_desktop_sizes()[0]
-    return tuple(max(least, min(wanted, room - 60)) for wanted, room, least in zip(size, desktop, SMALLEST, strict=True))
+    return tuple(
+        max(least, min(wanted, room - 60)) for wanted, room, least in zip(size, desktop, SMALLEST, strict=True)
+    )
 
 
 def handle(viewer: Viewer, event: Any) -> bool:
