@@ -1,0 +1,73 @@
+"""What README and the pages say is true: scripts run as written, links lead somewhere, commands and targets exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source import ROOT
+
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SCRIPTS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+def _run(script: str, folder: Path) -> str:
+    """What a script prints, run in a folder of its own."""
+    path = folder / "script.py"
+    path.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_script_learns(tmp_path: Path) -> None:
+    """The shortest way through everything: make, learner, train, load, act."""
+    script = SCRIPTS[0]
+    lines = [line for line in script.splitlines() if line.strip()]
+    assert len(lines) <= 16  # it is said to be short
+    returns = [float(line.split()[1]) for line in _run(script, tmp_path).splitlines()]
+    assert sum(returns[-5:]) / 5 > sum(returns[:5]) / 5 + 10  # random play makes -83, a trained team -35
+    assert (tmp_path / "spread.safetensors").exists()
+
+
+def test_the_environment_of_ones_own_trains(tmp_path: Path) -> None:
+    """README promises that a `Trainer` takes it as it is."""
+    training = """
+from marl.algorithms.ppo import PPO
+from marl.config import PPOConfig
+from marl.trainer import Trainer
+
+env = NativeEnv(GAME, Options(), num_envs=64)
+learner = PPO(env.spec, "team", PPOConfig(), reward="agent", seed=0)
+trainer = Trainer(env, {"team": learner}, {}, total_steps=40_000, rollout_length=20, seed=0)
+while not trainer.finished:
+    print(trainer.iteration()["return"])
+"""
+    assert len(SCRIPTS) == 2
+    returns = [float(line) for line in _run(SCRIPTS[1] + training, tmp_path).splitlines()]
+    assert returns[-1] > 0.5 * returns[0]  # a distance, negated: at most half of it is left
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name for page in PAGES for name in re.findall(r"^    (?:\w+=\S+ )?make (\w+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "test", "check"} <= named
+    assert named <= targets
