@@ -19,7 +19,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from environments.errors import RefusedFile
-from environments.spec import AgentGroup, EnvSpec
+from environments.spec import AgentGroup
 from marl import files
 from marl.distributions import (
     Categorical,
@@ -31,10 +31,9 @@ from marl.distributions import (
     noise_size,
 )
 from marl.networks import AgentMLP
-from marl.policy_spec import PolicySpec
+from marl.policy_spec import SCHEMA, PolicySpec, read_spec
 from marl.values import CriticShape, ValueFunction
 
-SCHEMA = 1
 ACTION_GAIN = 0.01
 """Small last layer: the first policy is near uniform (Andrychowicz et al. 2021, arXiv:2006.05990)."""
 
@@ -237,44 +236,15 @@ class RandomPolicy:
 
 def load(path: Path | str) -> Policy:
     """Read a policy file. RefusedFile where it is missing, damaged or not one of ours."""
+    spec, critic = read_spec(path)
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata["schema"] != str(SCHEMA):
-                raise RefusedFile(f"{path}: policy of another schema; this version reads schema {SCHEMA}")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        spec = PolicySpec.from_json(json.loads(metadata["policy"]))
-        critic = json.loads(metadata["critic"])
         policy = Policy(spec)
         if critic is not None:
             policy.critic = ValueFunction(spec, CriticShape.from_json(critic), torch.Generator())
         policy.load_state_dict(weights)
-    except FileNotFoundError:
-        raise RefusedFile(f"no policy file at {path}") from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RefusedFile(f"{path} is not a policy file that can be read ({reason})") from None
     return policy
-
-
-def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:
-    """RefusedFile where the policy's groups do not match the environment's kind of team."""
-    wanted = PolicySpec.of(env, kind)
-    have = {group.name: group for group in policy.groups}
-    for group in wanted.groups:
-        own = have.get(group.name)
-        if own is None:
-            raise RefusedFile(f"policy for {policy.environment} has no group {group.name!r}, {env.name} needs it")
-        for what, mine, theirs in [
-            ("observation", own.observation_space, group.observation_space),
-            ("action", own.action_space, group.action_space),
-        ]:
-            if mine != theirs:
-                raise RefusedFile(
-                    f"group {group.name!r}: the policy's {what} space is {mine}, {env.name}'s is {theirs}"
-                )
-        if policy.members(own) != wanted.members(group) and (policy.parameters == "per_agent" or policy.agent_id):
-            raise RefusedFile(
-                f"group {group.name!r}: the policy has {policy.members(own)} agents, "
-                f"{env.name} has {wanted.members(group)}"
-            )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 from gymnasium import spaces
 
+from environments.errors import RefusedFile
 from environments.spec import AgentGroup, EnvSpec
+
+SCHEMA = 1
+"""Of policy files."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,47 @@ class PolicySpec:
 
 
 PLAIN_FIELDS = ("name", "kind", "agents", "features", "masked", "agent_state_size")
+
+
+def read_spec(path: Path | str) -> tuple[PolicySpec, Any]:
+    """What a policy file says of itself: its spec, and its critic's shape as plain data or None.
+
+    Reads no weights and imports no torch. RefusedFile where the file is missing, damaged or not one of ours.
+    """
+    try:
+        with safetensors.safe_open(str(path), "np") as file:
+            metadata = file.metadata() or {}
+        if metadata["schema"] != str(SCHEMA):
+            raise RefusedFile(f"{path}: policy of another schema; this version reads schema {SCHEMA}")
+        return PolicySpec.from_json(json.loads(metadata["policy"])), json.loads(metadata["critic"])
+    except FileNotFoundError:
+        raise RefusedFile(f"no policy file at {path}") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RefusedFile(f"{path} is not a policy file that can be read ({reason})") from None
+
+
+def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:
+    """RefusedFile where the policy's groups do not match the environment's kind of team."""
+    wanted = PolicySpec.of(env, kind)
+    have = {group.name: group for group in policy.groups}
+    for group in wanted.groups:
+        own = have.get(group.name)
+        if own is None:
+            raise RefusedFile(f"policy for {policy.environment} has no group {group.name!r}, {env.name} needs it")
+        for what, mine, theirs in [
+            ("observation", own.observation_space, group.observation_space),
+            ("action", own.action_space, group.action_space),
+        ]:
+            if mine != theirs:
+                raise RefusedFile(
+                    f"group {group.name!r}: the policy's {what} space is {mine}, {env.name}'s is {theirs}"
+                )
+        if policy.members(own) != wanted.members(group) and (policy.parameters == "per_agent" or policy.agent_id):
+            raise RefusedFile(
+                f"group {group.name!r}: the policy has {policy.members(own)} agents, "
+                f"{env.name} has {wanted.members(group)}"
+            )
 
 
 def _group_to_json(group: AgentGroup) -> dict[str, Any]:
