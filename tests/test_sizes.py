@@ -90,3 +90,10 @@ def test_every_file_is_looked_at() -> None:
     paths = {str(path.relative_to(ROOT)) for path in files()}
     assert {"setup.py", "environments/vector.py", "marl/policy.py", "tests/test_sizes.py"} <= paths
     assert all(isinstance(source.tree, ast.Module) for source in sources())
+
+
+def test_every_folder_of_tests_is_a_package() -> None:
+    """Else pytest takes two files of one name for the same module."""
+    tests = [path for path in files() if path.relative_to(ROOT).parts[0] == "tests"]
+    missing = {str(path.parent.relative_to(ROOT)) for path in tests if not (path.parent / "__init__.py").exists()}
+    assert not missing
