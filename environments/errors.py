@@ -28,9 +28,13 @@ class RefusedFile(MarlError):
 
 
 class NumericalFailure(MarlError):
-    """NaN or infinity in a loss, gradient or observation."""
+    """NaN or infinity in a loss, gradient or observation; `batch` is the data in which it arose, where known."""
 
     exit_code = 4
+
+    def __init__(self, message: str, batch: object = None) -> None:
+        super().__init__(message)
+        self.batch = batch
 
 
 class StorageFailure(MarlError):

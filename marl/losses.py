@@ -46,11 +46,14 @@ def clipped_value_loss(
 def normalise(x: Tensor, use: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
     """(x - mean) / (std + 1e-8) with statistics of the entries where `use`, over `dims` (all by default).
 
-    Constant entries become 0. Population deviation, so a single entry gives 0 and not NaN.
+    Constant entries become 0: the statistics are float64, because in float32 the mean of equal numbers differs from
+    them by a rounding error, which the division would blow up to 1. Population deviation, so a single entry gives 0 and
+    not NaN.
     """
     axes = tuple(range(x.dim())) if dims is None else dims
     count = use.sum(axes, keepdim=True).clamp(min=1)
-    kept = torch.where(use, x, 0.0)
+    kept = torch.where(use, x.double(), 0.0)
     mean = kept.sum(axes, keepdim=True) / count
-    variance = torch.where(use, (x - mean).square(), 0.0).sum(axes, keepdim=True) / count
-    return (x - mean) / (variance.sqrt() + 1e-8)
+    centred = torch.where(use, kept - mean, 0.0)
+    deviation = (centred.square().sum(axes, keepdim=True) / count).sqrt()
+    return (centred / (deviation + 1e-8)).to(x.dtype)

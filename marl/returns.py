@@ -55,9 +55,9 @@ def lambda_advantages(
         arrived = torch.where(decides, gamma * value[t + 1], wait * flow)
         flow = reward[t] + torch.where(ended[t], gamma * bootstrap[t], arrived)
         discount = torch.where(ended[t], zero, torch.where(decides, gamma, wait * discount))
-        later = torch.where(decides, later_at, later)
+        later = torch.where(ended[t], zero, torch.where(decides, later_at, later))
         known = ended[t] | decides | known
-        later_at = flow - value[t] + lambda_ * discount * torch.where(ended[t], zero, later)
+        later_at = flow - value[t] + lambda_ * discount * later
         advantage[t] = later_at
         closed[t] = known
     return advantage, closed

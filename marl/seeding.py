@@ -43,11 +43,12 @@ def acting_noise(
 ) -> NDArray[np.float32]:
     """Uniform noise in (0, 1), `[E, N, draws]` float32: a pure function of (key, game, step, agent, draw).
 
-    It does not depend on how copies are batched or on which policies sit where. `episode_seed`, `episode_step` are
-    `[E]`; `agents` `[N]` are places in `spec.agents`.
+    It does not depend on how copies are batched, on which policies sit where, or on how many draws other agents take.
+    `episode_seed`, `episode_step` are `[E]`; `agents` `[N]` are places in `spec.agents`.
     """
     with np.errstate(over="ignore"):
         game = _mix(episode_seed ^ np.uint64(key)) + episode_step.astype(np.uint64) * STEP_SALT
-        slots = agents.astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(1, draws + 1, dtype=np.uint64)
+        slots = (agents.astype(np.uint64) << np.uint64(32))[:, None] + np.arange(1, draws + 1, dtype=np.uint64)
         bits = _mix(_mix(game)[:, None, None] + slots * GAMMA)
-    return ((bits >> np.uint64(40)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+    # 23 bits: with 24 the largest number plus one half would round up, and an inverse distribution function has no 1
+    return ((bits >> np.uint64(41)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from environments.errors import NumericalFailure
+from environments.errors import NumericalFailure, UsageError
 from environments.spec import EnvSpec
 from marl import losses, workers
 from marl.buffers import GroupRollout, Rollout
@@ -75,6 +75,8 @@ class PPO:
         self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
         self.wait = 1.0 if env.turn_based else config.gamma
         self.max_wait = env.max_wait
+        if config.rollout_length <= env.max_wait:
+            raise UsageError(f"{env.name}: rollout_length must be above {env.max_wait}, the longest wait")
         self.shuffle = torch_generator(seed, kind, "shuffle")
         self.parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
@@ -82,7 +84,8 @@ class PPO:
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Several epochs over a rollout; `progress` in [0, 1] is the part of training that is done.
 
-        NumericalFailure (with the minibatch as `batch`) where a loss or gradient is not finite; no step is taken then.
+        NumericalFailure where the rollout, a loss or a gradient is not finite, with the rollout or the minibatch as
+        `batch`; no step is taken then.
         """
         if self.config.anneal:
             for group in self.optimiser.param_groups:
@@ -93,13 +96,13 @@ class PPO:
         epochs = 0
         for _ in range(self.config.epochs):
             epochs += 1
-            divergence = torch.zeros(())
+            divergences = []
             for index in self._minibatches(batch):
                 metrics = self._step(batch, index)
                 totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
-                divergence += metrics["kl"]
-                count += 1
-            if self.config.target_kl is not None and divergence / self.config.minibatches > self.config.target_kl:
+                divergences.append(float(metrics["kl"]))
+            count += len(divergences)
+            if self.config.target_kl is not None and sum(divergences) > self.config.target_kl * len(divergences):
                 break
         means = {name: float(value) / max(count, 1) for name, value in totals.items()}
         return means | {
@@ -198,7 +201,7 @@ class PPO:
             use = use & rollout.mine.unsqueeze(-1)
             use_value = use_value & rollout.mine.unsqueeze(-1)
         if not bool(torch.isfinite(torch.where(use, advantage, 0.0)).all()):
-            raise NumericalFailure("an observation, reward or value is not finite")
+            raise NumericalFailure("an observation, reward or value is not finite", rollout)
         self.value.adapt(targets, use_value)
         if self.config.advantage_norm in ("batch", "agent"):
             advantage = losses.normalise(advantage, use, (0, 1) if self.config.advantage_norm == "agent" else None)
@@ -237,7 +240,7 @@ class PPO:
         truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
         final = self._final_values(rollout, truncated)
         edge = torch.ones(rollout.steps, 1, 1, dtype=torch.bool)
-        edge[rollout.steps - self.max_wait :] = False  # the last steps only lend their value
+        edge[max(rollout.steps - self.max_wait, 0) :] = False  # the last steps only lend their value
         discounts = (config.gamma, config.gae_lambda, self.wait)
         if self.reward == "agent":
             ended = terminated | truncated
@@ -275,10 +278,10 @@ class PPO:
         return out
 
     def _minibatches(self, batch: Batch) -> Iterator[Tensor]:
-        """Index of each minibatch of an epoch, samples that train nothing left out."""
+        """Index of each minibatch of an epoch; samples that train nothing and empty minibatches left out."""
         rows = (batch.use.any(1) | batch.use_value.any(1)).nonzero().squeeze(1)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
-        return iter(order.tensor_split(self.config.minibatches))
+        return (part for part in order.tensor_split(self.config.minibatches) if len(part))
 
 
 def _clean(group: GroupRollout) -> GroupRollout:
