@@ -118,7 +118,7 @@ class NativeEnv:
         self._workers = workers.get(num_threads, num_envs)
         self._every = np.arange(num_envs)
         self._records = (self.states, self.params, self.limits, self.clocks)
-        self._idle = tuple(np.zeros(*action_shape(group, 1)) for group in self.spec.groups)
+        self._idle: tuple[Array, ...] = tuple(np.zeros(*action_shape(group, 1)) for group in self.spec.groups)
         self._run = entry_point(game.loops().run, (*self._records, self._idle, self.buffers, self._every, STEP, 1, 1))
         self.clocks["key"] = rng.copy_keys(seed, first_copy, num_envs)
         self._show(self._every, BEGIN)
