@@ -105,6 +105,21 @@ def check_rekey(make: Factory) -> None:
     assert env.episode_seed[0] != env.episode_seed[1], "rekey did not change the next episode"
 
 
+def check_an_episode_leaves_nothing_behind(make: Factory) -> None:
+    """The state at an episode's start is a function of its seed: nothing of the last episode is left in it."""
+    used, fresh = make(num_envs=4, seed=15), make(num_envs=4, seed=16)
+    rng = np.random.default_rng(15)
+    for _ in range(9):
+        used.step(play.random_actions(used, rng))
+    for env in (used, fresh):
+        env.reset(keys=range(4))
+    one, two = used.capture(range(4)), fresh.capture(range(4))
+    for name in one.arrays:
+        assert play.same_bits(one.arrays[name], two.arrays[name]), f"{name} is left over from the last episode"
+    for name in one.clock:
+        assert play.same_bits(one.clock[name], two.clock[name]), f"clock {name} is left over from the last episode"
+
+
 def check_partial_restore(make: Factory) -> None:
     """A mapping with one named array changes that array and nothing else, and rewrites the view."""
     env = make(num_envs=3, seed=5)

@@ -58,6 +58,16 @@ class CapturesTooLittle(NativeEnv):
         return replace(state, clock={k: v for k, v in state.clock.items() if k != "draws"})
 
 
+class LeavesSomethingBehind(NativeEnv):
+    """An array of the state survives the start of an episode."""
+
+    def reset(self, *args: Any, **kwargs: Any) -> StepBuffers:
+        before = self.states["velocity"].copy()
+        buffers = super().reset(*args, **kwargs)
+        self.states["velocity"] = before
+        return buffers
+
+
 class SpoilsAnotherArray(NativeEnv):
     """A partial restore spoils another array."""
 
@@ -167,6 +177,7 @@ BROKEN: list[tuple[type[NativeEnv], str, Callable[..., None], str]] = [
     (WritesAllFinalViews, "toy/siege", checks.check_every_element_is_written, "0.final_obs written without need"),
     (Remembers, "toy/dock", checks.check_view_is_a_function_of_the_state, "0.obs is not a function of the state"),
     (CapturesTooLittle, "toy/dock", checks.check_capture_and_restore, "differs at step"),
+    (LeavesSomethingBehind, "toy/dock", checks.check_an_episode_leaves_nothing_behind, "velocity is left over"),
     (SpoilsAnotherArray, "toy/dock", checks.check_partial_restore, "position after restoring position"),
     (RekeysTheOpenEpisode, "toy/dock", checks.check_rekey, "rekey began another"),
     (AcceptsForeignStates, "toy/dock", checks.check_refusals, "DID NOT RAISE"),

@@ -12,6 +12,7 @@ CHECKS = [
     checks.check_view_is_a_function_of_the_state,
     checks.check_capture_and_restore,
     checks.check_rekey,
+    checks.check_an_episode_leaves_nothing_behind,
     checks.check_partial_restore,
     checks.check_refusals,
     checks.check_copies_are_independent,

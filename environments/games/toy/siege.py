@@ -67,6 +67,7 @@ def reset_one(state, params, clock):
         present = 1 + integer(clock, guards)
     for i in range(state.stands.shape[0]):
         state.stands[i] = 1
+        state.hit[i] = 0
     for g in range(guards):
         state.present[g] = g < present
         state.stands[g] = state.present[g]
