@@ -1,0 +1,99 @@
+"""`marl list`: scenarios, algorithms, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class List:
+    """List what there is."""
+
+    what: tyro.conf.Positional[Literal["scenarios", "algorithms", "runs"]]
+    """What to list."""
+    folder: Path = Path("runs")
+    """Folder whose runs are listed."""
+    json: Path | None = None
+    """Write the list to this file, as JSON."""
+
+
+def run(options: List) -> int:
+    """Print the list."""
+    rows = {"scenarios": scenarios, "algorithms": algorithms, "runs": lambda: runs(options.folder)}[options.what]()
+    if options.json is not None:
+        from marl import files
+
+        files.write_json(options.json, rows)
+    print(table(rows) if rows else f"no {options.what}" + (f" in {options.folder}" if options.what == "runs" else ""))
+    return 0
+
+
+def scenarios() -> list[Row]:
+    """Every scenario: its teams, whose reward counts, steps of an episode."""
+    from scenarios import catalog
+
+    return [
+        {
+            "scenario": scenario.name,
+            "teams": " ".join(scenario.teams),
+            "reward": scenario.reward,
+            "steps": scenario.horizon,
+            "about": scenario.summary,
+        }
+        for scenario in catalog.SCENARIOS.values()
+    ]
+
+
+def algorithms() -> list[Row]:
+    """Every algorithm: its place in the grid and the actions it can learn."""
+    from marl.config import ALGORITHMS
+
+    return [
+        {
+            "algorithm": known.name,
+            "family": known.family,
+            "critic": known.critic,
+            "order": known.order,
+            "actions": " ".join(known.actions),
+            "about": known.summary,
+        }
+        for known in ALGORITHMS.values()
+    ]
+
+
+def runs(folder: Path) -> list[Row]:
+    """Every run below a folder: how far it is and its last return."""
+    from marl import runs as on_disk
+
+    rows = []
+    for found in on_disk.within(folder):
+        measured = on_disk.read_metrics(found) if found.metrics.exists() else []
+        last = next((row["return"] for row in reversed(measured) if row.get("return") is not None), None)
+        rows.append(
+            {
+                "run": str(found.folder),
+                "scenario": found.scenario,
+                "algorithm": found.algorithm,
+                "seed": found.seed,
+                "steps": measured[-1]["step"] if measured else 0,
+                "of": found.config["train"]["total_steps"],
+                "return": None if last is None else round(last, 2),
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows under the names of their columns."""
+    shown = [list(rows[0]), *[["-" if value is None else str(value) for value in row.values()] for row in rows]]
+    widths = [max(len(row[k]) for row in shown) for k in range(len(shown[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown
+    )

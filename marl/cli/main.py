@@ -1,0 +1,126 @@
+"""The command `marl`: finds the command that was typed, imports that one alone, and turns errors into one line.
+
+Exit codes: 0 done, 2 usage, 3 refused file, 4 numerical failure, 5 storage failure, 6 environment failure,
+75 interrupted by SIGTERM and resumable, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything starts OpenMP threads: 100 times slower otherwise
+
+INTERRUPTED = 130
+BUG = 1
+
+
+class Command(NamedTuple):
+    """A command: where it is and what it is for."""
+
+    module: str
+    options: str
+    """Name of its dataclass of options; `run(options)` in the same module does the work."""
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("marl.cli.train", "Train", "train teams"),
+    "resume": Command("marl.cli.resume", "Resume", "go on with a run that was stopped"),
+    "evaluate": Command("marl.cli.evaluate", "Evaluate", "measure policies over whole episodes"),
+    "watch": Command("marl.cli.watch", "Watch", "look at a recorded episode, or export it"),
+    "verify": Command("marl.cli.verify", "Verify", "simulate a recorded episode again and compare"),
+    "list": Command("marl.cli.list", "List", "scenarios, algorithms or runs"),
+    "plot": Command("marl.cli.plot", "Plot", "learning curves of runs, as a picture"),
+    "compare": Command("marl.cli.compare", "Compare", "which runs are better, and how surely"),
+    "bench": Command("marl.cli.bench", "Bench", "how fast it is on this machine"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        print("marl: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `marl list ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _report(error)
+
+
+def usage() -> str:
+    """All commands, a line each."""
+    rows = [f"  {name:9} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: marl COMMAND ... [--debug]",
+            "",
+            "Train teams of agents on batched simulators, measure them, and watch what happened.",
+            "",
+            *rows,
+            "",
+            "marl COMMAND --help says more; --debug shows where an error comes from.",
+        ]
+    )
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("marl"))
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        from environments.errors import UsageError, nearest
+
+        raise UsageError(f"unknown command {name!r}{nearest(name, COMMANDS)}")
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    try:
+        options = _parse(module, command, rest, f"marl {name}")
+    except SystemExit as end:  # --help
+        return int(end.code or 0)
+    return int(module.run(options))
+
+
+def _parse(module: Any, command: Command, words: list[str], prog: str) -> Any:
+    """By the module's own `parse(words)` where it has one (two stages), else from its dataclass."""
+    if hasattr(module, "parse"):
+        return module.parse(words)
+    from marl.cli import parse
+
+    return parse.parse(getattr(module, command.options), words, prog)
+
+
+def _report(error: Exception) -> int:
+    """Print one line for an error; its exit code."""
+    from environments.errors import MarlError
+
+    if isinstance(error, MarlError):
+        message, code = str(error.args[0]) if error.args else type(error).__name__, error.exit_code
+    elif isinstance(error, MemoryError):
+        message, code = "there is not enough memory; fewer copies (--num-envs) or a shorter rollout need less", 2
+    else:
+        told = f"{type(error).__name__}: {error}"
+        message, code = f"a bug, sorry: {told}; --debug shows where", BUG
+    print(f"marl: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

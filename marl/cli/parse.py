@@ -1,0 +1,195 @@
+"""Command line -> frozen dataclass. Options, defaults and help come from the dataclass; a mistake is one line.
+
+Accepted everywhere: `--total-steps` and `--total_steps`, `--x 3` and `--x=3`; whole numbers as `10M`, `2e6`, `250k`;
+`true`/`false`, a bare `--greedy` and `--no-greedy`; `none`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+Options = TypeVar("Options")
+SIZES = {"k": 10**3, "M": 10**6, "G": 10**9}
+REGISTRY = ConstructorRegistry()
+
+
+def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options | None = None) -> Options:
+    """What the arguments say. UsageError, in one line, on anything that cannot be used.
+
+    `default` holds values other than the class's own defaults. `--help` prints and raises SystemExit(0).
+    """
+    said = io.StringIO()
+    arguments = normalise(argv, flags(cls))
+    extra: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                cls,
+                args=arguments,
+                prog=prog,
+                registry=REGISTRY,
+                config=(tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff),
+                **extra,
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        usage_error(in_one_line(said.getvalue()) + f"; see {prog} --help")
+    except (ValueError, TypeError) as error:
+        usage_error(str(error))
+
+
+def whole(text: str) -> int:
+    """`10M`, `2e6`, `250k`, `1_000` as an int. ValueError on anything that is not a whole number."""
+    size = SIZES.get(text[-1:], 1)
+    digits = text[:-1] if size > 1 else text
+    try:
+        return int(digits) * size
+    except ValueError:
+        number = float(digits) * size
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(number)
+
+
+def truth(text: str) -> bool:
+    """`true` or `false`, in any case. ValueError on anything else."""
+    known = {"true": True, "false": False}
+    if text.lower() not in known:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return known[text.lower()]
+
+
+def flags(cls: Any, prefix: str = "") -> dict[str, bool]:
+    """Every option of a dataclass, as `--name`, and whether it is a switch."""
+    found: dict[str, bool] = {}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+        kind = typing.get_args(hint)[0] if marks else hint
+        if tyro.conf.Positional in marks or any(mark is POSITIONAL for mark in marks):
+            continue
+        if dataclasses.is_dataclass(kind):
+            flat = any(getattr(mark, "name", None) == "" for mark in marks)
+            found |= flags(kind, prefix if flat else f"{prefix}{field.name}.")
+        else:
+            found[f"--{prefix}{field.name}".replace("_", "-")] = kind is bool
+    return found
+
+
+POSITIONAL = typing.get_args(tyro.conf.Positional[int])[1]
+"""How tyro marks an argument that has no name."""
+
+
+def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
+    """The same arguments with full names, switches with a value. UsageError names an unknown option's nearest."""
+    result: list[str] = []
+    for position, token in enumerate(argv):
+        if not token.startswith("--") or token in ("--help", "--"):
+            result.append(token)
+            continue
+        name, equals, value = token.partition("=")
+        name = name.replace("_", "-")
+        negated = f"--{name.removeprefix('--no-')}" if name.startswith("--no-") else ""
+        if name not in known and known.get(negated) and not equals:
+            result += [negated, "false"]
+            continue
+        if name not in known:
+            usage_error(f"unknown option {token.partition('=')[0]}{_nearest(name, known)}")
+        follows = argv[position + 1].lower() if position + 1 < len(argv) else ""
+        result.append(f"{name}{equals}{value}")
+        if known[name] and not equals and follows not in ("true", "false"):
+            result.append("true")
+    return result
+
+
+def in_one_line(message: str) -> str:
+    """What tyro says in a box of several lines, without the box, the help text and the details."""
+    lines = [line.strip("│ \n") for line in message.splitlines() if not re.match(r"^[╭╰]", line)]
+    first: list[str] = []
+    for line in lines:
+        if line.startswith(("───", "Got errors")):
+            break
+        first.append(line)
+    text = " ".join(" ".join(first).split()).rstrip(".")
+    found = re.match(r"Error parsing (\S+): no type matching .* could be instantiated from \[(.*)\]", text)
+    if found:
+        return f"{found[1]} cannot be {found[2]}"
+    choice = re.match(r"invalid choice '(.*?)' for argument '(.*?)'. Expected one of \((.*)\)", text)
+    if choice:
+        known = re.findall(r"'([^']*)'", choice[3])
+        return f"{choice[2]} cannot be {choice[1]!r}{_nearest(choice[1], known)}"
+    missing = re.match(r"Missing from .*?: (\S+)", text)
+    if missing:
+        return f"{missing[1]} is missing"
+    return text.removeprefix("Error parsing ") or "the command cannot be understood"
+
+
+def usage_error(message: str) -> typing.NoReturn:
+    """UsageError; imported here because `--help` has no need of it and it is slow to come."""
+    from environments.errors import UsageError
+
+    raise UsageError(message)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+
+
+@REGISTRY.primitive_rule
+def _whole_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda texts: whole(texts[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@REGISTRY.primitive_rule
+def _truth_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool] | None:
+    if info.type is not bool:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="true|false",
+        instance_from_str=lambda texts: truth(texts[0]),
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+    )
+
+
+@REGISTRY.primitive_rule
+def _none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
+    if info.type is not types.NoneType:
+        return None
+
+    def read(texts: list[str]) -> None:
+        if texts[0].lower() not in ("none", "null"):
+            raise ValueError(f"{texts[0]!r} is not none")
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="none",
+        instance_from_str=read,
+        is_instance=lambda value: value is None,
+        str_from_instance=lambda value: ["none"],
+    )
