@@ -30,9 +30,9 @@ def _random(group: AgentGroup, num_envs: int, mask: Array, rng: np.random.Genera
         high = np.where(np.isfinite(space.high), space.high, 1).reshape(-1)
         return rng.uniform(low, high, shape).astype(dtype)
     sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec]
-    scores = rng.random((*shape[:2], sum(sizes)))
-    if group.masked:
-        scores = np.where(mask, scores, -1.0)
+    if not group.masked:
+        return rng.integers(0, sizes if len(shape) == 3 else sizes[0], shape).astype(dtype)
+    scores = np.where(mask, rng.random((*shape[:2], sum(sizes))), -1.0)
     ends = np.cumsum(sizes)
     picked = [scores[..., end - size : end].argmax(-1) for size, end in zip(sizes, ends, strict=True)]
     return np.stack(picked, -1).reshape(shape).astype(dtype)

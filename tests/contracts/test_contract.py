@@ -36,6 +36,10 @@ def test_keys(case: Case) -> None:
     checks.check_keys(case.make, few_starts=case.name in FEW_STARTS)
 
 
+def test_two_threads_are_one_over_a_thousand_steps() -> None:
+    checks.check_threads(Case("particle/spread").make, steps=1000)
+
+
 def test_every_name_is_tested() -> None:
     import environments
 
