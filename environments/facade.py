@@ -15,6 +15,7 @@ Written once for all games. What a face shows is what the batch shows, bit for b
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from operator import index
 from typing import Any
@@ -228,7 +229,10 @@ class ParallelFacade(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # Petti
         return _render(self.vector, self.render_mode)
 
     def close(self) -> None:
-        """Release what the environment and its window hold."""
+        """Release what the environment holds, and close its window if one is open."""
+        renderer = sys.modules.get(RENDERER.partition(":")[0])
+        if self.render_mode == "human" and renderer is not None:  # imported by `render`: there may be a window
+            renderer.close()
         self.vector.close()
 
     def restore(self, state: SimState, agents: list[str], untouched: bool = False) -> None:
@@ -363,7 +367,7 @@ class AECFacade(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is u
         return self.face.render()
 
     def close(self) -> None:
-        """Release what the environment and its window hold."""
+        """Release what the environment holds, and close its window if one is open."""
         self.face.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

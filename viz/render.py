@@ -32,3 +32,10 @@ def render(vector: VectorEnv, copy: int = 0, mode: str = "rgb_array") -> NDArray
     from viz.screen.raster import picture
 
     return picture(panes, width, height)
+
+
+def close() -> None:
+    """Close the window that mode `human` opened, if one is open."""
+    from viz.screen.window import LiveWindow
+
+    LiveWindow.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pygame
 import pytest
 from pettingzoo.test import render_test
 
 from tests.contracts.cases import CASES, Case
 from tests.contracts.strict import choose_all, equal
+from viz.screen.window import LiveWindow
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -46,3 +48,12 @@ def test_a_picture_shows_the_state_and_changes_nothing(case: Case) -> None:
     assert len(pictures) > 1, "the picture never changes"
     seen.reset(seed=9)
     assert np.array_equal(first, seen.render()), "the picture depends on more than the state"
+
+
+def test_closing_a_face_closes_its_window() -> None:
+    face = Case("particle/spread").parallel(render_mode="human")
+    assert LiveWindow._open is None
+    face.reset()
+    assert LiveWindow._open is not None and pygame.display.get_surface() is not None
+    face.close()
+    assert LiveWindow._open is None and not pygame.display.get_init()

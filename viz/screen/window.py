@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 from environments.vector import VectorEnv
 from viz.page import Pane
@@ -71,6 +71,7 @@ class LiveWindow:
     """The window of a running environment. There is one for all of them, as SDL shows one at a time."""
 
     _open: LiveWindow | None = None
+    _watched: ClassVar[weakref.WeakSet[VectorEnv]] = weakref.WeakSet()
 
     def __init__(self, title: str, width: int, height: int) -> None:
         """UsageError where there is no display."""
@@ -84,7 +85,9 @@ class LiveWindow:
         """The open window, opened if need be; it closes when `vector` is gone."""
         if cls._open is None or not pygame.display.get_init() or pygame.display.get_surface() is None:
             cls._open = cls(vector.spec.name, width, height)
-        weakref.finalize(vector, cls.close).atexit = False
+        if vector not in cls._watched:
+            cls._watched.add(vector)
+            weakref.finalize(vector, cls.close).atexit = False
         return cls._open
 
     def show(self, panes: list[Pane], seconds: float) -> None:
