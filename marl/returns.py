@@ -15,6 +15,7 @@ def lambda_advantages(
     gamma: float,
     lambda_: float,
     wait: float,
+    edge: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantages of decisions that may be several steps apart, by one reverse scan.
 
@@ -29,16 +30,21 @@ def lambda_advantages(
     truncated) and A_{t+k} is 0. With k = 1 this is GAE (Schulman et al. 2016, arXiv:1506.02438, eq. 16) with the
     truncation of Pardo et al. 2018 (arXiv:1712.00378).
 
+    At the rollout's edge some decisions have no known outcome. Those that have are no fair sample (wins, where a win
+    ends the game), so all decisions of the last `edge` steps only lend their value: A_{t+k} is 0 for them, and they are
+    not closed. With `edge` the longest wait for one's turn, every earlier decision is closed.
+
     Args:
         reward: `[T, ...]` of step t, counted whether or not the row acts.
         value: `[T+1, ...]` at the view of step t; read only where the row acts.
         bootstrap: `[T, ...]` read only where `ended`.
         acts: `[T+1, ...]` bool, the row decides at step t.
         ended: `[T, ...]` bool, the row's life ended in step t.
+        edge: last steps whose decisions only lend their value.
 
     Returns:
-        advantage `[T, ...]`, meaningful where the row acts and the decision is closed; closed `[T, ...]` bool: the
-        decision's outcome is known within the rollout (a later own decision or an end follows).
+        advantage `[T, ...]`, 0 where not closed, garbage where the row does not act; closed `[T, ...]` bool: a decision
+        at step t is before the edge and its outcome is known (a later own decision or an end follows).
     """
     if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
         raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
@@ -50,14 +56,16 @@ def lambda_advantages(
     later_at = torch.zeros_like(reward[0])  # advantage at step t + 1, if the row decides there
     known = torch.zeros_like(ended[0])
     zero = torch.zeros_like(reward[0])
-    for t in reversed(range(reward.shape[0])):
+    steps = reward.shape[0]
+    for t in reversed(range(steps)):
         decides = acts[t + 1]
         arrived = torch.where(decides, gamma * value[t + 1], wait * flow)
         flow = reward[t] + torch.where(ended[t], gamma * bootstrap[t], arrived)
         discount = torch.where(ended[t], zero, torch.where(decides, gamma, wait * discount))
         later = torch.where(ended[t], zero, torch.where(decides, later_at, later))
         known = ended[t] | decides | known
-        later_at = flow - value[t] + lambda_ * discount * later
-        advantage[t] = later_at
-        closed[t] = known
+        if t < steps - edge:
+            closed[t] = known
+            later_at = torch.where(known, flow - value[t] + lambda_ * discount * later, zero)
+            advantage[t] = later_at
     return advantage, closed

@@ -239,13 +239,10 @@ class PPO:
         terminated = torch.cat([g.terminated for g in groups], 2)
         truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
         final = self._final_values(rollout, truncated)
-        edge = torch.ones(rollout.steps, 1, 1, dtype=torch.bool)
-        edge[max(rollout.steps - self.max_wait, 0) :] = False  # the last steps only lend their value
-        discounts = (config.gamma, config.gae_lambda, self.wait)
+        times = (config.gamma, config.gae_lambda, self.wait, self.max_wait)
         if self.reward == "agent":
             ended = terminated | truncated
-            advantage, closed = lambda_advantages(reward, values, final, acting, ended, *discounts)
-            closed = closed & edge
+            advantage, closed = lambda_advantages(reward, values, final, acting, ended, *times)
             return advantage, advantage + values[:-1], closed, acting[:-1] & closed
         paid = reward.sum(2, keepdim=True) if self.reward == "team_sum" else reward.mean(2, keepdim=True)
         acts = acting.any(2, keepdim=True)
@@ -253,8 +250,7 @@ class PPO:
         bootstrap = final if final.shape[2] == 1 else _mean(final, truncated)
         bootstrap = torch.where(rollout.episode_truncated.unsqueeze(-1), bootstrap, 0.0)
         ended = rollout.episode_over.unsqueeze(-1)
-        advantage, closed = lambda_advantages(paid, row, bootstrap, acts, ended, *discounts)
-        closed = closed & edge
+        advantage, closed = lambda_advantages(paid, row, bootstrap, acts, ended, *times)
         targets = (advantage + row[:-1]).expand_as(values[:-1])
         use_value = (acts[:-1] & closed) if values.shape[2] == 1 else (acting[:-1] & closed)
         members = targets - values[:-1]  # one return for the seat; each member subtracts its own value
