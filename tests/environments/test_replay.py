@@ -189,6 +189,30 @@ def test_rounding_on_another_machine_is_not_corruption(spread: Replay) -> None:
     assert "not corruption" in str(elsewhere) and "another there" in str(elsewhere)
 
 
+def test_rounding_that_adds_up_is_still_rounding(spread: Replay) -> None:
+    """A processor that is off by 20 last bits in every step: hundreds in the end, yet each step is nearly right."""
+    env = replays.one_copy(spread.spec, spread.initial)
+    positions = spread.frames["agent_position"].copy()
+    frames = {name: array.copy() for name, array in spread.frames.items()}
+    for t in range(spread.steps):
+        env.step({"agent": spread.groups["agent"].action[t : t + 1]})
+        after = dict(env.capture(0).arrays)
+        after["agent_position"] = after["agent_position"] + np.float32(20 * 2**-23)
+        env.restore(0, after)
+        for name, array in after.items():
+            frames[name][t + 1] = array
+    apart = np.abs(frames["agent_position"] - positions).max() / 2**-23
+    assert apart > 10 * replays.LAST_BITS
+    reward = np.zeros_like(spread.groups["agent"].reward)
+    env = replays.one_copy(spread.spec, spread.initial)
+    for t in range(spread.steps):
+        env.restore(0, {name: array[t] for name, array in frames.items()})
+        reward[t] = env.step({"agent": spread.groups["agent"].action[t : t + 1]}).groups[0].reward[0]
+    drifted = with_track(replace(spread, frames=frames), "agent", reward=reward)
+    verdict = replays.verify(with_machine(drifted, cpu="another"))
+    assert verdict.last_bit and verdict.step == 0 and verdict.largest < replays.LAST_BITS
+
+
 def test_corruption_on_another_machine_is_not_called_rounding(spread: Replay) -> None:
     positions = spread.frames["agent_position"].copy()
     positions[100, 0] += np.float32(0.01)
