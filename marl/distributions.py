@@ -163,12 +163,12 @@ def head_size(space: spaces.Space[Any]) -> int:
 
 
 def box_scale(space: spaces.Box) -> tuple[Tensor, Tensor]:
-    """`centre`, `half` `[d]` of a Box; 0 and 1 where a dimension is unbounded."""
+    """`centre`, `half` `[d]` of a Box; 0 and 1 where a dimension is unbounded, `half` 1 where one value alone is legal."""
     low, high = (np.asarray(x, np.float64).reshape(-1) for x in (space.low, space.high))
     bounded = np.isfinite(low) & np.isfinite(high)
     with np.errstate(invalid="ignore"):
         centre = np.where(bounded, (low + high) / 2, 0.0)
-        half = np.where(bounded, (high - low) / 2, 1.0)
+        half = np.where(bounded & (high > low), (high - low) / 2, 1.0)
     return torch.as_tensor(centre, dtype=torch.float32), torch.as_tensor(half, dtype=torch.float32)
 
 
