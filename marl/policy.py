@@ -7,7 +7,7 @@ actions = policy.act({"agent_0": observation}, greedy=True)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -94,6 +94,11 @@ class Policy(nn.Module):
                 centre, half = box_scale(group.action_space)
                 self.register_buffer(f"centre_{group.name}", centre, persistent=False)
                 self.register_buffer(f"half_{group.name}", half, persistent=False)
+
+    def acting_parameters(self) -> Iterator[nn.Parameter]:
+        """What decides how the policy acts: all but the critic."""
+        yield from self.actors.parameters()
+        yield from self.log_std.parameters()
 
     def distribution(
         self, group: AgentGroup, obs: Tensor, mask: Tensor | None

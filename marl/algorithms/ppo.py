@@ -73,12 +73,14 @@ class PPO:
             env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
         )
         self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
+        self.policy.critic = self.value  # travels with the policy, to be shown in replays
         self.wait = 1.0 if env.turn_based else config.gamma
         self.max_wait = env.max_wait
         if config.rollout_length <= env.max_wait:
             raise UsageError(f"{env.name}: rollout_length must be above {env.max_wait}, the longest wait")
         self.shuffle = torch_generator(seed, kind, "shuffle")
-        self.parameters = [*self.policy.parameters(), *self.value.parameters()]
+        self.parts = [list(self.policy.acting_parameters()), list(self.value.parameters())]
+        self.parameters = [parameter for part in self.parts for parameter in part]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
@@ -112,10 +114,9 @@ class PPO:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimiser, value scale and shuffling generator."""
+        """Networks (the critic and its scale are in the policy), optimiser and shuffling generator."""
         return {
             "policy": self.policy.state_dict(),
-            "value": self.value.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "shuffle": self.shuffle.get_state(),
         }
@@ -123,7 +124,6 @@ class PPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         self.policy.load_state_dict(state["policy"])
-        self.value.load_state_dict(state["value"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.shuffle.set_state(state["shuffle"])
 
@@ -142,9 +142,7 @@ class PPO:
         results = list(workers.map(self.threads, lambda block: self._block(batch.take(block), *counts), blocks))
         for parameter, *parts in zip(self.parameters, *(gradients for gradients, _ in results), strict=True):
             parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-        norms = [
-            nn.utils.clip_grad_norm_(module.parameters(), config.max_grad_norm) for module in (self.policy, self.value)
-        ]
+        norms = [nn.utils.clip_grad_norm_(part, config.max_grad_norm) for part in self.parts]
         metrics = {name: torch.stack([part[name] for _, part in results]).sum() for name in results[0][1]}
         if not bool(torch.isfinite(torch.stack([metrics["loss"], *norms])).all()):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
