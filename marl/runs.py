@@ -94,6 +94,12 @@ def create(folder: Path | None, config: Mapping[str, Any], command: Sequence[str
     return Run(folder, dict(config))
 
 
+def rewrite_config(run: Run, config: Mapping[str, Any]) -> Run:
+    """Replace a run's settings, for what may change when it goes on."""
+    files.write_json(run.folder / CONFIG, {"schema": SCHEMA, **config})
+    return Run(run.folder, dict(config))
+
+
 def open_run(folder: Path | str) -> Run:
     """The run in a folder. UsageError where there is none; RefusedFile where its config is not one of ours."""
     folder = Path(folder)

@@ -71,6 +71,10 @@ class Sinks:
                 self._others.remove(sink)
                 warn(f"{type(sink).__name__} is left out from here on: {error}")
 
+    def others(self, ability: str) -> list[Any]:
+        """The sinks besides the file that have a method of that name."""
+        return [sink for sink in self._others if hasattr(sink, ability)]
+
     def close(self) -> None:
         """Close all."""
         try:

@@ -1,0 +1,210 @@
+"""`marl evaluate`: measure policies over whole episodes that they were never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from environments.spec import EnvSpec
+    from marl.cli.players import Player
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run's or a file's policy: returns with 95 % intervals."""
+
+    policy: tyro.conf.Positional[str]
+    """A run's folder, a policy's file, or a scenario, where every team then plays at random."""
+    episodes: int | None = None
+    """Whole episodes, their number fixed before the first is played; 1 to 100M. By default as the scenario says."""
+    greedy: bool = False
+    """Take the likeliest action instead of a sampled one."""
+    seed: int = 0
+    """Seed of the episodes and of the acting; 0 to 2^63 - 1."""
+    team: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=PLAYER, once for each team that somebody else shall play: a run, a policy's file, or `random`."""
+    record: int = 0
+    """Episodes that are written as replays; 0 to 256."""
+    out: Path | None = None
+    """Folder of the replays; by default the run's own, else `replays`."""
+    json: Path | None = None
+    """Write the result to this file, as JSON."""
+    threads: int = 2
+    """Processor threads for the environment; 1 to 1024."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """What is played, found from what was typed."""
+
+    scenario: str
+    environment: str
+    options: Mapping[str, Any]
+    spec: EnvSpec
+    players: Mapping[str, Player]
+    folder: Path
+    """Where replays go unless somebody says otherwise."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(options: Evaluate) -> int:
+    """Measure and print; returns the exit code."""
+    from environments.errors import UsageError
+    from scenarios import catalog
+
+    match = find(options.policy)
+    match = with_teams(match, options.team)
+    episodes = options.episodes
+    if episodes is None:
+        known = catalog.SCENARIOS.get(match.scenario)
+        episodes = known.evaluation.episodes if known else 1000
+    for name, value, low, high in (
+        ("episodes", episodes, 1, 10**8),
+        ("record", options.record, 0, min(256, episodes)),
+        ("threads", options.threads, 1, 1024),
+        ("seed", options.seed, 0, 2**63 - 1),
+    ):
+        if not low <= value <= high:
+            raise UsageError(f"{name} must be {low} to {high}, not {value}")
+    result = measure(match, replace(options, episodes=episodes))
+    from marl import files
+    from marl.cli import results
+
+    print("\n".join(results.describe(result)))
+    for path in result["replays"]:
+        print(f"replay  {path}    marl watch {path}")
+    if options.json is not None:
+        files.write_json(options.json, result)
+    return 0
+
+
+def find(text: str) -> Match:
+    """What a run, a policy's file or a scenario's name stands for. UsageError or RefusedFile where it is none."""
+    from marl.cli import plan as plans
+    from marl.cli import players
+    from scenarios import catalog
+
+    path = Path(text)
+    if text in catalog.SCENARIOS and not path.exists():
+        scenario = catalog.find(text)
+        spec = plans.describe(scenario.environment, scenario.options)
+        everybody = {name: players.Player(players.RANDOM) for name in scenario.teams}
+        return Match(text, scenario.environment, scenario.options, spec, everybody, Path("replays"))
+    if path.is_dir():
+        return _of_run(path)
+    if not path.exists():
+        from environments.errors import UsageError, nearest
+
+        hint = nearest(text, catalog.SCENARIOS) if text.startswith("particle") else ""
+        raise UsageError(f"there is no run, policy or scenario {text!r}{hint}")
+    about, _ = players.read_spec(path)
+    spec = plans.describe(about.environment, about.options)
+    team = about.kind
+    others = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds if kind.name != team}
+    found = {team: players.find(text, spec, team)} | others
+    scenario_name = str(about.about.get("scenario", about.environment))
+    origin = {name: about.about[name] for name in ("algorithm", "reward", "steps") if name in about.about}
+    return Match(scenario_name, about.environment, about.options, spec, found, Path("replays"), origin)
+
+
+def _of_run(path: Path) -> Match:
+    from marl import runs
+    from marl.cli import plan as plans
+    from marl.cli import players
+
+    run = runs.open_run(path)
+    plan = plans.of_run(run)
+    spec = plan.spec()
+    found = {
+        name: players.find(team if isinstance(team, str) else str(path), spec, name)
+        for name, team in plan.teams.items()
+    }
+    about = {"run": str(path), "algorithm": plan.algorithm, "reward": plan.reward}
+    return Match(plan.scenario, plan.environment, plan.options, spec, found, run.replays, about)
+
+
+def with_teams(match: Match, texts: tuple[str, ...]) -> Match:
+    """The match with other players in some teams' seats. UsageError on an unknown team or player."""
+    from environments.errors import UsageError, nearest
+    from marl.cli import players
+
+    changed = dict(match.players)
+    for text in texts:
+        name, equals, what = text.partition("=")
+        if not equals:
+            raise UsageError(f"--team takes NAME=PLAYER, not {text!r}")
+        if name not in changed:
+            raise UsageError(f"{match.scenario} has no team {name!r}{nearest(name, changed)}")
+        changed[name] = players.find(what, match.spec, name)
+    return replace(match, players=changed)
+
+
+def measure(match: Match, options: Evaluate) -> dict[str, Any]:
+    """Play the episodes; the result as plain data, with the paths of replays. Imports torch, compiles the game."""
+    import torch
+
+    import environments
+    from marl.cli import players, results
+    from marl.cli.plan import MEASURED_COPY
+    from marl.evaluate import evaluate, evaluation_copies
+    from marl.seeding import derive
+
+    torch.set_num_threads(1)
+    assert options.episodes is not None
+    copies = evaluation_copies(options.episodes)
+    env = environments.make(
+        match.environment, copies, options.seed, MEASURED_COPY, num_threads=options.threads, **match.options
+    )
+    who = {name: player.to_json() for name, player in match.players.items()}
+    seated = {name: players.load(player, env.spec, name) for name, player in match.players.items()}
+    header = {"scenario": match.scenario, "policies": who}
+    key = derive(options.seed, "measuring")
+    with progress(options.episodes) as report:
+        measured = evaluate(env, seated, options.episodes, key, options.greedy, options.record, header, report)
+    env.close()
+    name = f"evaluation-{options.seed}" + ("-greedy" if options.greedy else "")
+    written = results.write_replays(measured, options.out or match.folder, name)
+    return results.to_json(
+        measured,
+        env.spec.metrics,
+        greedy=options.greedy,
+        seed=options.seed,
+        scenario=match.scenario,
+        environment=match.environment,
+        version=env.spec.version,
+        options=dict(match.options),
+        players=who,
+        **match.about,
+        replays=[str(path) for path in written],
+    )
+
+
+def progress(episodes: int) -> Any:
+    """A bar on a terminal, nothing elsewhere; a context that gives a function of the number of finished episodes."""
+    import contextlib
+    import sys
+
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    return _bar(episodes)
+
+
+def _bar(episodes: int) -> Any:
+    import contextlib
+
+    @contextlib.contextmanager
+    def shown() -> Any:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=episodes)
+            yield lambda done: bar.update(task, completed=done)
+
+    return shown()

@@ -1,0 +1,216 @@
+"""A run from its first iteration, or from its newest checkpoint, to its end: iterate, measure, save, stop."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from environments.errors import MarlError, NumericalFailure, RefusedFile, StorageFailure
+from marl import checkpoint, runs
+from marl.cli import results
+from marl.cli.plan import WATCHED_COPY, Plan
+from marl.cli.stop import Interrupted, Stop
+from marl.metrics import JsonLines, Sink, Sinks
+
+if TYPE_CHECKING:
+    from marl.metrics.weights_and_biases import WeightsAndBiases
+    from marl.trainer import Trainer
+
+
+@dataclass
+class Session:
+    """One process's part of a run."""
+
+    run: runs.Run
+    plan: Plan
+    trainer: Trainer
+    stop: Stop
+    seconds: float = 0.0
+    """Time spent by earlier processes."""
+    saved: int = -1
+    """Step of the newest checkpoint; -1 where there is none."""
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, all processes together."""
+        return self.seconds + time.monotonic() - self._started
+
+    def resume(self, entry: checkpoint.Entry) -> None:
+        """Continue from a checkpoint; measurements past it are cut. RefusedFile where it does not fit."""
+        state = checkpoint.read(entry)
+        try:
+            self.trainer.load_state_dict(state["trainer"])
+            self.seconds = float(state["seconds"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RefusedFile(f"{entry.folder} does not fit this run ({_short(error)})") from None
+        runs.cut_metrics(self.run, entry.step)
+        self.saved = entry.step
+
+    def work(self) -> int:
+        """Train until the run is finished, time is up, or somebody stops it; the exit code."""
+        sinks = open_sinks(self.run, self.plan, self.trainer.steps)
+        with self.stop.watching():
+            try:
+                self._iterate(sinks)
+                self.stop.in_time()
+                self.save(sinks)
+                if self.trainer.finished and self.plan.train.record and self.stop.code is None:
+                    self.evaluate(self.plan.train.record)
+            except Interrupted:
+                print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)
+            except NumericalFailure as error:
+                raise self._dumped(error) from None
+            except StorageFailure as error:
+                raise StorageFailure(f"{error.args[0]}{self._last_good()}; free some space first") from None
+            finally:
+                sinks.close()
+        print_what_next(self.run, self.trainer)
+        return self.stop.code or 0
+
+    def _iterate(self, sinks: Sinks) -> None:
+        train, trainer = self.plan.train, self.trainer
+        while not trainer.finished and self.stop.code is None and not self._time_is_up():
+            before = trainer.steps
+            row = dict(trainer.iteration())
+            if _due(before, trainer.steps, train.eval_every):
+                row |= self.evaluate(0)
+            sinks.write(trainer.steps, {**row, "time/total": self.elapsed})
+            if _due(before, trainer.steps, train.checkpoint_every) and self.stop.code is None:
+                self.save(sinks)
+
+    def _time_is_up(self) -> bool:
+        minutes = self.plan.train.max_minutes
+        return minutes is not None and time.monotonic() - self._started >= 60 * minutes
+
+    def save(self, sinks: Sinks) -> None:
+        """Write a checkpoint and the policies, unless this state is saved. NumericalFailure where it is not finite."""
+        trainer = self.trainer
+        if trainer.steps == self.saved:
+            return
+        state = trainer.state_dict()
+        bad = checkpoint.non_finite(state["learners"])
+        if bad is not None:
+            raise NumericalFailure(f"{bad} is not finite after {trainer.steps} steps")
+        checkpoint.save(self.run.checkpoints, trainer.steps, {"trainer": state, "seconds": self.elapsed})
+        self.saved = trainer.steps
+        for name, learner in trainer.learners.items():
+            learner.policy.save(self.run.policy(name), **self.about(name))
+        for sink in sinks.others("artifact"):
+            for name in trainer.learners:
+                sink.artifact(self.run.policy(name), "policy")
+
+    def about(self, team: str) -> dict[str, Any]:
+        """What a policy's file says of its origin."""
+        return {
+            "algorithm": self.plan.learners[team].algorithm,
+            "scenario": self.plan.scenario,
+            "reward": self.plan.reward,
+            "seed": self.plan.train.seed,
+            "steps": self.trainer.steps,
+            "run": str(self.run.folder),
+        }
+
+    def evaluate(self, record: int) -> dict[str, float]:
+        """Measure the present policies on episodes that are never trained on; replays of the first `record`."""
+        from marl.evaluate import evaluate, evaluation_copies
+        from marl.seeding import derive
+
+        train = self.plan.train
+        episodes = max(train.eval_episodes, record)
+        env = self.plan.environment_of(evaluation_copies(episodes), WATCHED_COPY)
+        header = {
+            "scenario": self.plan.scenario,
+            "policies": {name: self.about(name) for name in self.trainer.learners},
+        }
+        measured = evaluate(
+            env, self.players(), episodes, derive(train.seed, "evaluation"), record=record, header=header
+        )
+        env.close()
+        results.write_replays(measured, self.run.replays, f"step-{self.trainer.steps:012d}")
+        returns = measured.returns
+        named = {f"eval/return/{name}": float(returns[:, k].mean()) for k, name in enumerate(measured.teams)}
+        return named | {"eval/return": float(returns.sum(1).mean()), "eval/episodes": float(episodes)}
+
+    def players(self) -> dict[str, Any]:
+        """Who sits in every kind of team's seats now."""
+        return {kind: seats.players[0] for kind, seats in self.trainer.collector.seats.items()}
+
+    def _last_good(self) -> str:
+        if self.saved < 0:
+            return "; no checkpoint was written yet"
+        return f"; the checkpoint of step {self.saved} is safe: marl resume {shlex.quote(str(self.run.folder))}"
+
+    def _dumped(self, error: NumericalFailure) -> NumericalFailure:
+        """The failure with where its batch was written and what is safe."""
+        told = f"{error.args[0]} at step {self.trainer.steps}"
+        if len(error.args) > 1:
+            folder = self.run.folder / "failure"
+            try:
+                checkpoint.save(folder, self.trainer.steps, {"batch": as_tree(error.args[1])})
+                told += f"; the batch is in {folder}"
+            except (MarlError, TypeError) as unwritten:
+                told += f"; the batch could not be written ({unwritten})"
+        return NumericalFailure(told + self._last_good())
+
+
+def as_tree(value: Any) -> Any:
+    """Dataclasses and named tuples of arrays as a tree that a checkpoint takes."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif hasattr(value, "__dataclass_fields__"):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {str(key): as_tree(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_tree(item) for item in value]
+    return value
+
+
+def open_sinks(run: runs.Run, plan: Plan, step: int) -> Sinks:
+    """The run's file of measurements, the progress display, and the services that were asked for."""
+    from marl.metrics.console import Console
+
+    others: list[Sink] = [Console(plan.train.total_steps, step)]
+    if plan.train.tensorboard:
+        from marl.metrics.tensorboard import TensorBoard
+
+        others.append(TensorBoard(run.folder / "tensorboard"))
+    if plan.train.wandb:
+        others.append(_weights_and_biases(run, plan))
+    return Sinks(JsonLines(run.metrics), others)
+
+
+def _weights_and_biases(run: runs.Run, plan: Plan) -> WeightsAndBiases:
+    from marl.metrics.weights_and_biases import WeightsAndBiases
+
+    train = plan.train
+    group = f"{plan.scenario}/{plan.algorithm}/{plan.reward}"
+    name = f"{run.folder.parent.name}/{run.folder.name}"
+    return WeightsAndBiases(run.folder, train.wandb_mode, train.wandb_project, group, name, plan.to_json())
+
+
+def print_what_next(run: runs.Run, trainer: Trainer) -> None:
+    """The commands that measure, show and continue the run."""
+    folder = shlex.quote(str(run.folder))
+    longer = f" --total-steps {2 * trainer.total_steps}" if trainer.finished else ""
+    watch = f"marl watch {folder}" if any(run.replays.glob("*.replay")) else f"marl evaluate {folder} --record 1"
+    print(f"run       {run.folder}  ({trainer.steps} of {trainer.total_steps} steps)")
+    print(f"evaluate  marl evaluate {folder}")
+    print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
+    print(f"resume    marl resume {folder}{longer}", flush=True)
+
+
+def _due(before: int, now: int, every: int | None) -> bool:
+    """True where a multiple of `every` lies in (before, now]: depends on steps alone, so a resumed run agrees."""
+    return every is not None and now // every > before // every
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,285 @@
+"""A run as plain data: what is typed becomes a plan, a plan is kept as config.json, and a plan is built into parts.
+
+Checked as far as it can be without torch: names, settings, sizes, players' spaces.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import environments
+from environments import registry
+from environments.errors import RefusedFile, UsageError, nearest
+from environments.spec import EnvSpec
+from marl import config as settings
+from marl import files, runs
+from marl.cli import players
+from marl.config import ALGORITHMS, TrainConfig
+
+if TYPE_CHECKING:
+    from environments.vector import VectorEnv
+    from marl.policy import Policy
+    from marl.trainer import Trainer
+
+TRAINING_COPY, WATCHED_COPY, MEASURED_COPY = 0, 2**62, 2**63
+"""Numbers of the first copy that trains, that is evaluated during training, and that `marl evaluate` plays: one seed
+gives every number another key, so no episode is ever seen on two of these sides."""
+KEPT_PLAYERS = "players"
+"""Folder in a run's that holds the policies it starts from or plays against: files elsewhere may change."""
+SHARED_BY_RUN = ("rollout_length",)
+"""Settings that all learners of a run have in common."""
+
+
+@dataclass(frozen=True)
+class Learns:
+    """A kind of team that is trained."""
+
+    algorithm: str
+    config: settings.PPOConfig
+    init: str | None = None
+    """Policy file whose weights it starts from."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run is."""
+
+    scenario: str
+    algorithm: str
+    """Of the teams not named otherwise."""
+    environment: str
+    options: Mapping[str, Any]
+    """Of the environment, all of them."""
+    reward: str
+    train: TrainConfig
+    teams: Mapping[str, Learns | str]
+    """Kind of team -> how it learns, or the PLAYER that it is."""
+    preset: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it back."""
+        teams = {
+            name: {"player": team}
+            if isinstance(team, str)
+            else {"algorithm": team.algorithm, "settings": settings.to_json(team.config), "init": team.init}
+            for name, team in self.teams.items()
+        }
+        plain = {name: getattr(self, name) for name in ("scenario", "algorithm", "environment", "reward", "preset")}
+        return {**plain, "options": dict(self.options), "train": settings.to_json(self.train), "teams": teams}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """RefusedFile where the data is not what `to_json` writes."""
+        try:
+            teams = {
+                name: team["player"]
+                if "player" in team
+                else Learns(
+                    team["algorithm"],
+                    settings.changed(settings.algorithm(team["algorithm"]).config, team["settings"]),
+                    team["init"],
+                )
+                for name, team in data["teams"].items()
+            }
+            plain = {name: data[name] for name in ("scenario", "algorithm", "environment", "reward", "preset")}
+            train = settings.changed(TrainConfig(), data["train"])
+            return cls(**plain, options=dict(data["options"]), train=train, teams=teams)
+        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            raise RefusedFile(f"the run's config cannot be read ({type(error).__name__}: {error})") from None
+
+    @property
+    def rollout_length(self) -> int:
+        """Steps of every copy between two updates, the same for all learners."""
+        return self.learners[min(self.learners)].config.rollout_length
+
+    @property
+    def learners(self) -> dict[str, Learns]:
+        """Kinds of team that are trained."""
+        return {name: team for name, team in self.teams.items() if isinstance(team, Learns)}
+
+    def spec(self) -> EnvSpec:
+        """The environment's description."""
+        return describe(self.environment, self.options)
+
+    def check(self) -> None:
+        """UsageError or RefusedFile where the run could not be built: sizes, actions, players, starting weights."""
+        spec = self.spec()
+        if not self.learners:
+            raise UsageError("every team is a fixed player: there is nothing to train")
+        for name, team in self.teams.items():
+            if isinstance(team, str):
+                players.find(team, spec, name)
+                continue
+            known = ALGORITHMS[team.algorithm]
+            for group in spec.kind(name).groups:
+                kind = type(spec.group(group).action_space).__name__
+                if kind not in known.actions:
+                    raise UsageError(f"{team.algorithm} cannot learn {kind} actions, which {group!r} has")
+            for shared in SHARED_BY_RUN:
+                if getattr(team.config, shared) != getattr(self, shared):
+                    raise UsageError(f"{shared} is the same for all teams: set it as --{shared.replace('_', '-')}")
+            samples = self.rollout_length * self.train.num_envs * spec.kind(name).teams
+            if team.config.minibatches > samples:
+                raise UsageError(f"{samples} samples cannot be cut into {team.config.minibatches} minibatches")
+            if team.init is not None:
+                self._check_init(team, players.find(team.init, spec, name))
+        self._check_memory(spec)
+
+    def _check_init(self, team: Learns, player: players.Player) -> None:
+        if player.about is None:
+            raise UsageError("--init takes a policy file, not random play")
+        for name in ("parameters", "agent_id", "hidden", "activation"):
+            mine, theirs = getattr(team.config, name), getattr(player.about, name)
+            if mine != theirs:
+                raise RefusedFile(f"{player.text} has {name} {theirs}, the run {mine}; set --{name.replace('_', '-')}")
+
+    def _check_memory(self, spec: EnvSpec) -> None:
+        """UsageError where the rollout alone would not fit."""
+        row = 4 * spec.state_size
+        for group in spec.groups:
+            space = group.observation_space
+            view = int(space.dtype.itemsize) * int(_size(space.shape)) if space.dtype is not None else 0
+            row += len(group.agents) * (view + group.mask_size + 32)
+        needed = row * self.train.num_envs * (self.rollout_length + 1)
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there / 2:
+            raise UsageError(
+                f"{self.train.num_envs} copies x {self.rollout_length} steps need {needed / 2**30:.0f} GiB for one "
+                f"rollout; this machine has {there / 2**30:.0f} GiB"
+            )
+
+    def environment_of(self, num_envs: int, first_copy: int, seed: int | None = None) -> VectorEnv:
+        """Copies of the environment; compiles it."""
+        train = self.train
+        return environments.make(
+            self.environment,
+            num_envs,
+            train.seed if seed is None else seed,
+            first_copy,
+            num_threads=train.threads,
+            **self.options,
+        )
+
+    def build(self) -> Trainer:
+        """The parts of the run, ready to train. Imports torch."""
+        import torch
+
+        from marl import policy
+        from marl.trainer import Trainer
+
+        torch.set_num_threads(1)  # blocks of work go to threads as a whole; torch's own would only get in the way
+        train = self.train
+        env = self.environment_of(train.num_envs, TRAINING_COPY)
+        learners, fixed = {}, {}
+        for name, team in self.teams.items():
+            if isinstance(team, str):
+                fixed[name] = players.load(players.find(team, env.spec, name), env.spec, name)
+                continue
+            learner = ALGORITHMS[team.algorithm].load()(
+                env.spec, name, team.config, self.reward, train.seed, train.threads
+            )
+            if team.init is not None:
+                start_from(learner.policy, policy.load(team.init))
+            learners[name] = learner
+        return Trainer(env, learners, fixed, train.total_steps, self.rollout_length, train.seed)
+
+
+def start_from(own: Policy, other: Policy) -> None:
+    """Copy the acting networks' weights. What `other` knew of values is left: another learner scales them otherwise."""
+    weights = {name: value for name, value in other.state_dict().items() if not name.startswith("critic.")}
+    kept = {name: value for name, value in own.state_dict().items() if name.startswith("critic.")}
+    own.load_state_dict(weights | kept)
+
+
+def describe(environment: str, options: Mapping[str, Any]) -> EnvSpec:
+    """An environment's description, without making it. UsageError on an unknown name or option."""
+    game = registry.game(environment)
+    return game.spec(registry.check_options(game, dict(options)))
+
+
+def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
+    """`NAME=ALGORITHM|PLAYER`, an algorithm with settings after commas: `good=ippo,learning_rate=1e-4`."""
+    name, equals, what = text.partition("=")
+    if not equals or not what:
+        raise UsageError(f"--team takes NAME=ALGORITHM or NAME=PLAYER, not {text!r}")
+    if name not in plan.teams:
+        raise UsageError(f"{plan.scenario} has no team {name!r}{nearest(name, plan.teams)}")
+    head, *rest = split_outside_brackets(what)
+    if head not in ALGORITHMS:
+        if rest:
+            raise UsageError(f"settings follow an algorithm, and {head!r} is none{nearest(head, ALGORITHMS)}")
+        return name, head
+    base = ALGORITHMS[head].config
+    shared = plan.learners[min(plan.learners)].config if plan.learners else base
+    base = replace(base, **{each: getattr(shared, each) for each in SHARED_BY_RUN})
+    return name, Learns(head, with_texts(base, rest))
+
+
+def with_texts(config: settings.PPOConfig, texts: list[str]) -> settings.PPOConfig:
+    """A config with settings written as `name=value`. UsageError in one line on anything that cannot be used."""
+    from marl.cli import parse
+
+    words: list[str] = []
+    known = [field.name for field in fields(config)]
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"a team's settings are NAME=VALUE, not {text!r}")
+        if name.replace("-", "_") not in known:
+            raise UsageError(f"unknown setting {name!r}{nearest(name, known)}")
+        words += [f"--{name}", *value.strip("[]").replace(",", " ").split()]
+    return parse.parse(type(config), words, "--team", default=config)
+
+
+def split_outside_brackets(text: str) -> list[str]:
+    """Parts between commas, but not those inside brackets: `ippo,hidden=[32,32]` has two."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def begin(plan: Plan, folder: Path | None, command: list[str]) -> runs.Run:
+    """Make the run's folder, with copies of the policies that the run starts from or plays against."""
+    run = runs.create(folder, plan.to_json(), command)
+    teams: dict[str, Learns | str] = {}
+    for name, team in plan.teams.items():
+        text = team if isinstance(team, str) else team.init
+        if text is None or text == players.RANDOM:
+            teams[name] = team
+            continue
+        kept = f"{KEPT_PLAYERS}/{name}.safetensors"
+        files.write_atomic(run.folder / kept, players.policy_file(text, name).read_bytes())
+        teams[name] = kept if isinstance(team, str) else replace(team, init=kept)
+    return runs.rewrite_config(run, replace(plan, teams=teams).to_json())
+
+
+def of_run(run: runs.Run) -> Plan:
+    """The plan of a run on disk. RefusedFile where its config is not one of ours."""
+    plan = Plan.from_json(run.config)
+
+    def found(text: str) -> str:
+        return str(run.folder / text) if text.startswith(f"{KEPT_PLAYERS}/") else text
+
+    teams = {
+        name: found(team)
+        if isinstance(team, str)
+        else replace(team, init=None if team.init is None else found(team.init))
+        for name, team in plan.teams.items()
+    }
+    return replace(plan, teams=teams)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    total = 1
+    for length in shape:
+        total *= length
+    return total

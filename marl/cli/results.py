@@ -1,0 +1,63 @@
+"""What an evaluation found, as plain data and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marl.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    from marl.evaluate import Evaluation
+
+CONVENTION = "undiscounted returns summed over each team's agents; mean over episodes with its 95 % interval"
+
+
+def to_json(measured: Evaluation, metrics: tuple[tuple[str, str], ...], **about: Any) -> dict[str, Any]:
+    """Means and intervals by team, their sum, and what `about` says of how it was measured.
+
+    `metrics` are the environment's (name, unit), one per column of the evaluation's.
+    """
+    returns = measured.returns
+    return {
+        "teams": {name: _interval(mean_interval(returns[:, k])) for k, name in enumerate(measured.teams)},
+        "sum": _interval(mean_interval(returns.sum(1))),
+        "episodes": len(returns),
+        **about,
+        "convention": CONVENTION,
+        "episode_length": _interval(mean_interval(measured.lengths)),
+        "outcome": {name: _interval(mean_interval(measured.outcomes[:, k])) for k, name in enumerate(measured.teams)},
+        "metrics": {
+            name: _interval(mean_interval(measured.metrics[:, k])) | {"unit": unit}
+            for k, (name, unit) in enumerate(metrics)
+        },
+    }
+
+
+def describe(result: Mapping[str, Any]) -> list[str]:
+    """The result in lines."""
+    rows = {**result["teams"], **({"sum": result["sum"]} if len(result["teams"]) > 1 else {})}
+    width = max(len(name) for name in rows)
+    choice = "greedy" if result["greedy"] else "sampled"
+    lines = [f"{result['scenario']}: {result['episodes']} episodes, {choice} actions, seed {result['seed']}"]
+    for name, value in rows.items():
+        low, high = (value[end] for end in ("low", "high"))
+        spread = "" if low is None else f"   [{low:.2f}, {high:.2f}]"
+        lines.append(f"  {name:{width}}  {value['mean']:9.2f}{spread}")
+    return [*lines, f"  ({CONVENTION})"]
+
+
+def write_replays(measured: Evaluation, folder: Path, name: str) -> list[Path]:
+    """Write the evaluation's replays as `name-K.replay`."""
+    paths = [folder / f"{name}-{k}.replay" for k in range(len(measured.replays))]
+    for replay, path in zip(measured.replays, paths, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replay.save(path)
+    return paths
+
+
+def _interval(found: Interval) -> dict[str, float | None]:
+    """Plain numbers; JSON has no infinity, so an unknown end is null."""
+    ends = {"low": found.low, "high": found.high}
+    return {"mean": found.mean, **{end: value if abs(value) < float("inf") else None for end, value in ends.items()}}
