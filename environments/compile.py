@@ -8,10 +8,8 @@ not depend on how a function happens to be inlined, and NaN checks must see NaN.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.util
-import math
 import os
 import shutil
 import sys
@@ -22,14 +20,10 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
-SHARED_SOURCES = ("compile.py", "rng.py", "loops.py")
+SHARED_SOURCES = ("compile.py", "intrinsics.py", "rng.py", "loops.py")
 """What every game's compiled code contains, besides the files in the folder of its rules."""
 KEPT_CACHES = 4
 """Caches of older sources kept per folder of rules, for those who switch between versions."""
@@ -131,51 +125,3 @@ def instantiate(template: str, name: str, **names: Any) -> ModuleType:
     sys.modules[full_name] = module
     spec.loader.exec_module(module)
     return module
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def fetch_add(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Add `value` to `array[index]` (int64, one-dimensional) as one indivisible act; returns what stood there before."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array_type, index_type, _ = signature.args
-        view = context.make_array(array_type)(context, builder, arguments[0])
-        place = cgutils.get_item_pointer(context, builder, array_type, view, [arguments[1]], wraparound=False)
-        return builder.atomic_rmw("add", place, arguments[2], "seq_cst")
-
-    return types.int64(array, types.intp, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def scratch_row(typing_context: Any, like: Any, dtype: Any) -> Any:
-    """Uninitialised array of `len(like) + 1` elements on the stack, for the time of a call; `like` is a record's array."""
-    return _scratch((like.shape[0] + 1,), like, dtype)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def scratch_table(typing_context: Any, like: Any, dtype: Any) -> Any:
-    """The same with as many rows as columns."""
-    return _scratch((like.shape[0] + 1, like.shape[0] + 1), like, dtype)
-
-
-def _scratch(shape: tuple[int, ...], like: Any, dtype: Any) -> Any:
-    result = types.Array(dtype.dtype, len(shape), "C")
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        element = context.get_data_type(result.dtype)
-        size = context.get_abi_sizeof(element)
-        strides = [size * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        number = functools.partial(context.get_constant, types.intp)
-        memory = cgutils.alloca_once(builder, element, size=number(math.prod(shape)))
-        view = make_array(result)(context, builder)
-        populate_array(
-            view,
-            data=builder.bitcast(memory, view.data.type),
-            shape=[number(n) for n in shape],
-            strides=[number(n) for n in strides],
-            itemsize=number(size),
-            meminfo=None,
-        )
-        return view._getvalue()
-
-    return result(like, dtype), generate

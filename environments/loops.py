@@ -13,13 +13,16 @@ the game's rules for *one* copy. `state`, `params` and `clock` are that copy's r
 What stands here is true for every native game, once.
 """
 
+# ruff: noqa: F821 - the three rules are defined by `instantiate` before this file runs
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from environments.compile import fetch_add, kernel
+from environments.compile import kernel
+from environments.intrinsics import clear_rows, fetch_add
 from environments.rng import episode_seed
 
 reset_one: Any
@@ -51,7 +54,7 @@ def show(state, params, clock, out, e):
     agent = 0
     for g in range(len(out.groups)):
         group = out.groups[g]
-        for n in range(group.acting.shape[1]):
+        for n in range(group.reward.shape[1]):
             group.acting[e, n] = clock.alive[agent] != 0
             agent += 1
             fill(group.action_mask[e, n], True)
@@ -63,7 +66,7 @@ def blank(out, e):
     """Zero the views of agents that do not act: nobody may depend on them."""
     for g in range(len(out.groups)):
         group = out.groups[g]
-        for n in range(group.acting.shape[1]):
+        for n in range(group.reward.shape[1]):
             if not group.acting[e, n]:
                 fill(group.obs[e, n], 0)
                 fill(group.agent_state[e, n], 0)
@@ -71,18 +74,16 @@ def blank(out, e):
 
 
 @kernel
-def clear_events(out, e):
-    """Every event of one copy reads False or 0 until the rules say otherwise."""
-    out.episode_over[e] = False
-    out.episode_truncated[e] = False
-    fill(out.outcome[e], 0)
-    fill(out.metrics[e], 0)
+def clear_events(out, first, stop):
+    """Every event of these copies reads False or 0 until the rules say otherwise."""
+    clear_rows(out.episode_over, first, stop)
+    clear_rows(out.episode_truncated, first, stop)
+    clear_rows(out.outcome, first, stop)
+    clear_rows(out.metrics, first, stop)
     for g in range(len(out.groups)):
-        group = out.groups[g]
-        for n in range(group.reward.shape[1]):
-            group.reward[e, n] = 0
-            group.terminated[e, n] = False
-            group.truncated[e, n] = False
+        clear_rows(out.groups[g].reward, first, stop)
+        clear_rows(out.groups[g].terminated, first, stop)
+        clear_rows(out.groups[g].truncated, first, stop)
 
 
 @kernel
@@ -155,7 +156,6 @@ def begin(state, params, clock):
 @kernel
 def advance(state, params, limits, clock, actions, out, e, task):
     """Step one copy, with autoreset; or only begin its next episode; or only rewrite its view."""
-    clear_events(out, e)
     ended, over = False, False
     if task == STEP:
         step_one(state, params, clock, actions, out, e)
@@ -187,7 +187,11 @@ def run(states, params, limits, clocks, actions, out, copies, task, rows, size, 
         if first >= rows:
             return
         stop = min(first + size, rows)
+        if task == STEP:
+            clear_events(out, first, stop)
         for i in range(U(first), U(stop)):
+            if task != STEP:
+                clear_events(out, copies[i], copies[i] + 1)
             e = i if task == STEP else U(copies[i])
             advance(states[e], params[0], limits[0], clocks[e], actions, out, e, task)
         fetch_add(progress, 1, stop - first)

@@ -125,13 +125,16 @@ class NativeEnv:
 
     @property
     def episode_seed(self) -> NDArray[np.uint64]:
+        """`[E]` seed of each copy's open episode. A view of the simulation: read only."""
         return self.clocks["seed"]
 
     @property
     def episode_step(self) -> NDArray[np.int64]:
+        """`[E]` steps taken in each copy's open episode. A view of the simulation: read only."""
         return self.clocks["step"]
 
     def reset(self, keys: Sequence[int] | None = None, copies: Sequence[int] | None = None) -> StepBuffers:
+        """Start new episodes in the chosen copies; IndexError on a copy that is not there."""
         chosen = np.arange(self.num_envs) if copies is None else np.atleast_1d(np.asarray(copies, np.int64))
         if keys is not None:
             self.clocks["key"][chosen] = np.asarray([key % 2**64 for key in keys], np.uint64)
@@ -142,6 +145,7 @@ class NativeEnv:
         return self.buffers
 
     def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
+        """Advance every copy; ValueError where a shape or type of `actions` or `out` does not fit."""
         buffers = self.buffers if out is None else out
         if buffers is not self.buffers:
             self._check_buffers(buffers)
@@ -149,12 +153,12 @@ class NativeEnv:
         for array, (shape, dtype) in zip(arrays, self._shapes, strict=True):
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(self._refused(arrays))
-        if not all([array.flags.c_contiguous for array in arrays]):
-            arrays = tuple([np.ascontiguousarray(array) for array in arrays])
+        arrays = tuple([array if array.flags.c_contiguous else np.ascontiguousarray(array) for array in arrays])
         self._workers.run(self._run, (*self._records, arrays, buffers, self._every, STEP), self.num_envs)
         return buffers
 
     def capture(self, copies: int | Sequence[int]) -> SimState:
+        """Copy out the state of one copy, or of several with a leading axis."""
         chosen = copies if isinstance(copies, int | np.integer) else np.asarray(copies, np.int64)
         return SimState(_copy_out(self.states, chosen), _copy_out(self.clocks, chosen), self.spec.digest)
 
@@ -164,6 +168,7 @@ class NativeEnv:
         state: SimState | Mapping[str, Array],
         rekey: int | Sequence[int] | None = None,
     ) -> None:
+        """Put a state, or some named arrays, into copies; ValueError on a foreign digest, name or shape."""
         chosen = copies if isinstance(copies, int | np.integer) else np.asarray(copies, np.int64)
         if isinstance(state, SimState) and state.digest != self.spec.digest:
             raise ValueError(f"state comes from another environment or other options than {self.spec.name}'s")

@@ -36,7 +36,7 @@ import numpy as np
 from environments.compile import kernel
 from environments.games.particle import common, physics
 from environments.games.particle.common import Disc
-from environments.games.particle.physics import ONE, ZERO, F
+from environments.games.particle.physics import ZERO, F
 from environments.native import Game
 from environments.rng import integer, uniform
 from environments.spec import EnvSpec
@@ -223,38 +223,40 @@ def observe_one(state, params, clock, out, e):
     """The table above."""
     p, v = state.agent_position, state.agent_velocity
     collectors = state.holding.shape[0]
+    types = p.shape[0] - collectors
     for i in range(p.shape[0]):
         collects = i < collectors
         row = out.groups[0].obs[e, i] if collects else out.groups[1].obs[e, i - collectors]
         column = physics.write_pair(row, 0, p, i)
         column = physics.write_pair(row, column, v, i)
         if collects:
-            column = write_type(row, column, params, state.holding[i])
+            column = write_type(row, column, types, state.holding[i])
         for j in range(p.shape[0]):
             if j != i:
-                write_agent(row, column + physics.nearness(p, i, p, j, i) * (4 + 2 * params.types), state, params, i, j)
-        column += (p.shape[0] - 1) * (4 + 2 * params.types)
+                write_agent(row, column + physics.nearness(p, i, p, j, i) * (4 + 2 * types), state, i, j)
+        column += (p.shape[0] - 1) * (4 + 2 * types)
         for k in range(state.treasure_type.shape[0]):
-            write_treasure(row, column + treasure_rank(state, i, k) * (2 + params.types), state, params, i, k)
+            write_treasure(row, column + treasure_rank(state, i, k) * (2 + types), state, i, k)
     physics.write_state(out, e)
 
 
 @kernel
-def write_type(row, column, params, kind):
+def write_type(row, column, types, kind):
     """One-hot type; all zero where there is none."""
-    for c in range(params.types):
+    for c in range(types):
         row[column + c] = F(c == kind)
-    return column + params.types
+    return column + types
 
 
 @kernel
-def write_agent(row, column, state, params, i, j):
+def write_agent(row, column, state, i, j):
     """Agent `j` as agent `i` sees it."""
     collectors = state.holding.shape[0]
+    types = state.agent_position.shape[0] - collectors
     column = physics.write_offset(row, column, state.agent_position, i, state.agent_position, j)
     column = physics.write_pair(row, column, state.agent_velocity, j)
-    column = write_type(row, column, params, j - collectors)  # no type is negative: zeros for collectors
-    write_type(row, column, params, state.holding[j] if j < collectors else EMPTY)
+    column = write_type(row, column, types, j - collectors)  # no type is negative: zeros for collectors
+    write_type(row, column, types, state.holding[j] if j < collectors else EMPTY)
 
 
 @kernel
@@ -269,19 +271,19 @@ def treasure_rank(state, i, k):
         if (state.treasure_alive[other] != 0) != alive:
             rank += not alive
         elif alive:
-            rank += squared < own or (squared == own and other < k)
+            rank += (squared < own) | ((squared == own) & (other < k))
         else:
             rank += other < k
     return rank
 
 
 @kernel
-def write_treasure(row, column, state, params, i, k):
+def write_treasure(row, column, state, i, k):
     """Treasure `k` as agent `i` sees it: nothing, where it is taken."""
     alive = F(state.treasure_alive[k] != 0)
     row[column] = alive * (state.landmark_position[k, 0] - state.agent_position[i, 0])
     row[column + 1] = alive * (state.landmark_position[k, 1] - state.agent_position[i, 1])
-    for c in range(params.types):
+    for c in range(state.agent_position.shape[0] - state.holding.shape[0]):
         row[column + 2 + c] = alive * F(c == state.treasure_type[k])
 
 

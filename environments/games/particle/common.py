@@ -78,28 +78,28 @@ class Disc:
 
 
 def params_record(
-    options: ParticleOptions, discs: Sequence[Disc], landmark_sizes: Sequence[float], **numbers: float | int
+    options: ParticleOptions, discs: Sequence[Disc], landmark_sizes: Sequence[float], **own: float | int | Array
 ) -> Array:
-    """The record of numbers that kernels see, one row: bodies, `max_cycles`, and a game's own numbers by name."""
-    agents, landmarks = (len(discs),), (len(landmark_sizes),)
-    fields: list[Any] = [
-        ("agent_size", np.float32, agents),
-        ("agent_push", np.float32, agents),
-        ("agent_max_speed", np.float32, agents),
-        ("agent_response", np.float32, agents),  # speed gained in one step per unit of force
-        ("landmark_size", np.float32, landmarks),
-        ("max_cycles", np.int64),
-    ]
-    fields += [(name, np.float32 if isinstance(value, float) else np.int64) for name, value in numbers.items()]
-    record = np.zeros(1, np.dtype(fields, align=True))
-    record["agent_size"] = [disc.size for disc in discs]
-    record["agent_push"] = [disc.push for disc in discs]
-    record["agent_max_speed"] = [disc.max_speed for disc in discs]
-    record["agent_response"] = [STEP_SECONDS / disc.mass for disc in discs]
-    record["landmark_size"] = landmark_sizes
-    record["max_cycles"] = options.max_cycles
-    for name, value in numbers.items():
-        record[name] = value
+    """The record of numbers that kernels see, one row: bodies, `max_cycles`, and a game's own numbers by name.
+
+    Whole numbers become int64, others float32.
+    """
+    numbers: dict[str, Any] = {
+        "agent_size": [disc.size for disc in discs],
+        "agent_push": [disc.push for disc in discs],
+        "agent_max_speed": [disc.max_speed for disc in discs],
+        "agent_response": [
+            float(STEP_SECONDS) / disc.mass for disc in discs
+        ],  # speed gained per step and unit of force
+        "landmark_size": [float(size) for size in landmark_sizes],
+        "max_cycles": options.max_cycles,
+        **own,
+    }
+    arrays = {name: np.asarray(value) for name, value in numbers.items()}
+    kinds = {name: np.int64 if array.dtype.kind == "i" else np.float32 for name, array in arrays.items()}
+    record = np.zeros(1, np.dtype([(name, kinds[name], array.shape) for name, array in arrays.items()], align=True))
+    for name, array in arrays.items():
+        record[name] = array
     return record
 
 

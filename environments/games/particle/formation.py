@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from environments.compile import kernel, scratch_row
+from environments.compile import kernel
 from environments.games.particle import common, physics, places
 from environments.games.particle.common import Disc
 from environments.games.particle.physics import NOBODY, ZERO, F
+from environments.intrinsics import scratch_row
 from environments.native import Game
 from environments.spec import EnvSpec
 from environments.vector import Array
@@ -65,9 +66,14 @@ def spec(options: Options) -> EnvSpec:
 
 def params(options: Options) -> Array:
     """Numbers for the kernels."""
-    success = int(options.terminate_on_success)
-    sizes = [LANDMARK_SIZE] * LANDMARKS
-    return common.params_record(options, [AGENT] * options.N, sizes, terminate_on_success=success)
+    angles = 2.0 * np.pi * np.arange(options.N) / options.N
+    return common.params_record(
+        options,
+        [AGENT] * options.N,
+        [LANDMARK_SIZE] * LANDMARKS,
+        terminate_on_success=int(options.terminate_on_success),
+        turn=np.stack([np.cos(angles), np.sin(angles)], axis=1),  # from the first place to place j
+    )
 
 
 def state(options: Options) -> np.dtype[Any]:
@@ -96,10 +102,11 @@ def step_one(state, params, clock, actions, out, e):
         angle = np.arctan2(p[i, 1] - centre[0, 1], p[i, 0] - centre[0, 0])
         start = min(start, angle + FULL_TURN if angle < ZERO else angle)
     x, y = scratch_row(p, np.float32), scratch_row(p, np.float32)
+    along = RADIUS * np.cos(start)
+    across = RADIUS * np.sin(start)
     for j in range(agents):
-        angle = start + F(j) * (FULL_TURN / F(agents))
-        x[j] = centre[0, 0] + RADIUS * np.cos(angle)
-        y[j] = centre[0, 1] + RADIUS * np.sin(angle)
+        x[j] = centre[0, 0] + along * params.turn[j, 0] - across * params.turn[j, 1]
+        y[j] = centre[0, 1] + along * params.turn[j, 1] + across * params.turn[j, 0]
     places.settle(state, params, clock, out, e, x, y)
 
 

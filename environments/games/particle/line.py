@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from environments.compile import kernel, scratch_row
+from environments.compile import kernel
 from environments.games.particle import common, physics, places
 from environments.games.particle.common import Disc
 from environments.games.particle.physics import NOBODY, ONE, ZERO, F
+from environments.intrinsics import scratch_row
 from environments.native import Game
 from environments.rng import uniform
 from environments.spec import EnvSpec

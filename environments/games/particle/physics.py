@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from environments.compile import kernel
+from environments.intrinsics import copy_row
 from environments.rng import uniform
 
 F = np.float32
@@ -43,7 +44,7 @@ def clip_unit(x):
 
 @kernel
 def steer(state, params, first, actions, e):
-    """Forces of the group that starts with agent `first`: `[E, N]` moves (modulo 5), or five pushes in `[E, N, 5...]`."""
+    """Forces of the group that starts with agent `first`: moves `[E, N]` (modulo 5), or five pushes `[E, N, 5...]`."""
     for n in range(actions.shape[1]):
         i = first + n
         if actions.ndim == 2:  # no branches on the move: those of a learning policy cannot be predicted
@@ -65,11 +66,14 @@ def speak(state, first, moves, actions, e):
     """
     words = state.communication
     for n in range(actions.shape[1]):
-        for c in range(words.shape[1]):
-            if actions.ndim == 2:
-                words[first + n, c] = F(actions[e, n] // moves == c)
-            else:
-                words[first + n, c] = clip_unit(actions[e, n, c + (moves if moves > 1 else 0)])
+        if actions.ndim == 2:
+            said = actions[e, n] // moves
+            for c in range(words.shape[1]):
+                words[first + n, c] = F(said == c)
+        else:
+            pushes = moves if moves > 1 else 0
+            for c in range(words.shape[1]):
+                words[first + n, c] = clip_unit(actions[e, n, pushes + c])
 
 
 # How discs move.
@@ -229,7 +233,7 @@ def upon(state, params, i, k):
 
 @kernel
 def beyond(x):
-    """How far a coordinate is beyond the arena, as a penalty: 0 within 0.9, 1 at 1.0, then exp(2 (|x| - 1)) up to 10."""
+    """Penalty for a coordinate near or beyond the edge: 0 within 0.9, 1 at 1.0, then exp(2 (|x| - 1)) up to 10."""
     x = abs(x)
     if x < F(0.9):
         return ZERO
@@ -265,13 +269,13 @@ def write_offset(row, column, p, i, q, k):
 
 @kernel
 def nearness(p, i, q, k, but):
-    """Number of places in `q`, leaving out `but`, that are nearer to `p[i]` than `q[k]` is; ties to the lower number."""
+    """Number of places in `q`, but for `but`, that are nearer to `p[i]` than `q[k]` is; ties to the lower number."""
     own = squared_distance(p, i, q, k)
     nearer = 0
     for other in range(q.shape[0]):
         if other != but:
             squared = squared_distance(p, i, q, other)
-            nearer += squared < own or (squared == own and other < k)
+            nearer += (squared < own) | ((squared == own) & (other < k))  # no branches: nobody can predict them
     return nearer
 
 
@@ -316,8 +320,4 @@ def write_state(out, e):
     """The global state: all agents' observations, one after the other."""
     column = 0
     for g in range(len(out.groups)):
-        obs = out.groups[g].obs
-        for n in range(obs.shape[1]):
-            for c in range(obs.shape[2]):
-                out.state[e, column + c] = obs[e, n, c]
-            column += obs.shape[2]
+        column = copy_row(out.state, e, column, out.groups[g].obs, e)

@@ -1,4 +1,4 @@
-"""N agents, N places: who goes where at least total distance, and what it costs (`particle/formation`, `particle/line`).
+"""N agents, N places: who goes where at least total distance, and what it costs (for formation and line).
 
 The assignment problem is solved exactly by shortest augmenting paths in O(N^3) (Kuhn 1955, Munkres 1957; with
 potentials, Jonker and Volgenant 1987), on scratch memory of the stack.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from environments.compile import kernel, scratch_row, scratch_table
+from environments.compile import kernel
 from environments.games.particle import physics
 from environments.games.particle.physics import ZERO, F
+from environments.intrinsics import scratch_row, scratch_table
 
 ARRIVED = F(0.05)  # an agent this near to its place is there
 FARTHEST = F(2.0)  # greater distances cost no more

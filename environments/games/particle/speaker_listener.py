@@ -1,4 +1,4 @@
-"""Speaker and listener: one knows the goal and cannot move, the other moves and does not know (`particle/speaker_listener`).
+"""Speaker and listener: one knows the goal, the other can go there (`particle/speaker_listener`).
 
 Purpose        the smallest game in which a word must come to mean something.
 Agents         speaker_0, group `speaker`, cannot move; listener_0, group `listener`, is silent.

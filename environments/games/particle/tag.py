@@ -34,7 +34,7 @@ import numpy as np
 from environments.compile import kernel
 from environments.games.particle import common, physics
 from environments.games.particle.common import Disc
-from environments.games.particle.physics import NOBODY, ZERO, F
+from environments.games.particle.physics import NOBODY, F
 from environments.native import Game
 from environments.spec import EnvSpec
 from environments.vector import Array
@@ -102,8 +102,8 @@ def _group(options: Options, name: str, kind: str, count: int, seen: tuple[tuple
     obstacles = common.seen(
         common.numbered("obstacle", options.num_obstacles), "obstacle", options.num_landmark_neighbors
     )
-    features = common.OWN_VELOCITY + common.OWN_POSITION
-    features += common.offsets([*obstacles, *agents]) + common.velocities(moving)
+    places = common.offsets([*obstacles, *agents])
+    features = common.OWN_VELOCITY + common.OWN_POSITION + places + common.velocities(moving)
     return common.group(name, kind, common.numbered(name, count), features, common.actions(options))
 
 

@@ -45,6 +45,7 @@ from environments.compile import kernel
 from environments.games.particle import common, physics
 from environments.games.particle.common import Disc
 from environments.games.particle.physics import MOVES, NOBODY, ONE, ZERO, F
+from environments.intrinsics import scratch_row
 from environments.native import Game
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
@@ -197,23 +198,26 @@ def reward_good(state, params, reward, e):
 @kernel
 def observe_one(state, params, clock, out, e):
     """The table above."""
+    inside = scratch_row(state.agent_position, np.uint64)
+    for i in range(state.agent_position.shape[0]):
+        inside[i] = forests(state, params, i)
     i = 0
     for g in range(len(out.groups)):
         obs = out.groups[g].obs
         for n in range(obs.shape[1]):
-            write_view(obs[e, n], state, params, i)
+            write_view(obs[e, n], state, params, inside, i)
             i += 1
     physics.write_state(out, e)
 
 
 @kernel
-def write_view(row, state, params, i):
-    """What agent `i` sees."""
+def write_view(row, state, params, inside, i):
+    """What agent `i` sees; `inside` holds the forests of every agent, as bits."""
     p, v = state.agent_position, state.agent_velocity
     column = physics.write_pair(row, 0, v, i)
     column = physics.write_pair(row, column, p, i)
     column = physics.write_offsets(row, column, 0, p, i, state.landmark_position, NOBODY)
-    own = forests(state, params, i)
+    own = inside[i]
     good = i >= params.adversaries
     velocities = column + 2 * (p.shape[0] - 1)
     if good:  # their own forests come before the velocities, the adversaries' after them
@@ -221,8 +225,8 @@ def write_view(row, state, params, i):
     for j in range(p.shape[0]):
         if j == i:
             continue
-        others = forests(state, params, j)
-        visible = (own & others) != U(0) or (own | others) == U(0) or i == LEADER
+        others = inside[j]
+        visible = ((own & others) != U(0)) | ((own | others) == U(0)) | (i == LEADER)
         row[column] = p[j, 0] - p[i, 0] if visible else ZERO
         row[column + 1] = p[j, 1] - p[i, 1] if visible else ZERO
         column += 2
