@@ -1,0 +1,169 @@
+"""Trains and measures every row of the learning tables, one JSON file per (algorithm, scenario, variant, seed).
+
+    python results/learning.py                      all that is missing, two runs side by side
+    python results/learning.py --only spread        rows whose name contains the word
+    python results/learning.py --list               the rows and what is done
+
+Everything goes through the command line, so each file names the two commands that make it again. Rows that are done are
+skipped; delete a file to measure it again. Runs themselves are kept under `runs/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "results" / "learning"
+RUNS = ROOT / "runs" / "results"
+EPISODES = 1000
+CURVE_POINTS = (50_000, 120_000, 320_000, 600_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000)
+"""Environment steps at which the learning curve is noted; the first four are where a reference was measured."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the same command for several seeds."""
+
+    algorithm: str
+    scenario: str
+    variant: str
+    steps: int
+    seeds: int
+    reward: str | None = None
+    options: tuple[str, ...] = ()
+    """More words of the training command."""
+
+    @property
+    def name(self) -> str:
+        """Part of the file names."""
+        reward = f"-{self.reward}" if self.reward else ""
+        return f"{self.scenario.replace('/', '-')}-{self.algorithm}-{self.variant}{reward}"
+
+
+def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
+    return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("mappo", "ippo")]
+
+
+ROWS = [
+    Row("mappo", "particle/spread", "default", 10_000_000, 5, "agent"),
+    Row("mappo", "particle/spread", "default", 10_000_000, 5, "team_mean"),
+    Row("mappo", "particle/spread", "sample", 1_000_000, 5, "team_mean", ("--preset", "sample")),
+    Row("mappo", "particle/spread", "tuned", 10_000_000, 5, "agent", ("--preset", "tuned")),
+    Row("ippo", "particle/spread", "default", 10_000_000, 3, "agent"),
+    *_both("particle/reference", "default", 2_000_000, 3),
+    *_both("particle/speaker_listener", "default", 2_000_000, 3),
+    *_both("particle/tag", "default", 2_000_000, 3),
+    *_both("particle/adversary", "default", 2_000_000, 3),
+    *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
+]
+
+
+def measure(row: Row, seed: int) -> None:
+    """Train and evaluate one run, unless its file is there."""
+    path = FOLDER / f"{row.name}-{seed}.json"
+    if path.exists():
+        return
+    folder = RUNS / f"{row.name}-{seed}"
+    train = ["marl", "train", row.algorithm, row.scenario, "--seed", str(seed), "--total-steps", str(row.steps)]
+    train += ["--reward", row.reward] if row.reward else []
+    train += [*row.options, "--threads", "1", "--run-dir", str(folder.relative_to(ROOT))]
+    if (folder / "config.json").exists():
+        _run(["marl", "resume", str(folder)])
+    else:
+        _run(train)
+    sampled, sampled_command = _evaluate(str(folder))
+    greedy, _ = _evaluate(str(folder), "--greedy")
+    config = json.loads((folder / "config.json").read_text())
+    random, _ = _evaluate_random(row, folder)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    result = {
+        "scenario": row.scenario,
+        "algorithm": row.algorithm,
+        "variant": row.variant,
+        "reward": config["reward"],
+        "seed": seed,
+        "total_steps": row.steps,
+        "seconds": metrics[-1]["time/total"],
+        "machine": _machine(),
+        "versions": json.loads((folder / "manifest.json").read_text())["versions"],
+        "commands": [" ".join(train), " ".join(sampled_command)],
+        "convention": "returns summed over agents, undiscounted; steps are environment steps; training curve sampled",
+        "evaluation": sampled,
+        "greedy": greedy,
+        "random": random,
+        "curve": _curve(metrics),
+    }
+    FOLDER.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{path.name}: {sampled['sum']}", flush=True)
+
+
+def _evaluate(what: str, *words: str) -> tuple[dict[str, Any], list[str]]:
+    out = RUNS / f"evaluation-{abs(hash((what, words)))}.json"
+    command = ["marl", "evaluate", what, "--episodes", str(EPISODES), "--seed", "1000", *words]
+    _run([*command, "--threads", "1", "--json", str(out)])
+    content: dict[str, Any] = json.loads(out.read_text())
+    out.unlink()
+    return content, command
+
+
+def _evaluate_random(row: Row, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Random play in exactly the run's environment."""
+    teams = json.loads((folder / "config.json").read_text())["teams"]
+    return _evaluate(str(folder), *(word for team in teams for word in ("--team", f"{team}=random")))
+
+
+def _curve(metrics: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Mean training return of the ten iterations up to each noted step (of fewer, near the start)."""
+    curve = []
+    for point in CURVE_POINTS:
+        rows = [row for row in metrics if row["step"] <= point and "return" in row][-10:]
+        if rows and metrics[-1]["step"] >= point:
+            mean = sum(row["return"] for row in rows) / len(rows)
+            curve.append({"step": point, "return": round(mean, 2)})
+    return curve
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "marl.cli.main", *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed with {done.returncode}: {done.stderr.strip()[-500:]}")
+
+
+def main() -> None:
+    """Measure what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="rows whose name contains this word")
+    parser.add_argument("--list", action="store_true", help="say what there is and what is done")
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+    arguments = parser.parse_args()
+    wanted = [(row, seed) for row in ROWS if arguments.only in row.name for seed in range(row.seeds)]
+    if arguments.list:
+        for row, seed in wanted:
+            print("done   " if (FOLDER / f"{row.name}-{seed}.json").exists() else "missing", f"{row.name}-{seed}")
+        return
+    RUNS.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        for task in [pool.submit(measure, row, seed) for row, seed in wanted]:
+            task.result()
+
+
+if __name__ == "__main__":
+    main()
