@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,4 +151,5 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
     except OSError as error:
         raise StorageFailure(f"cannot write {path}: {error.strerror or error}; nothing was replaced") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -7,9 +7,12 @@ environment: replays are drawn without any environment at hand.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+
+import numpy as np
 
 from environments.errors import RefusedFile
 from environments.replay import Replay
@@ -69,34 +72,35 @@ def draw(moment: Moment, view: View | None = None) -> Scene:
     RefusedFile where the state arrays are not what the environment's name promises (they may come from a file).
     """
     drawing = drawing_of(moment.spec.name)
-    try:
+    with _refusing_what_does_not_fit(moment.spec):
         return drawing.draw(moment, view or drawing.view(moment.spec, moment.arrays))
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
-        raise RefusedFile(_unfit(moment.spec, error)) from error
 
 
 def view_of(replay: Replay) -> View:
     """One view for a whole replay, so that the picture stands still. RefusedFile as in `draw`."""
-    try:
+    with _refusing_what_does_not_fit(replay.spec):
         return drawing_of(replay.spec.name).view(replay.spec, replay.frames)
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
-        raise RefusedFile(_unfit(replay.spec, error)) from error
 
 
 def marks_of(replay: Replay) -> list[Mark]:
     """What to mark on a replay's time line: the family's events and ended lives, in order. RefusedFile as in `draw`."""
-    try:
+    with _refusing_what_does_not_fit(replay.spec):
         marks = list(drawing_of(replay.spec.name).events(replay.spec, replay.frames))
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
-        raise RefusedFile(_unfit(replay.spec, error)) from error
+    told = {(mark.frame, mark.name.split()[0]) for mark in marks}
     for group in replay.spec.groups:
-        track = replay.groups[group.name]
-        for t, n in zip(*track.terminated.nonzero(), strict=True):
-            name, told = group.agents[n], {mark.name.split()[0] for mark in marks if mark.frame == t + 1}
-            if t + 1 < replay.steps and name not in told:
-                marks.append(Mark(int(t) + 1, f"{name} ended", "end"))
+        for t, n in zip(*replay.groups[group.name].terminated.nonzero(), strict=True):
+            frame, name = int(t) + 1, group.agents[n]
+            if frame < replay.steps and (frame, name) not in told:
+                marks.append(Mark(frame, f"{name} ended", "end"))
     return sorted(marks, key=lambda mark: mark.frame)
 
 
-def _unfit(spec: EnvSpec, error: Exception) -> str:
-    return f"the recorded states do not look like those of {spec.name} ({type(error).__name__}: {error})"
+@contextmanager
+def _refusing_what_does_not_fit(spec: EnvSpec) -> Iterator[None]:
+    try:
+        with np.errstate(all="ignore"):  # recorded numbers may be anything
+            yield
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+        raise RefusedFile(
+            f"the recorded states do not look like those of {spec.name} ({type(error).__name__}: {error})"
+        ) from error
