@@ -21,15 +21,15 @@ def to_json(measured: Evaluation, metrics: tuple[tuple[str, str], ...], **about:
     """
     returns = measured.returns
     return {
-        "teams": {name: _interval(mean_interval(returns[:, k])) for k, name in enumerate(measured.teams)},
-        "sum": _interval(mean_interval(returns.sum(1))),
+        "teams": {name: interval(mean_interval(returns[:, k])) for k, name in enumerate(measured.teams)},
+        "sum": interval(mean_interval(returns.sum(1))),
         "episodes": len(returns),
         **about,
         "convention": CONVENTION,
-        "episode_length": _interval(mean_interval(measured.lengths)),
-        "outcome": {name: _interval(mean_interval(measured.outcomes[:, k])) for k, name in enumerate(measured.teams)},
+        "episode_length": interval(mean_interval(measured.lengths)),
+        "outcome": {name: interval(mean_interval(measured.outcomes[:, k])) for k, name in enumerate(measured.teams)},
         "metrics": {
-            name: _interval(mean_interval(measured.metrics[:, k])) | {"unit": unit}
+            name: interval(mean_interval(measured.metrics[:, k])) | {"unit": unit}
             for k, (name, unit) in enumerate(metrics)
         },
     }
@@ -57,7 +57,7 @@ def write_replays(measured: Evaluation, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _interval(found: Interval) -> dict[str, float | None]:
+def interval(found: Interval) -> dict[str, float | None]:
     """Plain numbers; JSON has no infinity, so an unknown end is null."""
     ends = {"low": found.low, "high": found.high}
     return {"mean": found.mean, **{end: value if abs(value) < float("inf") else None for end, value in ends.items()}}

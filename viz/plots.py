@@ -1,0 +1,55 @@
+"""Learning curves as pictures: interquartile mean over seeds, with a band for its 95 % interval.
+
+matplotlib draws, without any window system; it is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMATS = (".png", ".svg", ".pdf")
+COLOURS = ("#3069b0", "#d1662a", "#3d8f4e", "#a8427a", "#7a6bb5", "#8a6d3b", "#2a9d9d", "#6b6b6b")
+"""Told apart also in print and by people who see few colours."""
+DASHES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot."""
+
+    label: str
+    x: NDArray[np.float64]  # [points]
+    y: NDArray[np.float64]  # [points]
+    low: NDArray[np.float64]  # [points], -inf where nothing is known
+    high: NDArray[np.float64]  # [points], inf where nothing is known
+
+
+def draw_curves(curves: Sequence[Curve], out: Path, title: str, x_label: str, y_label: str) -> None:
+    """Write a picture of all curves; its format is the file name's (`FORMATS`). OSError where it cannot be written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    figure = Figure(figsize=(7.2, 4.5), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for k, curve in enumerate(curves):
+        colour, dash = COLOURS[k % len(COLOURS)], DASHES[k // len(COLOURS) % len(DASHES)]
+        axes.plot(curve.x, curve.y, dash, color=colour, linewidth=1.6, label=curve.label)
+        known = np.isfinite(curve.low) & np.isfinite(curve.high)
+        if known.any():
+            axes.fill_between(curve.x, curve.low, curve.high, where=known, color=colour, alpha=0.2, linewidth=0)
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if curves:
+        axes.legend(frameon=False)
+    figure.savefig(out)
