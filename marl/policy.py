@@ -7,7 +7,7 @@ actions = policy.act({"agent_0": observation}, greedy=True)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +18,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from environments.errors import RefusedFile
 from environments.spec import AgentGroup
 from marl import files
 from marl.distributions import (
@@ -31,7 +30,7 @@ from marl.distributions import (
     noise_size,
 )
 from marl.networks import AgentMLP
-from marl.policy_spec import SCHEMA, PolicySpec, read_spec
+from marl.policy_spec import SCHEMA, PolicySpec, checksum, read_spec, refused
 from marl.values import CriticShape, ValueFunction
 
 ACTION_GAIN = 0.01
@@ -152,16 +151,17 @@ class Policy(nn.Module):
 
     def act(
         self,
-        observations: Mapping[str, np.ndarray],
-        mask: Mapping[str, np.ndarray] | None = None,
+        observations: Mapping[str, Any],
+        mask: Mapping[str, Any] | None = None,
         greedy: bool = False,
         rng: np.random.Generator | None = None,
     ) -> dict[str, Any]:
         """Actions for named agents, as PettingZoo gives and takes them; agents of other kinds are left out.
 
         Args:
-            observations: agent name -> observation, for those that act now.
-            mask: agent name -> legal actions (True or 1 = legal), where there are any.
+            observations: agent name -> observation, or `{"observation": .., "action_mask": ..}`.
+            mask: agent name -> legal actions (True or 1 = legal; for MultiDiscrete one array or a tuple of them), where
+                they do not come with the observation. None legal: the agent is off turn, and anything goes.
             greedy: the likeliest action instead of a sampled one.
             rng: source of randomness for sampling; a fresh one by default.
         """
@@ -170,7 +170,10 @@ class Policy(nn.Module):
         for group in self.spec.groups:
             present = [agent for agent in group.agents if agent in observations]
             for agent in present:
-                actions[agent] = self._act_one(group, agent, observations[agent], (mask or {}).get(agent), greedy, rng)
+                view, legal = observations[agent], (mask or {}).get(agent)
+                if isinstance(view, Mapping):
+                    view, legal = view["observation"], view["action_mask"]
+                actions[agent] = self._act_one(group, agent, np.asarray(view, np.float32), legal, greedy, rng)
         return actions
 
     def _act_one(
@@ -178,26 +181,30 @@ class Policy(nn.Module):
         group: AgentGroup,
         agent: str,
         observation: np.ndarray,
-        mask: np.ndarray | None,
+        mask: Any,
         greedy: bool,
         rng: np.random.Generator,
     ) -> Any:
+        space = group.action_space
+        if observation.shape != group.observation_space.shape:
+            raise ValueError(f"{agent}: observation {observation.shape}, wanted {group.observation_space.shape}")
         members = self.spec.members(group)
         row = group.agents.index(agent) % members
-        obs = torch.zeros(1, members, *group.observation_space.shape)
-        obs[0, row] = torch.as_tensor(np.asarray(observation, np.float32))
+        obs = torch.zeros(1, members, *observation.shape)
+        obs[0, row] = torch.from_numpy(observation)
         legal = None
-        if group.masked:
-            legal = torch.ones(1, members, group.mask_size, dtype=torch.bool)
-            if mask is not None:
-                legal[0, row] = torch.as_tensor(np.asarray(mask, bool))
-        noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(group.action_space))))
+        if mask is not None:
+            flags = torch.from_numpy(np.concatenate([np.asarray(x, bool).reshape(-1) for x in _parts(mask)]))
+            legal = torch.ones(1, members, head_size(space), dtype=torch.bool)
+            legal[0, row] = flags if bool(flags.any()) else True
+        noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(space))))
         with torch.inference_mode():
             chosen = self.distribution(group, obs, legal)
             action = (chosen.mode() if greedy else chosen.sample(noise.float()))[0, row].numpy()
-        if isinstance(group.action_space, spaces.Box):
-            return legal_box(group.action_space, action).reshape(group.action_space.shape)
-        return int(action) if isinstance(group.action_space, spaces.Discrete) else action
+        if isinstance(space, spaces.Box):
+            return legal_box(space, action).reshape(space.shape)
+        assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        return int(action + space.start) if isinstance(space, spaces.Discrete) else action + space.start
 
     def save(self, path: Path | str, **about: Any) -> None:
         """Write weights and spec to one `.safetensors` file; `about` is added to what the spec says of its origin."""
@@ -205,7 +212,13 @@ class Policy(nn.Module):
         critic = None if self.critic is None else self.critic.shape.to_json()
         metadata = {"schema": str(SCHEMA), "policy": json.dumps(spec), "critic": json.dumps(critic)}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        metadata["sha256"] = checksum(metadata, ((name, tensor.numpy()) for name, tensor in weights.items()))
         files.write_atomic(Path(path), safetensors.torch.save(weights, metadata))
+
+
+def _parts(mask: Any) -> Sequence[Any]:
+    """A mask as a list of arrays, one per choice."""
+    return mask if isinstance(mask, tuple) else [mask]
 
 
 class RandomPolicy:
@@ -242,14 +255,19 @@ class RandomPolicy:
 def load(path: Path | str) -> Policy:
     """Read a policy file. RefusedFile where it is missing, damaged or not one of ours."""
     spec, critic = read_spec(path)
-    try:
-        with safetensors.safe_open(str(path), "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        policy = Policy(spec)
-        if critic is not None:
-            policy.critic = ValueFunction(spec, CriticShape.from_json(critic), torch.Generator())
+    with refused(path):
+        weights = safetensors.torch.load_file(path)
+        with torch.device("meta"):  # takes no memory: first see whether the file holds what its spec promises
+            promised = {name: tensor.shape for name, tensor in _build(spec, critic).state_dict().items()}
+        if promised != {name: tensor.shape for name, tensor in weights.items()}:
+            raise ValueError("its weights are not those of its spec")
+        policy = _build(spec, critic)
         policy.load_state_dict(weights)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RefusedFile(f"{path} is not a policy file that can be read ({reason})") from None
+    return policy
+
+
+def _build(spec: PolicySpec, critic: Mapping[str, Any] | None) -> Policy:
+    policy = Policy(spec)
+    if critic is not None:
+        policy.critic = ValueFunction(spec, CriticShape.from_json(critic), torch.Generator())
     return policy

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from environments.spec import AgentGroup, EnvSpec
 
 SCHEMA = 1
 """Of policy files."""
+MOST_LAYERS, WIDEST, MOST_NUMBERS = 64, 2**16, 2**24
+"""What a file may ask for: hidden layers, their width, and numbers in an observation or an action. Read before any
+memory is taken for them."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,16 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PolicySpec:
-        """KeyError, TypeError or ValueError where the data is not what `to_json` writes."""
+        """An exception of some kind where the data is not what `to_json` writes."""
         groups = tuple(_group_from_json(dict(group)) for group in data["groups"])
-        return cls(**{**data, "groups": groups, "hidden": tuple(data["hidden"])})
+        spec = cls(**{**data, "groups": groups, "hidden": tuple(data["hidden"])})
+        if len(spec.hidden) > MOST_LAYERS or not all(1 <= width <= WIDEST for width in spec.hidden):
+            raise ValueError(f"hidden layers {spec.hidden[:MOST_LAYERS]}")
+        if spec.parameters not in ("shared", "per_agent"):
+            raise ValueError(f"parameters {spec.parameters!r}")
+        if spec.teams < 1 or any(len(group.agents) % spec.teams or not group.agents for group in groups):
+            raise ValueError(f"{spec.teams} teams do not share the agents")
+        return spec
 
 
 PLAIN_FIELDS = ("name", "kind", "agents", "features", "masked", "agent_state_size")
@@ -63,25 +76,56 @@ PLAIN_FIELDS = ("name", "kind", "agents", "features", "masked", "agent_state_siz
 def read_spec(path: Path | str) -> tuple[PolicySpec, Any]:
     """What a policy file says of itself: its spec, and its critic's shape as plain data or None.
 
-    Reads no weights and imports no torch. RefusedFile where the file is missing, damaged or not one of ours.
+    Imports no torch, but checks the weights: their checksum, and that all are finite. RefusedFile where the file is
+    missing, damaged or not one of ours.
     """
-    try:
-        with safetensors.safe_open(str(path), "np") as file:
-            metadata = file.metadata() or {}
+    with refused(path), safetensors.safe_open(str(path), "np") as file:
+        metadata = file.metadata() or {}
+        if "schema" not in metadata:
+            raise ValueError("written by another program")
         if metadata["schema"] != str(SCHEMA):
             raise RefusedFile(f"{path}: policy of another schema; this version reads schema {SCHEMA}")
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if metadata["sha256"] != checksum(metadata, weights.items()):
+            raise ValueError("damaged: its checksum does not match")
+        for name, values in weights.items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} is not finite")
         return PolicySpec.from_json(json.loads(metadata["policy"])), json.loads(metadata["critic"])
+
+
+@contextmanager
+def refused(path: Path | str) -> Iterator[None]:
+    """Turn whatever a missing, damaged or hostile policy file makes fail into a RefusedFile of one line."""
+    try:
+        yield
+    except RefusedFile:
+        raise
     except FileNotFoundError:
         raise RefusedFile(f"no policy file at {path}") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RefusedFile(f"{path} is not a policy file that can be read ({reason})") from None
+
+
+def checksum(metadata: Mapping[str, str], weights: Iterable[tuple[str, np.ndarray]]) -> str:
+    """sha256 over a policy file's spec, critic and weights, whatever their order: safetensors has none of its own."""
+    digest = hashlib.sha256()
+    for text in (metadata["policy"], metadata["critic"]):
+        digest.update(f"{len(text)}:{text}".encode())
+    for name, values in sorted(weights, key=lambda item: item[0]):
+        digest.update(f"{name}{values.dtype.str}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:
     """RefusedFile where the policy's groups do not match the environment's kind of team."""
     wanted = PolicySpec.of(env, kind)
     have = {group.name: group for group in policy.groups}
+    foreign = sorted(have.keys() - {group.name for group in wanted.groups})
+    if foreign:
+        raise RefusedFile(f"policy for {policy.environment} has a group {foreign[0]!r}, {env.name}'s {kind} has none")
     for group in wanted.groups:
         own = have.get(group.name)
         if own is None:
@@ -118,7 +162,7 @@ def _space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
+        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
     if isinstance(space, spaces.Box):
         bounds = {"low": _bound_to_json(space.low), "high": _bound_to_json(space.high)}
         return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
@@ -132,14 +176,22 @@ def _bound_to_json(bound: np.ndarray) -> Sequence[str]:
 
 def _space_from_json(data: dict[str, Any]) -> Any:
     if data["type"] == "Discrete":
+        _check_size("actions", data["n"])
         return spaces.Discrete(data["n"], start=data["start"])
     if data["type"] == "MultiDiscrete":
-        return spaces.MultiDiscrete(data["nvec"])
+        _check_size("actions", sum(data["nvec"]))
+        return spaces.MultiDiscrete(data["nvec"], start=data["start"])
     shape, dtype = tuple(data["shape"]), np.dtype(data["dtype"])
+    _check_size("numbers", math.prod(shape))
     if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)):
         raise ValueError(f"observation dtype {dtype}")
     low, high = (_bound_from_json(data[side], shape, dtype) for side in ("low", "high"))
     return spaces.Box(low, high, shape, dtype.type)
+
+
+def _check_size(what: str, count: int) -> None:
+    if not 0 < count <= MOST_NUMBERS:
+        raise ValueError(f"a space with {count} {what}")
 
 
 def _bound_from_json(texts: Sequence[str], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
