@@ -1,0 +1,122 @@
+"""`marl watch` and `marl verify`, through the command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from marl.cli.main import main
+from tests.recording import record
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Path:
+    """A recorded episode of 70 steps: two chunks."""
+    record("particle/spread", max_cycles=70).save(tmp_path / "episode.replay")
+    return tmp_path / "episode.replay"
+
+
+def test_exports(replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gif, png = tmp_path / "film.gif", tmp_path / "last.png"
+    small = ["--height", "240"]
+    assert (
+        main(["watch", str(replay), "--gif", str(gif), "--png", "-1", "--out", str(png), "--speed", "4", *small]) == 0
+    )
+    assert capsys.readouterr().out.split() == [str(png), str(gif)]
+    with Image.open(gif) as film, Image.open(png) as picture:
+        assert film.n_frames == 71 and film.height == picture.height == 240  # type: ignore[attr-defined]
+        last = np.asarray(picture).astype(int)
+        film.seek(70)
+        assert np.abs(last - np.asarray(film.convert("RGB"))).mean() < 3
+
+
+def test_a_picture_without_a_name_gets_one(replay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["watch", str(replay), "--png", "3", "--panel", "true"]) == 0
+    assert (tmp_path / "episode-3.png").exists()
+
+
+def test_a_run_means_its_newest_replay(replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run" / "replays"
+    folder.mkdir(parents=True)
+    now = time.time()
+    for age, name in ((50, "z.replay"), (10, "b.replay"), (30, "c.replay"), (0, ".tmp-1.replay"), (0, "other.txt")):
+        (folder / name).write_bytes(replay.read_bytes())
+        os.utime(folder / name, (now - age, now - age))
+    assert main(["verify", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith(str(folder / "b.replay") + ": exact: all 70 steps")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.replay"], "there is no nothing.replay"),
+        (["{replay}", "--png", "99"], "frames 0 to 70"),
+        (["{replay}", "--speed", "0"], "--speed must be"),
+        (["{replay}", "--speed", "nan"], "--speed must be"),
+        (["{replay}", "--height", "9"], "--height must be"),
+        (["{replay}", "--out", "a.png"], "--png FRAME"),
+        (["{folder}"], "there is no replay in"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(
+    arguments: list[str], message: str, replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    words = [word.format(replay=replay, folder=tmp_path / "empty") for word in arguments]
+    assert main(["watch", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_without_a_screen_it_says_so(
+    replay: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["watch", str(replay)]) == 2
+    said = capsys.readouterr().err
+    assert "no display" in said and "--gif" in said and said.count("\n") == 1
+
+
+def test_a_damaged_file_plays_what_is_whole(replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replay.write_bytes(replay.read_bytes()[:-200])
+    assert main(["watch", str(replay), "--png", "64", "--out", str(tmp_path / "a.png")]) == 0
+    assert "playing the first 64 steps" in capsys.readouterr().out
+    assert main(["verify", str(replay)]) == 3
+    said = capsys.readouterr().out
+    assert "exact: all 64 steps" in said and "only the first 64 steps were compared" in said
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.replay").write_bytes(b"PK\x03\x04" * 100)
+    for command in ("watch", "verify"):
+        assert main([command, str(tmp_path / "a.replay")]) == 3
+        said = capsys.readouterr().err
+        assert "not a replay file" in said and said.count("\n") == 1
+
+
+def test_verify_names_the_first_diverging_step(replay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = record("particle/spread", max_cycles=70)
+    track = recorded.groups["agent"]
+    action = track.action.copy()
+    action[41, 0] = (action[41, 0] + 1) % 5
+    replace(recorded, groups={"agent": track._replace(action=action)}).save(replay)
+    assert main(["verify", str(replay)]) == 3
+    assert "diverges at step 41" in capsys.readouterr().out
+
+
+def test_verify_tells_rounding_from_corruption(replay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = record("particle/spread", max_cycles=70)
+    positions = recorded.frames["agent_position"].copy()
+    positions[30] = np.nextafter(positions[30], np.float32(9))
+    header = {**recorded.header, "machine": {**recorded.header["machine"], "cpu": "another"}}
+    replace(recorded, header=header, frames={**recorded.frames, "agent_position": positions}).save(replay)
+    assert main(["verify", str(replay)]) == 0
+    assert "last-bit difference between machines, not corruption" in capsys.readouterr().out
