@@ -21,8 +21,15 @@ help:
 
 install: $(VENV)/.installed
 
+# An earlier demo is left alone: the next one gets a number.
 demo: $(VENV)/.installed
-	@bash docs/demo.sh $(MARL) $(DEMO)
+	@set -e; run=$(DEMO); n=1; while [ -e "$$run" ]; do n=$$((n + 1)); run=$(DEMO)-$$n; done; \
+	$(MARL) train mappo particle/spread --max-minutes 1 --run-dir "$$run"; \
+	printf '\nWhat the team has learnt:\n'; $(MARL) evaluate "$$run" --record 1; \
+	printf '\nThe same episodes played at random:\n'; $(MARL) evaluate particle/spread; \
+	printf '\nPictures:\n'; $(MARL) watch "$$run" --gif "$$run/spread.gif"; \
+	$(MARL) plot "$$run" --out "$$run/learning.png"; \
+	printf '\n%s\n' "Look at it:  $(MARL) watch $$run" "Go on:       $(MARL) resume $$run"
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from marl.cli.main import COMMANDS, main
 from tests.source import ROOT
 
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SCRIPTS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+TYPED = [(page, line) for page in PAGES for line in re.findall(r"^    (marl .*)$", page.read_text(), re.MULTILINE)]
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -71,3 +76,30 @@ def test_make_targets_exist() -> None:
     }
     assert {"demo", "test", "check"} <= named
     assert named <= targets
+
+
+@pytest.mark.parametrize(("page", "line"), TYPED, ids=[f"{page.name}: {line[:60]}" for page, line in TYPED])
+def test_commands_on_pages_can_be_typed(page: Path, line: str) -> None:
+    """The command exists and so does every option; what it does is tested with the command."""
+    command, *words = shlex.split(line, comments=True)[1:]
+    if command == "COMMAND":
+        return
+    assert command in COMMANDS
+    names = words[:2] if command == "train" else []
+    known = _help([command, *names, "--help"])
+    for word in words:
+        if word.startswith("--"):
+            option = word.partition("=")[0].replace("--no-", "--")
+            assert re.search(rf"{re.escape(option)}\b", known), f"{command} has no option {option}"
+
+
+def _help(words: list[str]) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(words) == 0
+    return said.getvalue()
+
+
+def test_all_commands_are_on_the_page() -> None:
+    for command in COMMANDS:
+        assert f"marl {command}" in README, f"README does not show marl {command}"
