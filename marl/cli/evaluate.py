@@ -87,6 +87,7 @@ def find(text: str) -> Match:
     """What a run, a policy's file or a scenario's name stands for. UsageError or RefusedFile where it is none."""
     from marl.cli import plan as plans
     from marl.cli import players
+    from marl.policy_spec import read_spec
     from scenarios import catalog
 
     path = Path(text)
@@ -102,7 +103,7 @@ def find(text: str) -> Match:
 
         hint = nearest(text, catalog.SCENARIOS) if text.startswith("particle") else ""
         raise UsageError(f"there is no run, policy or scenario {text!r}{hint}")
-    about, _ = players.read_spec(path)
+    about, _ = read_spec(path)
     spec = plans.describe(about.environment, about.options)
     team = about.kind
     others = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds if kind.name != team}

@@ -26,7 +26,10 @@ class List:
 
 def run(options: List) -> int:
     """Print the list."""
-    rows = {"scenarios": scenarios, "algorithms": algorithms, "runs": lambda: runs(options.folder)}[options.what]()
+    if options.what == "runs":
+        rows = runs(options.folder)
+    else:
+        rows = scenarios() if options.what == "scenarios" else algorithms()
     if options.json is not None:
         from marl import files
 

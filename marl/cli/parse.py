@@ -33,7 +33,7 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
     extra: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            parsed: Options = tyro.cli(
                 cls,
                 args=arguments,
                 prog=prog,
@@ -41,6 +41,7 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
                 config=(tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff),
                 **extra,
             )
+            return parsed
     except SystemExit as end:
         if not end.code:
             raise

@@ -40,10 +40,11 @@ def run(options: Plot) -> int:
         of = f"{len(group.runs)} seed{'s' if len(group.runs) > 1 else ''}"
         label = f"{group.label}, {of}" if len(scenarios) == 1 else f"{group.scenario} {group.label}, {of}"
         drawn.append(plots.Curve(label, *curves.curve(group, options.metric)))
-    what = "return, summed over a team's agents" if options.metric == "return" else options.metric
+    what = "return, summed over agents" if options.metric == "return" else options.metric
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        plots.draw_curves(drawn, options.out, ", ".join(scenarios), "environment steps", f"{what} (IQM, 95 % interval)")
+        title = f"{', '.join(scenarios)}: interquartile mean over seeds, 95 % interval"
+        plots.draw_curves(drawn, options.out, title, "environment steps", what)
     except OSError as error:
         raise StorageFailure(f"cannot write {options.out}: {error.strerror or error}") from error
     print(options.out)

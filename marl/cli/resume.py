@@ -34,12 +34,11 @@ def run(options: Resume) -> int:
         return side_by_side.work(parts)
     found = runs.open_run(options.run)
     plan = plans.of_run(found)
-    typed = {"total_steps": options.total_steps, "max_minutes": options.max_minutes}
-    changes = {name: value for name, value in typed.items() if value is not None}
     before = plan.train
-    train = replace(before, **{"max_minutes": None, **changes})
-    for name in changes:
-        print(f"{name}: {getattr(before, name)} -> {getattr(train, name)}")
+    train = replace(before, total_steps=options.total_steps or before.total_steps, max_minutes=options.max_minutes)
+    for name in ("total_steps", "max_minutes"):
+        if getattr(before, name) != getattr(train, name):
+            print(f"{name}: {getattr(before, name)} -> {getattr(train, name)}")
     if train != before:
         stored = plans.Plan.from_json(found.config)
         found = runs.rewrite_config(found, replace(stored, train=train).to_json())

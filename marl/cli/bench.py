@@ -1,0 +1,97 @@
+"""`marl bench`: how fast environments and training are on this machine, beside what else can be measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure environment steps per second; medians of several rounds, ratios within one run.
+
+    `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
+    environment, against mpe2's. `train`: whole iterations (128 steps, 4 epochs x 4 minibatches, separate 64x64 tanh
+    networks), against the same written plainly with torch.
+    """
+
+    what: tyro.conf.Positional[Literal["env", "train"]]
+    """What is measured."""
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Scenarios; by default all for `env` and particle/spread for `train`."""
+    copies: tuple[int, ...] = ()
+    """Copies of the environment; each 1 to 1048576. By default 1, 64 and 4096 for `env` and 128 for `train`."""
+    threads: int = 2
+    """Processor threads, at most; 1 to 1024."""
+    rounds: int = 5
+    """Rounds of every measurement, of which the median counts; 1 to 1000."""
+    seconds: float = 0.2
+    """Length of a round; above 0. A round of training is at least one iteration."""
+    json: Path | None = None
+    """Write the rows to this file, as JSON."""
+
+
+def run(options: Bench) -> int:
+    """Measure and print row by row; returns the exit code."""
+    from environments.errors import UsageError
+    from scenarios import catalog
+
+    for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
+        if not low <= value <= high:
+            raise UsageError(f"{name} must be {low} to {high}, not {value}")
+    if not options.seconds > 0 or not all(1 <= copies <= 2**20 for copies in options.copies):
+        raise UsageError("seconds must be above 0, and copies 1 to 1048576")
+    names = options.names or (tuple(catalog.SCENARIOS) if options.what == "env" else ("particle/spread",))
+    found = [catalog.find(name) for name in names]
+    if options.what == "env":
+        from marl.cli.bench_env import measure
+    else:
+        from marl.cli.bench_train import measure
+    rows: list[dict[str, Any]] = []
+    print(machine_name())
+    for scenario in found:
+        for row in measure(scenario, options):
+            rows.append(row | {"machine": machine_name()})
+            print(line(row), flush=True)
+    if options.json is not None:
+        from marl import files
+
+        files.write_json(options.json, rows)
+    return 0
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row for people."""
+    beside = "" if row["ratio"] is None else f"  {row['ratio']:10,.1f} x {row['against']}"
+    return f"{row['name']:58} {row['value']:14,.0f} {row['unit']}{beside}"
+
+
+def row(name: str, value: float, against: tuple[str, float] | None) -> dict[str, Any]:
+    """A measurement, and its ratio to another of the same run where there is one."""
+    ratio = None if against is None else value / against[1]
+    return {
+        "name": name,
+        "value": value,
+        "unit": "environment steps/s",
+        "ratio": ratio,
+        "against": None if against is None else against[0],
+    }
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def machine_name() -> str:
+    """Processor and number of cores."""
+    from marl.runs import machine
+
+    told = machine()
+    return f"{told['cpu']}, {told['cores']} cores"
