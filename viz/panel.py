@@ -80,7 +80,18 @@ def panel(moment: Moment, width: int, height: int, scroll: int = 0, detailed: bo
     for row in shown:
         shapes += _card(moment, row, width, y, detailed)
         y += (CARD if detailed else BARE_CARD) + GAP
+    if height - y > 30 + 22 * len(moment.metrics):
+        shapes += _metrics(moment, width, y + 18)
     return pixels(width, height, shapes)
+
+
+def _metrics(moment: Moment, width: int, y: float) -> list[Shape]:
+    """The environment's own sums over the episode so far, a line each."""
+    shapes: list[Shape] = []
+    for i, (name, number) in enumerate(moment.metrics):
+        shapes.append(Text((MARGIN, y + 22 * i), name.replace("_", " "), 13, SOFT_INK, "left", False, width * 0.6))
+        shapes.append(Text((width - MARGIN, y + 22 * i), f"{number:g}", 13, INK, "right"))
+    return shapes
 
 
 def _card(moment: Moment, row: AgentRow, width: int, y: float, detailed: bool) -> list[Shape]:

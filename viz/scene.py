@@ -152,15 +152,6 @@ class View(NamedTuple):
         """Extent along the vertical axis."""
         return abs(self.top - self.bottom)
 
-    def joined(self, other: View) -> View:
-        """The smallest view that shows both; both axes must point the usual way."""
-        return View(
-            min(self.left, other.left),
-            min(self.bottom, other.bottom),
-            max(self.right, other.right),
-            max(self.top, other.top),
-        )
-
 
 class LegendEntry(NamedTuple):
     """One line of a legend."""
@@ -187,9 +178,3 @@ def grid(view: View, spacing: float, width: float, color: Color = GRID) -> list[
     for i in range(int(view.bottom // spacing), int(view.top // spacing) + 2):
         shapes.append(Line(((view.left, i * spacing), (view.right, i * spacing)), color, width))
     return shapes
-
-
-def square_around(points: Sequence[Point], least: float, margin: float) -> View:
-    """A square view around the origin that shows all finite points: at least `least` from the centre to each side."""
-    reach = max([least, *(max(abs(x), abs(y)) + margin for x, y in points if abs(x) < 1e4 and abs(y) < 1e4)])
-    return View(-reach, -reach, reach, reach)

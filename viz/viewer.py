@@ -42,10 +42,9 @@ TRACK_LEFT, TRACK_RIGHT = 118, 92
 class Viewer:
     """Everything about watching one replay that needs no screen."""
 
-    def __init__(self, replay: Replay, speed: float = 1.0, title: str = "") -> None:
+    def __init__(self, replay: Replay, speed: float = 1.0) -> None:
         """RefusedFile where the recorded states cannot be drawn."""
         self.replay = replay
-        self.title = title
         self.moments = ReplayMoments(replay)
         self.view: View = view_of(replay)
         self.playback = Playback(len(self.moments), replay.spec.step_seconds, marks_of(replay), speed)
@@ -98,7 +97,7 @@ class Viewer:
         near = self.playback.marks_near(reach=3)
         if near:
             return near[-1].name
-        return f"damaged file: {self.replay.damage}" if self.replay.damage else self.title
+        return f"damaged file: {self.replay.damage}" if self.replay.damage else ""
 
     def _timeline(self, width: int) -> Scene:
         playback = self.playback

@@ -199,6 +199,16 @@ def test_the_panel_shows_the_decision_of_now_and_the_reward_of_before() -> None:
     assert "step 7 / 25" in shown and "7 / 25" in shown
 
 
+def test_the_panel_shows_the_environments_own_sums() -> None:
+    recorded = record("toy/siege", seed=2)
+    viewer = Viewer(recorded)
+    viewer.resize(1120, 1200)
+    viewer.playback.command("last")
+    lost = recorded.frames["hit"].sum(axis=1).cumsum()[-1]
+    assert sum(value for _, value in viewer.moment.metrics) == lost > 0
+    assert "guards lost" in words(viewer) and "raiders lost" in words(viewer)
+
+
 def test_the_ends_of_an_episode(viewer: Viewer) -> None:
     first = viewer.moments[0]
     assert all(row.reward is None and row.total == 0.0 for row in first.agents) and not first.over
