@@ -86,8 +86,8 @@ class MultiCategorical:
     """Several independent discrete choices; the logits and masks stand side by side."""
 
     def __init__(self, logits: Tensor, sizes: tuple[int, ...], mask: Tensor | None = None) -> None:
-        masks = [None] * len(sizes) if mask is None else torch.split(mask, sizes, -1)
-        self.parts = [Categorical(x, m) for x, m in zip(torch.split(logits, sizes, -1), masks, strict=True)]
+        masks = [None] * len(sizes) if mask is None else torch.split(mask, list(sizes), -1)
+        self.parts = [Categorical(x, m) for x, m in zip(torch.split(logits, list(sizes), -1), masks, strict=True)]
 
     @property
     def probs(self) -> Tensor:
@@ -163,7 +163,7 @@ def head_size(space: spaces.Space[Any]) -> int:
 
 
 def box_scale(space: spaces.Box) -> tuple[Tensor, Tensor]:
-    """`centre`, `half` `[d]` of a Box; 0 and 1 where a dimension is unbounded, `half` 1 where one value alone is legal."""
+    """`centre`, `half` `[d]` of a Box; 0 and 1 where a dimension is unbounded, `half` 1 where one value is legal."""
     low, high = (np.asarray(x, np.float64).reshape(-1) for x in (space.low, space.high))
     bounded = np.isfinite(low) & np.isfinite(high)
     with np.errstate(invalid="ignore"):

@@ -48,14 +48,11 @@ def lambda_advantages(
     """
     if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
         raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
-    advantage = torch.zeros_like(reward)
-    closed = torch.zeros_like(ended)
-    flow = torch.zeros_like(reward[0])  # R + gamma V as seen from the step after
-    discount = torch.zeros_like(reward[0])
-    later = torch.zeros_like(reward[0])  # advantage of the next own decision
-    later_at = torch.zeros_like(reward[0])  # advantage at step t + 1, if the row decides there
-    known = torch.zeros_like(ended[0])
-    zero = torch.zeros_like(reward[0])
+    advantage, closed = torch.zeros_like(reward), torch.zeros_like(ended)
+    zero, known = torch.zeros_like(reward[0]), torch.zeros_like(ended[0])
+    flow = discount = zero  # R + gamma V as seen from the step after, and what it is discounted by
+    later = zero  # advantage of the next own decision
+    later_at = zero  # advantage at step t + 1, if the row decides there
     steps = reward.shape[0]
     for t in reversed(range(steps)):
         decides = acts[t + 1]

@@ -46,9 +46,8 @@ def run(options: Compare) -> int:
     print(table([_row(each) for each in result["learners"]]))
     for each in result["improvement"]:
         low, high = (each[end] for end in ("low", "high"))
-        print(
-            f"P({each['learner']} > {each['than']}) = {each['mean']:.2f}  [{low:.2f}, {high:.2f}]  in {each['scenario']}"
-        )
+        chance = f"{each['mean']:.2f}  [{low:.2f}, {high:.2f}]"
+        print(f"P({each['learner']} > {each['than']}) = {chance}  in {each['scenario']}")
     print(f"({options.metric}: mean of each run's last tenth of steps; interquartile mean over runs, 95 % interval)")
     return 0
 

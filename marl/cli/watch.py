@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -83,7 +83,7 @@ def export(viewer: Viewer, path: Path, options: Watch) -> bool:
     """Write what was asked for, printing each file's name; False where nothing was."""
     from viz import video
 
-    look = {"height": options.height, "panel": options.panel}
+    look: dict[str, Any] = {"height": options.height, "panel": options.panel}
     if options.png is not None:
         frame = options.png if options.png >= 0 else viewer.replay.steps + 1 + options.png
         out = options.out or Path(f"{path.stem}-{frame}.png")
