@@ -53,7 +53,7 @@ class Reference:
         self.env = importlib.import_module(f"mpe2.{MODULES[name]}").parallel_env(**given)
         self.raw = self.env.unwrapped
         if stage is not None:
-            # mpe2 1.1.1 cannot leave stage 0: a property of its BaseScenario swallows the assignment. Put a number there.
+            # mpe2 1.1.1 cannot leave stage 0: a property of its BaseScenario swallows the assignment.
             kind = type(self.raw.scenario)
             self.raw.scenario.__class__ = type("Staged", (kind,), {"curriculum_stage": stage})
         self.env.reset(seed=0)
