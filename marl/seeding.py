@@ -48,7 +48,8 @@ def acting_noise(
     """
     with np.errstate(over="ignore"):
         game = _mix(episode_seed ^ np.uint64(key)) + episode_step.astype(np.uint64) * STEP_SALT
-        slots = (agents.astype(np.uint64) << np.uint64(32))[:, None] + np.arange(1, draws + 1, dtype=np.uint64)
+        own = np.left_shift(agents.astype(np.uint64), np.uint64(32))
+        slots = own[:, None] + np.arange(1, draws + 1, dtype=np.uint64)
         bits = _mix(_mix(game)[:, None, None] + slots * GAMMA)
     # 23 bits: with 24 the largest number plus one half would round up, and an inverse distribution function has no 1
     return ((bits >> np.uint64(41)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
