@@ -150,10 +150,10 @@ class Session:
     def _dumped(self, error: NumericalFailure) -> NumericalFailure:
         """The failure with where its batch was written and what is safe."""
         told = f"{error.args[0]} at step {self.trainer.steps}"
-        if len(error.args) > 1:
+        if error.batch is not None:
             folder = self.run.folder / "failure"
             try:
-                checkpoint.save(folder, self.trainer.steps, {"batch": as_tree(error.args[1])})
+                checkpoint.save(folder, self.trainer.steps, {"batch": as_tree(error.batch)})
                 told += f"; the batch is in {folder}"
             except (MarlError, TypeError) as unwritten:
                 told += f"; the batch could not be written ({unwritten})"

@@ -116,11 +116,11 @@ def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
 
 
 def in_one_line(message: str) -> str:
-    """What tyro says in a box of several lines, without the box, the help text and the details."""
-    lines = [line.strip("│ \n") for line in message.splitlines() if not re.match(r"^[╭╰]", line)]
+    """What tyro says in a box of several lines, without the box (drawn or in ASCII), help text and details."""
+    lines = [line.strip("│| \n") for line in message.splitlines() if not re.match(r"^[╭╰+]", line)]
     first: list[str] = []
     for line in lines:
-        if line.startswith(("───", "Got errors")):
+        if line.startswith(("───", "---", "Got errors")):
             break
         first.append(line)
     text = " ".join(" ".join(first).split()).rstrip(".")

@@ -212,6 +212,9 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
     if head not in ALGORITHMS:
         if rest:
             raise UsageError(f"settings follow an algorithm, and {head!r} is none{nearest(head, ALGORITHMS)}")
+        if head != players.RANDOM and not Path(head).exists():
+            known = (*ALGORITHMS, players.RANDOM)
+            raise UsageError(f"{head!r} is no algorithm, run or policy file{nearest(head, known)}")
         return name, head
     base = ALGORITHMS[head].config
     shared = plan.learners[min(plan.learners)].config if plan.learners else base
@@ -232,7 +235,7 @@ def with_texts(config: settings.PPOConfig, texts: list[str]) -> settings.PPOConf
         if name.replace("-", "_") not in known:
             raise UsageError(f"unknown setting {name!r}{nearest(name, known)}")
         words += [f"--{name}", *value.strip("[]").replace(",", " ").split()]
-    return parse.parse(type(config), words, "--team", default=config)
+    return parse.parse(type(config), words, "marl train ALGORITHM SCENARIO", default=config)
 
 
 def split_outside_brackets(text: str) -> list[str]:

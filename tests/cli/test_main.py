@@ -1,0 +1,157 @@
+"""The command line as a whole: help is quick, mistakes are one line and cost nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from environments import registry
+from marl.cli import main as cli
+from scenarios import catalog
+
+MISTAKES = [
+    ("trian", "unknown command 'trian'; did you mean 'train'?"),
+    ("train", "train needs ALGORITHM and SCENARIO first"),
+    ("train mapo particle/spread", "unknown algorithm 'mapo'; did you mean 'mappo'?"),
+    ("train mappo particle/spred", "unknown scenario 'particle/spred'; did you mean 'particle/spread'?"),
+    ("train mappo particle/spread --num-env 3", "unknown option --num-env; did you mean --num-envs?"),
+    ("train mappo particle/spread --env.M 3", "unknown option --env.M; did you mean --env.N?"),
+    ("train mappo particle/spread --env.N 0", "N must be a whole number from 1 to 256, not 0"),
+    ("train mappo particle/spread --num-envs 0", "num_envs must be 1 to 1048576, not 0"),
+    ("train mappo particle/spread --num-envs 1M --rollout-length 65536", "one rollout; this machine has"),
+    ("train mappo particle/spread --num-envs 1 --rollout-length 2 --minibatches 3", "2 samples cannot be cut into 3"),
+    ("train mappo particle/spread --gamma 1.5", "gamma must be 0 to 1, not 1.5"),
+    ("train mappo particle/spread --preset tunned", "no preset 'tunned' for mappo in particle/spread"),
+    ("train mappo particle/spread --critic local", "with a local one it is ippo"),
+    ("train mappo particle/tag --team goof=ippo", "particle/tag has no team 'goof'; did you mean 'good'?"),
+    ("train mappo particle/tag --team good=ipo", "'ipo' is no algorithm, run or policy file; did you mean 'ippo'?"),
+    ("train mappo particle/tag --team good=ippo,gama=1", "unknown setting 'gama'; did you mean 'gamma'?"),
+    ("train mappo particle/tag --team good=ippo,rollout_length=7", "rollout_length is the same for all teams"),
+    ("train mappo particle/tag --team good=random --team adversary=random", "there is nothing to train"),
+    ("train mappo particle/spread --seeds 0", "seeds must be 1 to 1000, not 0"),
+    ("evaluate nowhere", "there is no run, policy or scenario 'nowhere'"),
+    ("evaluate particle/spred", "did you mean 'particle/spread'?"),
+    ("evaluate particle/spread --episodes 0", "episodes must be 1 to 100000000, not 0"),
+    ("evaluate particle/spread --team tem=random", "particle/spread has no team 'tem'; did you mean 'team'?"),
+    ("evaluate particle/spread --team team=nobody", "unknown player 'nobody'"),
+    ("resume nowhere", "there is no run at nowhere"),
+    ("plot nowhere --out a.png", "there is no run at nowhere"),
+    ("compare", "compare needs the folders of runs"),
+    ("bench envs", "cannot be 'envs'; did you mean env?"),
+    ("bench env particle/spred", "did you mean 'particle/spread'?"),
+    ("list things", "known: algorithms, runs, scenarios"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_2(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words.split()) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("marl: ") and said.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_files_are_exit_3_before_torch_is_imported(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"schema": 1}')
+    commands = [
+        ["evaluate", str(foreign)],
+        ["train", "mappo", "particle/spread", "--init", str(foreign)],
+        ["train", "mappo", "particle/tag", "--team", f"good={foreign}"],
+        ["resume", str(other)],
+        ["evaluate", str(other)],
+        ["verify", str(foreign)],
+    ]
+    code = (
+        "import sys; from marl.cli.main import main\n"
+        "for words in eval(sys.argv[1]): print(main(words))\n"
+        "print(sorted({'torch', 'numba.core'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, repr(commands)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split("\n")[: len(commands)] == ["3"] * len(commands)
+    assert "'torch'" not in done.stdout
+    assert done.stderr.count("\n") == len(commands)
+
+
+def test_a_bug_is_one_line_unless_debugged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(words: list[str]) -> int:
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr(cli, "_dispatch", broken)
+    assert cli.main(["list"]) == 1
+    assert capsys.readouterr().err == "marl: a bug, sorry: ZeroDivisionError: division by zero; --debug shows where\n"
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["list", "--debug"])
+
+
+def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name:9} {command.summary}" in told
+        assert cli.main([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: marl {name}")
+
+
+def test_help_of_train_shows_settings_and_environment_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "mappo", "particle/spread", "--help"]) == 0
+    told = capsys.readouterr().out
+    for option in (
+        "--total-steps INT",
+        "--learning-rate FLOAT",
+        "--env.N INT",
+        "--env.local-ratio",
+        "--team",
+        "--preset",
+    ):
+        assert option in told
+
+
+def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "scenarios", "--json", str(tmp_path / "s.json")]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in catalog.SCENARIOS) and len(told.splitlines()) == len(catalog.SCENARIOS) + 1
+    assert '"reward": "team_mean"' in (tmp_path / "s.json").read_text()
+    assert cli.main(["list", "algorithms"]) == 0
+    assert "mappo" in capsys.readouterr().out
+    assert cli.main(["list", "runs", "--folder", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no runs in {tmp_path}\n"
+
+
+def cpu_seconds(*command: str) -> float:
+    """Least processor time of two runs: other work on the machine does not count."""
+    times = []
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        times.append(used.ru_utime + used.ru_stime)
+    return min(times)
+
+
+def test_help_is_quick() -> None:
+    """Half a second, one and a half for `train A S`, where importing numpy takes 0.14: as ratios."""
+    numpy = cpu_seconds("-c", "import numpy")
+    assert cpu_seconds("-m", "marl.cli.main", "--help") < 1.5 * numpy
+    for name in ("train", "evaluate", "watch"):
+        assert cpu_seconds("-m", "marl.cli.main", name, "--help") < 3.5 * numpy, name
+    assert cpu_seconds("-m", "marl.cli.main", "train", "mappo", "particle/spread", "--help") < 10 * numpy
+
+
+def test_the_catalog_has_no_environment_that_cannot_be_made() -> None:
+    assert {scenario.environment for scenario in catalog.SCENARIOS.values()} <= set(registry.names())
