@@ -117,10 +117,11 @@ def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
 
 def in_one_line(message: str) -> str:
     """What tyro says in a box of several lines, without the box (drawn or in ASCII), help text and details."""
-    lines = [line.strip("│| \n") for line in message.splitlines() if not re.match(r"^[╭╰+]", line)]
+    lines = [line.strip("│ ") for line in message.strip().splitlines()]
+    head = 2 if len(lines) > 1 and set(lines[1]) == {"-"} else 1  # without a box: the title, and a line of dashes
     first: list[str] = []
-    for line in lines:
-        if line.startswith(("───", "---", "Got errors")):
+    for line in lines[head:]:
+        if line.startswith(("───", "---", "╰", "Got errors")):
             break
         first.append(line)
     text = " ".join(" ".join(first).split()).rstrip(".")
