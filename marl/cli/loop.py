@@ -114,7 +114,6 @@ class Session:
             "reward": self.plan.reward,
             "seed": self.plan.train.seed,
             "steps": self.trainer.steps,
-            "run": str(self.run.folder),
         }
 
     def evaluate(self, record: int) -> dict[str, float]:

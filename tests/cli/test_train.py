@@ -1,0 +1,333 @@
+"""Training from the command line: runs end as they should, whatever happens, and go on as if nothing had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from environments.errors import UsageError
+from marl import checkpoint, files, runs
+from marl.cli import loop, plan, train
+from marl.cli.main import main
+from marl.cli.stop import Interrupted, Stop
+from marl.policy_spec import read_spec
+
+SMALL = ["--num-envs", "4", "--rollout-length", "25", "--hidden", "8", "--threads", "1"]
+"""100 steps an iteration."""
+TIMES = ("time/collect", "time/update", "time/total")
+
+
+def marl(*words: str, scenario: str = "particle/spread", algorithm: str = "mappo") -> int:
+    return main(["train", algorithm, scenario, *SMALL, *words])
+
+
+def steps(run: Path) -> list[int]:
+    return [row["step"] for row in runs.read_metrics(runs.open_run(run))]
+
+
+def measured(run: Path) -> list[dict[str, float]]:
+    rows = runs.read_metrics(runs.open_run(run))
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def content(path: Path) -> tuple[dict[str, object], bytes]:
+    """A safetensors file's header, whose entries stand in any order, and its data."""
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
+@pytest.fixture(scope="module")
+def tag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two teams with two learners: 6 iterations, a checkpoint after each second one."""
+    folder = tmp_path_factory.mktemp("runs") / "tag"
+    more = ["--team", "good=ippo,learning_rate=1e-3,hidden=[4,4]", "--total-steps", "600", "--checkpoint-every", "200"]
+    assert marl(*more, "--run-dir", str(folder), scenario="particle/tag") == 0
+    return folder
+
+
+def test_a_run_is_complete_on_disk(tag: Path) -> None:
+    run = runs.open_run(tag)
+    assert steps(tag) == [100, 200, 300, 400, 500, 600]
+    assert checkpoint.find(run.checkpoints).step == 600
+    assert json.loads((tag / "manifest.json").read_text())["command"][0] == "marl"
+    stored = plan.of_run(run)
+    assert stored.learners["adversary"].algorithm == "mappo" and stored.learners["good"].algorithm == "ippo"
+    good = stored.learners["good"].config
+    assert (good.learning_rate, good.hidden, good.critic, good.rollout_length) == (1e-3, (4, 4), "local", 25)
+    assert stored.reward == "agent"
+    for team, algorithm in (("adversary", "mappo"), ("good", "ippo")):
+        about = read_spec(run.policy(team))[0].about
+        assert (about["algorithm"], about["scenario"], about["steps"]) == (algorithm, "particle/tag", 600)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tag: Path, tmp_path: Path) -> None:
+    """The last checkpoint is lost; the one before it is found, aloud, and a new process does the rest again."""
+    again = tmp_path / "again"
+    shutil.copytree(tag, again)
+    lost = again / "checkpoints" / "000000000000600"
+    shutil.rmtree(lost)
+    command = [sys.executable, "-m", "marl.cli.main", "resume", str(again)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the checkpoint of step 600 is damaged" in done.stderr and "resumed at step 400" in done.stdout
+    assert measured(again) == measured(tag)
+    arrays = f"checkpoints/{lost.name}/arrays.safetensors"
+    assert files.sha256(again / arrays) == files.sha256(tag / arrays)
+    for team in ("adversary", "good"):
+        assert content(runs.open_run(again).policy(team)) == content(runs.open_run(tag).policy(team))
+
+
+def test_what_is_not_the_runs_is_refused(tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tag, other)
+    config = json.loads((other / "config.json").read_text())
+    config["teams"]["good"]["settings"]["hidden"] = [5]
+    config["train"]["total_steps"] = 700
+    (other / "config.json").write_text(json.dumps(config))
+    assert main(["resume", str(other)]) == 3
+    assert "does not fit this run" in capsys.readouterr().err
+    for newest in (other / "checkpoints").glob("*/tree.json"):
+        newest.write_bytes(newest.read_bytes()[:-9])
+    assert main(["resume", str(other)]) == 3
+    assert "holds no checkpoint that can be read" in capsys.readouterr().err
+    config["teams"]["good"]["settings"]["hiden"] = [5]
+    (other / "config.json").write_text(json.dumps(config))
+    assert main(["resume", str(other)]) == 3
+    assert "hiden" in capsys.readouterr().err
+
+
+def test_a_finished_run_says_so_and_can_be_made_longer(
+    tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = tmp_path / "longer"
+    shutil.copytree(tag, longer)
+    assert main(["resume", str(longer)]) == 0
+    assert "is finished: 600 of 600 steps" in capsys.readouterr().out
+    assert main(["resume", str(longer), "--total-steps", "800"]) == 0
+    told = capsys.readouterr().out
+    assert "total_steps: 600 -> 800" in told and f"marl evaluate {longer}" in told and f"marl watch {longer}" in told
+    assert steps(longer)[-2:] == [700, 800]
+
+
+def test_frozen_players_and_starting_weights_are_kept_with_the_run(tag: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    source = tmp_path / "adversary.safetensors"
+    shutil.copy(runs.open_run(tag).policy("adversary"), source)
+    teams = ["--team", f"good={tag}", "--init", str(source)]
+    more = ["--total-steps", "100", "--learning-rate", "0", "--run-dir", str(folder)]
+    assert marl(*teams, *more, scenario="particle/tag") == 0
+    stored = plan.of_run(runs.open_run(folder))
+    source.unlink()  # what the run needs is in its folder
+    assert stored.teams["good"] == str(folder / "players" / "good.safetensors")
+    assert "good/loss" not in measured(folder)[0] and "adversary/loss" in measured(folder)[0]
+    from marl import policy
+
+    began, ended = (policy.load(run / "policies" / "adversary.safetensors") for run in (tag, folder))
+    for name, value in began.actors.state_dict().items():
+        assert value.equal(ended.actors.state_dict()[name])
+    stored.build()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--team", "good={adversary}"], "cannot play 'good'"),
+        (["--init", "{adversary}", "--hidden", "9"], "has hidden"),
+        (["--init", "{adversary}", "--env.num_adversaries", "2"], "cannot play 'adversary'"),
+    ],
+)
+def test_spaces_that_do_not_match_are_refused(
+    words: list[str], message: str, tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adversary = str(runs.open_run(tag).policy("adversary"))
+    filled = [word.format(adversary=adversary) for word in words]
+    assert marl(*filled, "--run-dir", str(tmp_path / "run"), scenario="particle/tag") == 3
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "marl.cli.main", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition: object, process: subprocess.Popen[str]) -> None:
+    assert callable(condition)
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError("nothing happened for a minute")
+
+
+def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    made = ["train", "mappo", "particle/spread", *SMALL, "--checkpoint-every", "100", "--run-dir", str(folder)]
+    process = start(*made)
+    index = folder / "checkpoints" / "index.json"
+    wait_for(lambda: index.exists() and len(checkpoint._listed(index.parent)[0]) == 3, process)
+    process.kill()
+    process.communicate()
+    saved = checkpoint.find(index.parent, say=pytest.fail).step
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
+        process = start("resume", str(folder))
+        wait_for(lambda before=saved: steps(folder)[-1:] > [before], process)
+        asked = time.monotonic()
+        process.send_signal(number)
+        told = process.communicate()[0]
+        assert process.returncode == code, told
+        assert time.monotonic() - asked < 10
+        assert f"resumed at step {saved}" in told and f"marl resume {folder}" in told
+        assert steps(folder) == list(range(100, steps(folder)[-1] + 1, 100))
+        saved = checkpoint.find(index.parent, say=pytest.fail).step
+        assert saved == steps(folder)[-1]
+
+
+def test_the_second_signal_ends_the_process_at_once() -> None:
+    code = (
+        "import os, signal, time\nfrom marl.cli.stop import Stop\nstop = Stop()\n"
+        "with stop.watching():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    print(stop.code, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (75, "75\n")
+    assert "saving first" in done.stderr
+
+
+def test_an_iteration_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marl.cli.stop.PATIENCE", 0.1)
+    before = signal.getsignal(signal.SIGINT)
+    stop = Stop()
+    with pytest.raises(Interrupted), stop.watching():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+    assert stop.code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_nan_stops_with_the_batch_and_the_last_good_state(
+    tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tag, broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["teams"]["adversary"]["settings"] |= {"learning_rate": 1e38, "max_grad_norm": 1e38}
+    config["train"]["total_steps"] = 1000
+    (broken / "config.json").write_text(json.dumps(config))
+    before = files.sha256(broken / "checkpoints" / "index.json")
+    assert main(["resume", str(broken)]) == 4
+    told = capsys.readouterr().err
+    assert "is not finite" in told and f"the batch is in {broken / 'failure'}" in told
+    assert f"the checkpoint of step 600 is safe: marl resume {broken}" in told
+    assert files.sha256(broken / "checkpoints" / "index.json") == before
+
+
+def test_nan_from_the_first_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert marl("--learning-rate", "1e38", "--max-grad-norm", "1e38", "--run-dir", str(folder)) == 4
+    told = capsys.readouterr().err
+    assert "is not finite" in told and f"the batch is in {folder / 'failure'}" in told
+    assert "no checkpoint was written yet" in told
+    _, dumped = checkpoint.load(folder / "failure")
+    assert dumped["batch"]
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_full_disk_is_exit_5_and_names_what_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    real, calls = files.write_synced, [0]
+
+    def write(path: Path, data: bytes) -> None:
+        calls[0] += path.name == checkpoint.TREE
+        if calls[0] > 1:
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_synced", write)
+    assert marl("--total-steps", "300", "--checkpoint-every", "100", "--run-dir", str(folder)) == 5
+    told = capsys.readouterr().err
+    assert "No space left on device" in told and "step 100 is safe" in told and f"marl resume {folder}" in told
+    monkeypatch.setattr(files, "write_synced", real)
+    assert main(["resume", str(folder)]) == 0
+    assert steps(folder) == [100, 200, 300]
+
+
+def test_time_is_up(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert marl("--max-minutes", "1e-9", "--run-dir", str(folder)) == 0
+    assert checkpoint.find(folder / "checkpoints").step < 10**7
+    assert main(["resume", str(folder), "--total-steps", "100"]) == 0
+    assert steps(folder)[-1] >= 100
+
+
+def test_evaluations_replays_and_services_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # W&B's process ends at once: nobody is to notice
+    folder = tmp_path / "run"
+    often = ["--eval-every", "200", "--eval-episodes", "4", "--record", "1", "--wandb", "--tensorboard"]
+    assert marl(*often, "--total-steps", "400", "--run-dir", str(folder)) == 0
+    rows = measured(folder)
+    assert ["eval/return" in row for row in rows] == [False, True, False, True]
+    assert main(["verify", str(folder)]) == 0
+    assert "exact" in capsys.readouterr().out
+    assert any((folder / "tensorboard").iterdir())
+
+
+def test_evaluation_changes_nothing(tmp_path: Path) -> None:
+    kept = []
+    for name, more in (("with", ["--eval-every", "100", "--eval-episodes", "2"]), ("without", [])):
+        assert marl("--total-steps", "200", "--run-dir", str(tmp_path / name), *more) == 0
+        entry = checkpoint.find(tmp_path / name / "checkpoints")
+        kept.append(files.sha256(entry.folder / checkpoint.ARRAYS))
+    assert kept[0] == kept[1]
+
+
+def test_several_seeds_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "seeds"
+    assert marl("--seeds", "2", "--seed", "5", "--total-steps", "200", "--run-dir", str(folder)) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["seed-5", "seed-6"]
+    assert [runs.open_run(folder / name).seed for name in ("seed-5", "seed-6")] == [5, 6]
+    assert steps(folder / "seed-5") == steps(folder / "seed-6") == [100, 200]
+    assert measured(folder / "seed-5") != measured(folder / "seed-6")
+    told = capfd.readouterr().out
+    assert f"marl plot {folder}" in told and "seed-5" in told
+    assert marl("--seeds", "2", "--run-dir", str(folder)) == 2
+    assert main(["resume", str(folder)]) == 0  # all of them; they are finished
+
+
+def test_steps_decide_when_something_is_due() -> None:
+    assert [loop._due(a, a + 100, 250) for a in range(0, 600, 100)] == [False, False, True, False, True, False]
+    assert not loop._due(0, 100, None)
+    assert loop._due(0, 1000, 10)
+
+
+def test_a_preset_sets_defaults_and_what_is_typed_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {("mappo", "particle/spread"): {"fast": {"num_envs": 8, "gamma": 0.9}}}
+    monkeypatch.setattr("scenarios.presets.PRESETS", table)
+    parsed = train.parse(["mappo", "particle/spread", "--preset", "fast", "--gamma", "0.8"])
+    assert parsed.plan.train.num_envs == 8 and parsed.plan.learners["team"].config.gamma == 0.8
+    assert parsed.plan.preset == "fast"
+    assert plan.Plan.from_json(json.loads(json.dumps(parsed.plan.to_json()))) == parsed.plan
+
+
+def test_what_an_algorithm_cannot_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from marl.config import ALGORITHMS
+
+    monkeypatch.setitem(ALGORITHMS, "mappo", replace(ALGORITHMS["mappo"], actions=("Box",)))
+    with pytest.raises(UsageError, match="mappo cannot learn Discrete actions, which 'agent' has"):
+        train.parse(["mappo", "particle/spread"])
