@@ -1,0 +1,247 @@
+"""Tiny games with answers known beforehand; each isolates one thing that a learner must get right."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from environments.vector import Array
+from tests.probes.environment import Rules
+
+Played = tuple[Array, Array]
+
+
+def bit(u: Array) -> Array:
+    """+1 or -1, `[E, 1]`."""
+    return np.where(u[:, :1] < 0.5, -1.0, 1.0)
+
+
+def end(step: Array) -> Array:
+    """Everybody is terminated."""
+    return np.ones((len(step), 1), bool)
+
+
+class ConstantPay(Rules):
+    """One step; agents are paid 1 and 0."""
+
+    teams: ClassVar = {"team": 2}
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.array([[1.0, 0.0]]), end(step)
+
+
+class SeenPay(Rules):
+    """One step; the agent sees +1 or -1 and is paid what it sees."""
+
+    def start(self, u: Array) -> Array:
+        return bit(u)
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return hidden[:, None]
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return hidden.copy(), end(step)
+
+
+class Later(Rules):
+    """Two steps; 1 is paid at the end. The agent sees the step."""
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return step[:, None, None].astype(float)
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        last = step[:, None] == 1
+        return last.astype(float), last
+
+
+class Echo(SeenPay):
+    """One step; 1 for playing what one sees."""
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return (actions == (hidden > 0)).astype(float), end(step)
+
+
+class Bandit(Rules):
+    """One step; action 1 pays 1."""
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return actions.astype(float), end(step)
+
+
+class Scaled(Later):
+    """Two steps; action 1 pays `scale` at once, and so does the end."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        last = step[:, None] == 1
+        return self.scale * (actions + last), last
+
+
+class Endless(Rules):
+    """1 per step for ever, cut by a time limit of 8 steps that nobody can see."""
+
+    max_steps: ClassVar = 8
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.ones((len(step), 1)), ~end(step)
+
+
+class EightSteps(Rules):
+    """1 per step, over after 8 by the rules; the agent sees the step as a one-hot."""
+
+    features: ClassVar = 8
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return np.eye(8)[np.minimum(step, 7)][:, None]
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.ones((len(step), 1)), step[:, None] == 7
+
+
+class RichAndPoor(SeenPay):
+    """Episodes of one step: those that show +1 pay 100, those that show -1 pay nothing."""
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.where(hidden > 0, 100.0, 0.0), end(step)
+
+
+class BothFlags(Rules):
+    """1 per step; the rules and the time limit end every step at once."""
+
+    max_steps: ClassVar = 1
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.ones((len(step), 1)), end(step)
+
+
+class EarlyDeath(Rules):
+    """1 per step to the living, who see the step; the second agent dies after one step, the first after four."""
+
+    teams: ClassVar = {"team": 2}
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return step[:, None, None] / 4
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return alive.astype(float), step[:, None] == np.array([3, 0])
+
+
+class Sacrifice(Rules):
+    """The second agent may die (action 1): each is then paid 1 one step later, else .5."""
+
+    teams: ClassVar = {"team": 2}
+    memory: ClassVar = 1
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return step[:, None, None].astype(float)
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        first = step == 0
+        dies = first & (actions[:, 1] == 1)
+        paid = np.where(first, 0.0, np.where(alive[:, 1], 0.5, 1.0))
+        return np.repeat(paid[:, None], 2, 1), np.stack([~first, ~first | dies], 1)
+
+
+class OwnNumber(Rules):
+    """Both are paid 1 if each plays its own number; they see the same."""
+
+    teams: ClassVar = {"team": 2}
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return (actions == np.arange(2)).all(1, keepdims=True).astype(float), end(step)
+
+
+class HiddenPay(Rules):
+    """One step; the pay is a bit that stands in the state alone."""
+
+    state_size: ClassVar = 1
+
+    def start(self, u: Array) -> Array:
+        return (bit(u) + 1) / 2
+
+    def state(self, hidden: Array, step: Array) -> Array:
+        return hidden
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return hidden.copy(), end(step)
+
+
+class HiddenEcho(HiddenPay):
+    """One step; 1 for playing a bit that stands in the state alone."""
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return (actions == hidden).astype(float), end(step)
+
+
+class Forbidden(Rules):
+    """Two steps; action 1 would pay 100 and is illegal, action 0 pays 1 at the end. The agent sees the step."""
+
+    masked: ClassVar = True
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return step[:, None, None].astype(float)
+
+    def mask(self, hidden: Array, step: Array) -> Array:
+        return np.array([[[True, False]]])
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        last = step[:, None] == 1
+        return np.where(actions == 1, 100.0, last), last
+
+
+class Crowd(Rules):
+    """One step; one to four agents are present, see how many, and are paid that many each."""
+
+    teams: ClassVar = {"team": 4}
+
+    def start(self, u: Array) -> Array:
+        return 1 + np.floor(u[:, :1] * 4)
+
+    def absent(self, u: Array) -> Array:
+        return np.arange(4) >= self.start(u)
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return hidden[:, None] / 4
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.where(alive, hidden, 0.0), end(step)
+
+
+class Wages(Rules):
+    """One step; agents are paid 1 and 3."""
+
+    teams: ClassVar = {"team": 2}
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.array([[1.0, 3.0]]), end(step)
+
+
+class Prisoners(Rules):
+    """One step; action 1 defects: 3 against a cooperator and 1 else; a cooperator gets 2 from one and 0 else."""
+
+    teams: ClassVar = {"team": 2}
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.array([[2.0, 0.0], [3.0, 1.0]])[actions, actions[:, ::-1]], end(step)
+
+
+class ZeroSum(SeenPay):
+    """Two kinds of team see one bit; the first is paid it, the second minus it."""
+
+    teams: ClassVar = {"one": 1, "two": 1}
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return hidden * np.array([[1.0, -1.0]]), end(step)
+
+
+class Pennies(Rules):
+    """Matching pennies: the second is paid 1 where both play the same, the first where not."""
+
+    teams: ClassVar = {"one": 1, "two": 1}
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        match = actions[:, :1] == actions[:, 1:]
+        return np.concatenate([~match, match], 1).astype(float), end(step)
