@@ -260,3 +260,11 @@ def test_discs_in_the_same_place_stay_numbers() -> None:
         for _ in range(3):
             env.step(stay(env))
             assert np.isfinite(env.buffers.state).all()
+
+
+def test_of_equally_near_things_the_first_is_seen_first() -> None:
+    env = mpe.make("spread", num_landmark_neighbors=2, num_agent_neighbors=1)
+    landmarks = np.array([[2, 0], [0, 1], [-1, 0]])
+    env.restore(0, {"agent_position": np.array([[0, 0], [0, 3], [3, 0]]), "landmark_position": landmarks})
+    seen = env.buffers.groups[0].obs[0, 0]
+    assert seen[4:10].tolist() == [0, 1, -1, 0, 0, 3]
