@@ -1,0 +1,83 @@
+"""`marl bench`: rows in the promised format, ratios that are those of their own values."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from marl.cli import bench, bench_env, bench_train
+from marl.cli.main import main
+from scenarios import catalog
+
+QUICK = ["--rounds", "1", "--seconds", "0.01", "--threads", "1"]
+
+
+def measured(*words: str, to: Path) -> list[dict[str, Any]]:
+    assert main(["bench", *words, *QUICK, "--json", str(to)]) == 0
+    rows: list[dict[str, Any]] = json.loads(to.read_text())
+    return rows
+
+
+def test_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = measured("env", "particle/spread", "--copies", "1", "64", to=tmp_path / "a.json")
+    names = [row["name"] for row in rows]
+    version = importlib.metadata.version("mpe2")
+    assert names == [
+        f"particle/spread, mpe2 {version} parallel_env",
+        "particle/spread, 1 copy, PettingZoo parallel",
+        "particle/spread, 1 copy, 1 thread",
+        "particle/spread, 64 copies, 1 thread",
+    ]
+    for row in rows:
+        assert set(row) == {"name", "value", "unit", "ratio", "against", "machine"}
+        assert row["value"] > 0 and row["unit"] == "environment steps/s" and "cores" in row["machine"]
+    assert rows[0]["ratio"] is None
+    for row in rows[1:]:
+        assert row["ratio"] == pytest.approx(row["value"] / rows[0]["value"])
+        assert row["against"] == f"mpe2 {version} parallel_env"
+    assert "64 copies" in capsys.readouterr().out
+
+
+def test_every_scenario_has_its_row() -> None:
+    assert set(bench_env.MPE2) == {scenario.environment for scenario in catalog.SCENARIOS.values()}
+
+
+def test_without_mpe2_there_are_no_ratios_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(bench_env.MPE2, "particle/spread", "not_there")
+    rows = measured("env", "particle/spread", "--copies", "64", to=tmp_path / "a.json")
+    assert all(row["ratio"] is None for row in rows) and len(rows) == 2
+    assert "skipped: mpe2 is not installed" in capsys.readouterr().err
+
+
+def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_train, "STEPS", 4)
+    rows = measured("train", "--copies", "4", to=tmp_path / "a.json")
+    assert [row["name"].split(", ")[1] for row in rows] == ["plain torch PPO", "ippo", "mappo"]
+    assert [row["against"] for row in rows] == [None, "plain torch PPO", "plain torch PPO"]
+    assert rows[2]["ratio"] == pytest.approx(rows[2]["value"] / rows[0]["value"])
+
+
+def test_the_plain_loop_does_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ours is measured against makes as many gradient steps over as many samples, and moves every parameter."""
+    monkeypatch.setattr(bench_train, "STEPS", 10)
+    plain = bench_train.Plain(catalog.find("particle/spread"), 8, 1)
+    sizes: list[int] = []
+    real = plain._update
+    monkeypatch.setattr(plain, "_update", lambda *batch: (sizes.append(len(batch[0])), real(*batch)))
+    before = [parameter.detach().clone() for parameter in plain.parameters]
+    plain.iteration()
+    assert len(sizes) == 16 and sum(sizes) == 4 * 10 * 8 * 3
+    assert not any(torch.equal(a, b) for a, b in zip(before, plain.parameters, strict=True))
+    assert plain.env.episode_step[0] == 10
+
+
+def test_median() -> None:
+    assert bench.median([3.0, 1.0, 2.0]) == 2.0
+    assert bench.median([4.0, 1.0, 2.0, 3.0]) == 2.5
