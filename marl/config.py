@@ -148,7 +148,7 @@ class TrainConfig:
     eval_episodes: int = 100
     """Episodes of every evaluation; at least 1."""
     record: int = 0
-    """Episodes of every evaluation, and of one at the end, that are written as replays; 0 to 256."""
+    """Episodes that are written as replays at the end of the run; 0 to 256."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run's folder."""
     wandb: bool = False

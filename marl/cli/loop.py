@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from environments.errors import MarlError, NumericalFailure, RefusedFile, StorageFailure
@@ -36,6 +37,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
+        self._iterating = False
 
     @property
     def elapsed(self) -> float:
@@ -60,11 +62,14 @@ class Session:
             try:
                 self._iterate(sinks)
                 self.stop.in_time()
-                self.save(sinks)
-                if self.trainer.finished and self.plan.train.record and self.stop.code is None:
-                    self.evaluate(self.plan.train.record)
+                self.save()
+                if self.trainer.finished and self.stop.code is None:
+                    self._show(sinks)
             except Interrupted:
-                print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)
+                if self._iterating:
+                    print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)
+                else:
+                    self.save()
             except NumericalFailure as error:
                 raise self._dumped(error) from None
             except StorageFailure as error:
@@ -78,18 +83,20 @@ class Session:
         train, trainer = self.plan.train, self.trainer
         while not trainer.finished and self.stop.code is None and not self._time_is_up():
             before = trainer.steps
+            self._iterating = True
             row = dict(trainer.iteration())
+            self._iterating = False
             if _due(before, trainer.steps, train.eval_every):
-                row |= self.evaluate(0)
+                row |= self.evaluate_and_record(0)[0]
             sinks.write(trainer.steps, {**row, "time/total": self.elapsed})
             if _due(before, trainer.steps, train.checkpoint_every) and self.stop.code is None:
-                self.save(sinks)
+                self.save()
 
     def _time_is_up(self) -> bool:
         minutes = self.plan.train.max_minutes
         return minutes is not None and time.monotonic() - self._started >= 60 * minutes
 
-    def save(self, sinks: Sinks) -> None:
+    def save(self) -> None:
         """Write a checkpoint and the policies, unless this state is saved. NumericalFailure where it is not finite."""
         trainer = self.trainer
         if trainer.steps == self.saved:
@@ -97,14 +104,24 @@ class Session:
         state = trainer.state_dict()
         bad = checkpoint.non_finite(state["learners"])
         if bad is not None:
-            raise NumericalFailure(f"{bad} is not finite after {trainer.steps} steps")
+            raise NumericalFailure(f"{bad} is not finite")
         checkpoint.save(self.run.checkpoints, trainer.steps, {"trainer": state, "seconds": self.elapsed})
         self.saved = trainer.steps
-        for name, learner in trainer.learners.items():
+        self.export()
+
+    def export(self) -> None:
+        """Write every learner's present policy."""
+        for name, learner in self.trainer.learners.items():
             learner.policy.save(self.run.policy(name), **self.about(name))
+
+    def _show(self, sinks: Sinks) -> None:
+        """At the end: replays where they were asked for, and for those who keep files, the policies and a film."""
+        replays = self.evaluate_and_record(self.plan.train.record)[1] if self.plan.train.record else []
         for sink in sinks.others("artifact"):
-            for name in trainer.learners:
+            for name in self.trainer.learners:
                 sink.artifact(self.run.policy(name), "policy")
+            if replays:
+                sink.artifact(film(replays[0]), "gif")
 
     def about(self, team: str) -> dict[str, Any]:
         """What a policy's file says of its origin."""
@@ -116,7 +133,7 @@ class Session:
             "steps": self.trainer.steps,
         }
 
-    def evaluate(self, record: int) -> dict[str, float]:
+    def evaluate_and_record(self, record: int) -> tuple[dict[str, float], list[Path]]:
         """Measure the present policies on episodes that are never trained on; replays of the first `record`."""
         from marl.evaluate import evaluate, evaluation_copies
         from marl.seeding import derive
@@ -124,18 +141,15 @@ class Session:
         train = self.plan.train
         episodes = max(train.eval_episodes, record)
         env = self.plan.environment_of(evaluation_copies(episodes), WATCHED_COPY)
-        header = {
-            "scenario": self.plan.scenario,
-            "policies": {name: self.about(name) for name in self.trainer.learners},
-        }
-        measured = evaluate(
-            env, self.players(), episodes, derive(train.seed, "evaluation"), record=record, header=header
-        )
+        who = {name: self.about(name) for name in self.trainer.learners}
+        header = {"scenario": self.plan.scenario, "policies": who}
+        key = derive(train.seed, "evaluation")
+        measured = evaluate(env, self.players(), episodes, key, record=record, header=header)
         env.close()
-        results.write_replays(measured, self.run.replays, f"step-{self.trainer.steps:012d}")
+        paths = results.write_replays(measured, self.run.replays, f"step-{self.trainer.steps:012d}")
         returns = measured.returns
         named = {f"eval/return/{name}": float(returns[:, k].mean()) for k, name in enumerate(measured.teams)}
-        return named | {"eval/return": float(returns.sum(1).mean()), "eval/episodes": float(episodes)}
+        return named | {"eval/return": float(returns.sum(1).mean()), "eval/episodes": float(episodes)}, paths
 
     def players(self) -> dict[str, Any]:
         """Who sits in every kind of team's seats now."""
@@ -157,6 +171,17 @@ class Session:
             except (MarlError, TypeError) as unwritten:
                 told += f"; the batch could not be written ({unwritten})"
         return NumericalFailure(told + self._last_good())
+
+
+def film(replay_file: Path) -> Path:
+    """The GIF of a replay, beside it."""
+    from environments import replay
+    from viz import video
+    from viz.viewer import Viewer
+
+    path = replay_file.with_suffix(".gif")
+    video.save_gif(Viewer(replay.load(replay_file)), path, height=360)
+    return path
 
 
 def as_tree(value: Any) -> Any:

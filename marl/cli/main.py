@@ -6,16 +6,23 @@ Exit codes: 0 done, 2 usage, 3 refused file, 4 numerical failure, 5 storage fail
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything starts OpenMP threads: 100 times slower otherwise
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 75
 BUG = 1
+
+
+class Terminated(BaseException):
+    """SIGTERM came while nothing could be saved."""
 
 
 class Command(NamedTuple):
@@ -46,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _dispatch(words)
+        with _terminable():
+            return _dispatch(words)
+    except Terminated:
+        print("marl: terminated", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("marl: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -57,6 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _report(error)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises, as Ctrl-C does, until a command that can save its work handles both itself."""
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def usage() -> str:
@@ -113,7 +141,7 @@ def _report(error: Exception) -> int:
 
     if isinstance(error, MarlError):
         message, code = str(error.args[0]) if error.args else type(error).__name__, error.exit_code
-    elif isinstance(error, MemoryError):
+    elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the latter is torch's RuntimeError
         message, code = "there is not enough memory; fewer copies (--num-envs) or a shorter rollout need less", 2
     else:
         told = f"{type(error).__name__}: {error}"

@@ -5,11 +5,15 @@ Checked as far as it can be without torch: names, settings, sizes, players' spac
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import environments
 from environments import registry
@@ -138,18 +142,20 @@ class Plan:
                 raise RefusedFile(f"{player.text} has {name} {theirs}, the run {mine}; set --{name.replace('_', '-')}")
 
     def _check_memory(self, spec: EnvSpec) -> None:
-        """UsageError where the rollout alone would not fit."""
+        """UsageError where the rollout or the networks alone would not fit."""
         row = 4 * spec.state_size
         for group in spec.groups:
             space = group.observation_space
-            view = int(space.dtype.itemsize) * int(_size(space.shape)) if space.dtype is not None else 0
+            view = math.prod(space.shape) * (1 if space.dtype == np.uint8 else 4)
             row += len(group.agents) * (view + group.mask_size + 32)
-        needed = row * self.train.num_envs * (self.rollout_length + 1)
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if needed > there / 2:
-            raise UsageError(
-                f"{self.train.num_envs} copies x {self.rollout_length} steps need {needed / 2**30:.0f} GiB for one "
-                f"rollout; this machine has {there / 2**30:.0f} GiB"
+        rollout = row * self.train.num_envs * (self.rollout_length + 1)
+        _check_fits(rollout, f"a rollout of {self.train.num_envs} copies x {self.rollout_length} steps")
+        for name, team in self.learners.items():
+            weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
+            copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
+            # actor and critic; each weight with its gradient and Adam's two moments
+            _check_fits(
+                2 * 4 * 4 * weights * copies, f"the networks of {name!r} with hidden layers {team.config.hidden}"
             )
 
     def environment_of(self, num_envs: int, first_copy: int, seed: int | None = None) -> VectorEnv:
@@ -281,8 +287,8 @@ def of_run(run: runs.Run) -> Plan:
     return replace(plan, teams=teams)
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    total = 1
-    for length in shape:
-        total *= length
-    return total
+def _check_fits(needed: int, what: str) -> None:
+    """UsageError where `needed` bytes are more than half of the machine's memory."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there / 2:
+        raise UsageError(f"{what} needs {needed / 2**30:.0f} GiB; this machine has {there / 2**30:.0f} GiB")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    from marl.checkpoint import Entry
+    from marl.cli.plan import Plan
     from marl.runs import Run
 
 
@@ -57,7 +59,8 @@ def work(run: Run) -> int:
     plan.check()
     lock = runs.Lock(run)
     entry = checkpoint.find(run.checkpoints) if run.checkpoints.exists() and any(run.checkpoints.iterdir()) else None
-    if entry is not None and entry.step >= plan.train.total_steps:
+    finished = entry is not None and entry.step >= plan.train.total_steps
+    if entry is not None and finished and _policies_are_current(run, plan, entry):
         print(f"{run.folder} is finished: {entry.step} of {plan.train.total_steps} steps; --total-steps sets a new end")
         return 0
     from marl.cli.loop import Session
@@ -69,6 +72,19 @@ def work(run: Run) -> int:
         print(f"resumed at step {entry.step} of {plan.train.total_steps}", flush=True)
     else:
         runs.cut_metrics(run, -1)
+    if finished:  # it was killed between its last checkpoint and its policies
+        session.export()
     code = session.work()
     lock.release()
     return code
+
+
+def _policies_are_current(run: Run, plan: Plan, entry: Entry) -> bool:
+    """True where every learner's policy file is of the checkpoint's step."""
+    from environments.errors import RefusedFile
+    from marl.policy_spec import read_spec
+
+    try:
+        return all(read_spec(run.policy(name))[0].about.get("steps") == entry.step for name in plan.learners)
+    except RefusedFile:
+        return False

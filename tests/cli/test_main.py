@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ MISTAKES = [
     ("train mappo particle/spread --env.M 3", "unknown option --env.M; did you mean --env.N?"),
     ("train mappo particle/spread --env.N 0", "N must be a whole number from 1 to 256, not 0"),
     ("train mappo particle/spread --num-envs 0", "num_envs must be 1 to 1048576, not 0"),
-    ("train mappo particle/spread --num-envs 1M --rollout-length 65536", "one rollout; this machine has"),
+    ("train mappo particle/spread --num-envs 1M --rollout-length 65536", "65536 steps needs"),
+    ("train mappo particle/spread --hidden 65536 65536 65536", "the networks of 'team' with hidden layers"),
     ("train mappo particle/spread --num-envs 1 --rollout-length 2 --minibatches 3", "2 samples cannot be cut into 3"),
     ("train mappo particle/spread --gamma 1.5", "gamma must be 0 to 1, not 1.5"),
     ("train mappo particle/spread --preset tunned", "no preset 'tunned' for mappo in particle/spread"),
@@ -95,6 +97,17 @@ def test_a_bug_is_one_line_unless_debugged(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "marl: a bug, sorry: ZeroDivisionError: division by zero; --debug shows where\n"
     with pytest.raises(ZeroDivisionError):
         cli.main(["list", "--debug"])
+
+
+def test_sigterm_before_there_is_anything_to_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(words: list[str]) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "_dispatch", terminated)
+    assert cli.main(["train"]) == 75
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:

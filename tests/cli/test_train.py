@@ -18,6 +18,7 @@ from marl import checkpoint, files, runs
 from marl.cli import loop, plan, train
 from marl.cli.main import main
 from marl.cli.stop import Interrupted, Stop
+from marl.metrics.weights_and_biases import WeightsAndBiases
 from marl.policy_spec import read_spec
 
 SMALL = ["--num-envs", "4", "--rollout-length", "25", "--hidden", "8", "--threads", "1"]
@@ -115,6 +116,16 @@ def test_a_finished_run_says_so_and_can_be_made_longer(
     told = capsys.readouterr().out
     assert "total_steps: 600 -> 800" in told and f"marl evaluate {longer}" in told and f"marl watch {longer}" in told
     assert steps(longer)[-2:] == [700, 800]
+
+
+def test_policies_that_a_kill_left_behind_are_written_again(tag: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(tag, copied)
+    policy_file = runs.open_run(copied).policy("good")
+    before = content(policy_file)
+    policy_file.unlink()
+    assert main(["resume", str(copied)]) == 0
+    assert content(policy_file) == before
 
 
 def test_frozen_players_and_starting_weights_are_kept_with_the_run(tag: Path, tmp_path: Path) -> None:
@@ -215,6 +226,18 @@ def test_an_iteration_that_takes_too_long_is_given_up(monkeypatch: pytest.Monkey
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_evaluation_that_takes_too_long_loses_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(session: loop.Session, record: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    monkeypatch.setattr("marl.cli.stop.PATIENCE", 0.1)
+    monkeypatch.setattr(loop.Session, "evaluate_and_record", slow)
+    folder = tmp_path / "run"
+    assert marl("--eval-every", "300", "--run-dir", str(folder)) == 75
+    assert checkpoint.find(folder / "checkpoints").step == 300
+
+
 def test_nan_stops_with_the_batch_and_the_last_good_state(
     tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +299,8 @@ def test_evaluations_replays_and_services_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")  # W&B's process ends at once: nobody is to notice
+    shown: list[tuple[str, str]] = []
+    monkeypatch.setattr(WeightsAndBiases, "artifact", lambda self, path, kind: shown.append((path.name, kind)))
     folder = tmp_path / "run"
     often = ["--eval-every", "200", "--eval-episodes", "4", "--record", "1", "--wandb", "--tensorboard"]
     assert marl(*often, "--total-steps", "400", "--run-dir", str(folder)) == 0
@@ -284,6 +309,10 @@ def test_evaluations_replays_and_services_on_the_way(
     assert main(["verify", str(folder)]) == 0
     assert "exact" in capsys.readouterr().out
     assert any((folder / "tensorboard").iterdir())
+    film = "step-000000000400-0.gif"
+    assert (
+        shown == [("team.safetensors", "policy"), (film, "gif")] and (folder / "replays" / film).stat().st_size > 1000
+    )
 
 
 def test_evaluation_changes_nothing(tmp_path: Path) -> None:
