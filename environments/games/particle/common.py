@@ -85,6 +85,7 @@ def params_record(
     Whole numbers become int64, others float32.
     """
     numbers: dict[str, Any] = {
+        **own,  # first, so that no game's record begins like another's: Numba would take it for a subtype
         "agent_size": [disc.size for disc in discs],
         "agent_push": [disc.push for disc in discs],
         "agent_max_speed": [disc.max_speed for disc in discs],
@@ -93,7 +94,6 @@ def params_record(
         ],  # speed gained per step and unit of force
         "landmark_size": [float(size) for size in landmark_sizes],
         "max_cycles": options.max_cycles,
-        **own,
     }
     arrays = {name: np.asarray(value) for name, value in numbers.items()}
     kinds = {name: np.int64 if array.dtype.kind == "i" else np.float32 for name, array in arrays.items()}
@@ -105,15 +105,15 @@ def params_record(
 
 def state_type(agents: int, landmarks: int, words: int = 0, **own: Any) -> np.dtype[Any]:
     """Record of one copy's simulation state; `own` adds a game's arrays: name=(dtype,) or (dtype, shape)."""
-    fields: list[Any] = [
+    fields: list[Any] = [(name, *kind) for name, kind in own.items()]  # first: see `params_record`
+    if words:
+        fields.append(("communication", np.float32, (agents, words)))  # said in the step just taken
+    fields += [
         ("agent_position", np.float32, (agents, 2)),
         ("agent_velocity", np.float32, (agents, 2)),  # per second
         ("force", np.float32, (agents, 2)),  # on each agent, in the step just taken
         ("landmark_position", np.float32, (landmarks, 2)),
     ]
-    if words:
-        fields.append(("communication", np.float32, (agents, words)))  # said in the step just taken
-    fields += [(name, *kind) for name, kind in own.items()]
     return np.dtype(fields, align=True)
 
 
