@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
 from marl.collector import Seats, add_team_rewards, legal_action, play, seat_noise, seat_view
@@ -71,10 +72,14 @@ def evaluate(
         record: the first episodes of that many copies are recorded as replays, with what the policies thought.
         header: what replays say of their origin.
         progress: told the number of finished episodes from time to time.
+
+    NumericalFailure where a policy's probabilities are not numbers: `argmax` would quietly take the first of them.
     """
     spec, copies = env.spec, env.num_envs
     if not 1 <= copies <= episodes:
         raise ValueError(f"{episodes} episodes cannot be shared by {copies} copies")
+    if env.episode_step.any():
+        raise ValueError(f"{spec.name}: some copy is not at its episode's start")
     quota = np.full(copies, episodes // copies) + (np.arange(copies) < episodes % copies)
     results: list[list[Episode]] = [[] for _ in range(copies)]
     recorders = {copy: Recorder(env, copy, dict(header or {})) for copy in range(min(record, copies))}
@@ -137,6 +142,8 @@ def _act(
             noise[name] = seat_noise(env, group, kind, noise_key)
         player = players[kind.name]
         steps = play(Seats.all(player, env.num_envs * kind.teams), views, noise, greedy)
+        if any(bool(step.log_prob.isnan().any()) for step in steps.values()):
+            raise NumericalFailure(f"{env.spec.name}: team {kind.name!r} sees or computes what is not a number", views)
         for name in kind.groups:
             actions[name] = legal_action(env.spec.group(name), _by_copy(steps[name].action, env.num_envs))
         if explain and isinstance(player, Policy):

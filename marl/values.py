@@ -50,7 +50,8 @@ class ValueNorm(nn.Module):
         if count == 0:
             return
         kept = torch.where(use, targets, 0.0).double()
-        news = {"first": kept.sum() / count, "second": kept.square().sum() / count, "weight": torch.ones(())}
+        one = torch.ones((), dtype=torch.float64)  # in float32 its share would be rounded, and the variance lost to it
+        news = {"first": kept.sum() / count, "second": kept.square().sum() / count, "weight": one}
         for name, new in news.items():
             self.get_buffer(name).mul_(FORGET).add_((1 - FORGET) * new)
 
