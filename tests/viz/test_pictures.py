@@ -15,13 +15,14 @@ from PIL import Image
 
 import environments
 from environments.errors import RefusedFile, StorageFailure, UsageError
+from environments.replay import Replay
 from tests.recording import record
 from viz import drawings, video
 from viz.drawings import plain
 from viz.moment import ReplayMoments
 from viz.page import FOOTER, HEADER, Pane
 from viz.render import render
-from viz.scene import Arrow, Box, Bubble, Circle, Color, Line, Polygon, Scene, Shape, Text, View
+from viz.scene import OBJECT_COLORS, Arrow, Box, Bubble, Circle, Color, Line, Polygon, Scene, Shape, Text, View
 from viz.screen import has_display, pygame_module
 from viz.screen.raster import picture
 from viz.viewer import PANEL_WIDTH, Viewer
@@ -94,6 +95,20 @@ def test_what_agents_say_is_shown() -> None:
         said = int(recorded.groups["speaker"].action[frame - 1, 0])
         assert [s.text for s in scene.shapes if isinstance(s, Bubble)] == [f"“{'ABC'[said]}”"]
     assert not [s for s in drawings.draw(moments[0]).shapes if isinstance(s, Bubble)]
+
+
+def test_agents_are_ringed_in_the_colour_of_where_they_should_go() -> None:
+    """In reference, the goal that an agent knows is the other one's."""
+    recorded = next(r for r in (record("particle/reference", seed=s) for s in range(20)) if len(set(goals(r))) == 2)
+    scene = drawings.draw(ReplayMoments(recorded)[0])
+    for i, place in enumerate(recorded.frames["agent_position"][0]):
+        rings = [s.line for s in scene.shapes if isinstance(s, Circle) and s.fill is None and s.center == tuple(place)]
+        assert rings == [OBJECT_COLORS[goals(recorded)[1 - i]]]
+
+
+def goals(recorded: Replay) -> list[int]:
+    """Number of the landmark that each agent knows to be the other's goal."""
+    return [int(goal) for goal in recorded.frames["goal"][0]]
 
 
 def test_the_view_stands_still_and_holds_everything() -> None:

@@ -134,6 +134,7 @@ def test_the_mouse_scrubs(viewer: Viewer) -> None:
     width, height = viewer.size
     track = width - TRACK_RIGHT - TRACK_LEFT
     y = height - TIMELINE / 2
+    assert not viewer.mouse_move(TRACK_LEFT + track * 0.8, y)
     assert viewer.mouse_down(TRACK_LEFT + track * 0.4, y)
     assert viewer.playback.frame == 10 and not viewer.playback.playing
     assert viewer.mouse_move(TRACK_LEFT + track * 2, 0)  # anywhere, while the button is held
