@@ -195,6 +195,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             checkpoint.save(tmp_path, 2, tree())
         for path, data in before.items():
             assert path.read_bytes() == data
+        assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))  # what was half written takes no space
         assert same(checkpoint.load(tmp_path, say=pytest.fail)[1], state)
     room[0] = 10**6
     checkpoint.save(tmp_path, 3, {"a": 1})
