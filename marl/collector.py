@@ -126,7 +126,7 @@ class Collector:
         self.env.restore(range(self.env.num_envs), captured)
         self.statistics.running[:] = state["running"]
         for kind, policy_of in state["policy_of"].items():
-            self.seats[kind].policy_of = np.asarray(policy_of)
+            self.seats[kind].policy_of = np.array(policy_of)
         self._show_current()
 
     def _act(self, t: int) -> dict[str, np.ndarray]:

@@ -83,7 +83,10 @@ class Trainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything: training 2k iterations equals k, save, new process, load, k, bit for bit."""
+        """Everything: training 2k iterations equals k, save, new process, load, k, bit for bit.
+
+        It shares its arrays with the trainer: who keeps it while training goes on, copies.
+        """
         return {
             "steps": self.steps,
             "iterations": self.iterations,

@@ -7,6 +7,7 @@ The algorithms differ by the critic's input alone (`PPOConfig.critic`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,7 +125,7 @@ class PPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         self.policy.load_state_dict(state["policy"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # it would go on in the tensors it is given
         self.shuffle.set_state(state["shuffle"])
 
     def _step(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
