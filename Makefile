@@ -29,10 +29,10 @@ demo: $(VENV)/.installed
 	printf '\nThe same episodes played at random:\n'; $(MARL) evaluate particle/spread; \
 	printf '\nPictures:\n'; $(MARL) watch "$$run" --gif "$$run/spread.gif"; \
 	$(MARL) plot "$$run" --out "$$run/learning.png"; \
-	printf '\n%s\n' "Look at it:  $(MARL) watch $$run" "Go on:       $(MARL) resume $$run"
+	printf '\n%s\n%s\n' "Look at it:  $(MARL) watch $$run" "Go on:       $(MARL) resume $$run"
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
