@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import environments
+from marl.algorithms.ppo import PPO
 from marl.cli.main import COMMANDS, main
+from marl.config import PPOConfig
+from marl.trainer import Trainer
 from tests.source import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -103,3 +107,17 @@ def _help(words: list[str]) -> str:
 def test_all_commands_are_on_the_page() -> None:
     for command in COMMANDS:
         assert f"marl {command}" in README, f"README does not show marl {command}"
+
+
+def test_the_glossary_of_metrics_is_complete() -> None:
+    """Every metric of an iteration has its line on the page, and no line is about one that is not there."""
+    env = environments.make("toy/dock", num_envs=4, seed=0)
+    learner = PPO(env.spec, "team", PPOConfig(hidden=(8,)), reward="agent", seed=0)
+    trainer = Trainer(env, {"team": learner}, {}, total_steps=400, rollout_length=25, seed=0)
+    general = {"return/team": "return/TEAM", "metrics/distance": "metrics/NAME"}
+    found = {general.get(name, name.removeprefix("team/")) for name in trainer.iteration()}
+    page = (ROOT / "docs" / "algorithms" / "mappo.md").read_text()
+    rows = re.search(r"\| metric \| means \|\n\|---\|---\|\n((?:\|.*\n)+)", page)
+    assert rows is not None
+    described = {name for line in rows[1].splitlines() for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
+    assert found == described
