@@ -62,7 +62,8 @@ class PPO:
     def __init__(self, env: EnvSpec, kind: str, config: PPOConfig, reward: str, seed: int, threads: int = 1) -> None:
         """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
 
-        `threads` share the work of an update; the result does not depend on their number.
+        `threads` share the work of an update; where torch itself runs on one thread, the result does not depend on
+        their number.
         """
         self.threads = threads
         self.config = config

@@ -101,6 +101,7 @@ def sacrifice(critic: str, reward: str = "team_mean") -> None:
     probe.train(30)
     first = probe.acting()[:-1] & (probe.seen()[:-1, ..., 0] == 0) & np.array([False, True])
     assert probe.share(1, first) > 0.9
+    near(probe.values()[:-1][first[..., 1]].mean(-1), 0.9)
 
 
 def own_number(critic: str, agent_id: bool = True) -> float:
