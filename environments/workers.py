@@ -29,7 +29,7 @@ Task = tuple[Block, tuple[Any, ...], Results]
 
 
 class Workers:
-    """`count` threads, the calling one included. One caller at a time."""
+    """`count` threads, the calling one included. Several callers may share them."""
 
     def __init__(self, count: int) -> None:
         self.count = count
