@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +37,7 @@ class Bench:
 def run(options: Bench) -> int:
     """Measure and print row by row; returns the exit code."""
     from environments.errors import UsageError
+    from marl.cli.bench_rows import Rounds
     from scenarios import catalog
 
     for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
@@ -47,6 +47,7 @@ def run(options: Bench) -> int:
         raise UsageError("seconds must be above 0, and copies 1 to 1048576")
     names = options.names or (tuple(catalog.SCENARIOS) if options.what == "env" else ("particle/spread",))
     found = [catalog.find(name) for name in names]
+    rounds = Rounds(options.copies, options.threads, options.rounds, options.seconds)
     if options.what == "env":
         from marl.cli.bench_env import measure
     else:
@@ -54,7 +55,7 @@ def run(options: Bench) -> int:
     rows: list[dict[str, Any]] = []
     print(machine_name())
     for scenario in found:
-        for row in measure(scenario, options):
+        for row in measure(scenario, rounds):
             rows.append(row | {"machine": machine_name()})
             print(line(row), flush=True)
     if options.json is not None:
@@ -68,25 +69,6 @@ def line(row: dict[str, Any]) -> str:
     """A row for people."""
     beside = "" if row["ratio"] is None else f"  {row['ratio']:10,.1f} x {row['against']}"
     return f"{row['name']:58} {row['value']:14,.0f} {row['unit']}{beside}"
-
-
-def row(name: str, value: float, against: tuple[str, float] | None) -> dict[str, Any]:
-    """A measurement, and its ratio to another of the same run where there is one."""
-    ratio = None if against is None else value / against[1]
-    return {
-        "name": name,
-        "value": value,
-        "unit": "environment steps/s",
-        "ratio": ratio,
-        "against": None if against is None else against[0],
-    }
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle value."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def machine_name() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import environments
 from environments.spec import AgentGroup
 from environments.vector import action_shape
-from marl.cli.bench import Bench, median, row
+from marl.cli.bench_rows import Rounds, median, row
 from scenarios.scenario import Scenario
 
 COPIES = (1, 64, 4096)
@@ -39,7 +39,7 @@ DRAWS = 16
 """Joint actions drawn beforehand and used in turn: drawing is not what is measured."""
 
 
-def measure(scenario: Scenario, options: Bench) -> Iterator[dict[str, Any]]:
+def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     """Rows of one scenario. Random actions, episodes restarted where they end, no drawing."""
     name = scenario.environment
     against = reference(name, options)
@@ -54,7 +54,7 @@ def measure(scenario: Scenario, options: Bench) -> Iterator[dict[str, Any]]:
             )
 
 
-def batch(name: str, copies: int, threads: int, options: Bench) -> float:
+def batch(name: str, copies: int, threads: int, options: Rounds) -> float:
     """Environment steps/s of a batch."""
     env = environments.make(name, copies, num_threads=threads)
     rng = np.random.default_rng(0)
@@ -68,12 +68,12 @@ def batch(name: str, copies: int, threads: int, options: Bench) -> float:
     return speed
 
 
-def parallel_face(name: str, options: Bench) -> float:
+def parallel_face(name: str, options: Rounds) -> float:
     """Environment steps/s of one copy as a PettingZoo parallel environment."""
     return _parallel(environments.parallel_env(name), options)
 
 
-def reference(name: str, options: Bench) -> tuple[str, float] | None:
+def reference(name: str, options: Rounds) -> tuple[str, float] | None:
     """mpe2's environment of the same rules and its steps/s, or None, said aloud, where mpe2 is not installed."""
     try:
         version = importlib.metadata.version("mpe2")
@@ -84,7 +84,7 @@ def reference(name: str, options: Bench) -> tuple[str, float] | None:
     return f"mpe2 {version} parallel_env", _parallel(module.parallel_env(), options)
 
 
-def per_second(call: Callable[[int], None], options: Bench) -> float:
+def per_second(call: Callable[[int], None], options: Rounds) -> float:
     """Median over rounds of calls per second, after one round to warm up."""
     calls, k = 1, 0
     speeds = []
@@ -102,7 +102,7 @@ def per_second(call: Callable[[int], None], options: Bench) -> float:
     return median(speeds)
 
 
-def _parallel(env: Any, options: Bench) -> float:
+def _parallel(env: Any, options: Rounds) -> float:
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     spaces = {agent: env.action_space(agent) for agent in env.possible_agents}

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 import environments
 from marl import config as settings
-from marl.cli.bench import Bench, median, row
+from marl.cli.bench_rows import Rounds, median, row
 from marl.cli.plan import Learns, Plan, describe
 from scenarios.scenario import Scenario
 
 STEPS, EPOCHS, MINIBATCHES, WIDTH = 128, 4, 4, 64
 
 
-def measure(scenario: Scenario, options: Bench) -> Iterator[dict[str, Any]]:
+def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     """Rows of one scenario: the plain loop on as many threads, then IPPO and MAPPO."""
     for copies in options.copies or (128,):
         against = None
@@ -68,7 +68,7 @@ def plan(scenario: Scenario, algorithm: str, copies: int, threads: int) -> Plan:
     return made
 
 
-def per_second(iteration: Callable[[], object], copies: int, options: Bench) -> float:
+def per_second(iteration: Callable[[], object], copies: int, options: Rounds) -> float:
     """Median over rounds of environment steps per second, after two iterations to warm up."""
     for _ in range(2):
         iteration()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench, bench_env, bench_train
+from marl.cli import bench, bench_env, bench_rows, bench_train
 from marl.cli.main import main
 from scenarios import catalog
 
@@ -79,5 +79,5 @@ def test_the_plain_loop_does_the_same_work(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_median() -> None:
-    assert bench.median([3.0, 1.0, 2.0]) == 2.0
-    assert bench.median([4.0, 1.0, 2.0, 3.0]) == 2.5
+    assert bench_rows.median([3.0, 1.0, 2.0]) == 2.0
+    assert bench_rows.median([4.0, 1.0, 2.0, 3.0]) == 2.5
