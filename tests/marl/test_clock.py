@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from environments.spec import EnvSpec
 from marl.algorithms.ppo import PPO
 from marl.buffers import Rollout
 from tests.marl.rollouts import SMALL, learner, rollout_of
@@ -46,7 +47,9 @@ def events(rollout: Rollout, name: str) -> np.ndarray:
     return torch.cat([getattr(group, name) for group in rollout.groups.values()], 2).numpy()
 
 
-def plain(made: PPO, rollout: Rollout, seat: int, reward: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def plain(
+    made: PPO, spec: EnvSpec, rollout: Rollout, seat: int, reward: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Advantages `[T, R]`, targets `[T, R]` and which decisions are trained `[T, R]` of one seat, by its lives."""
     steps = rollout.steps
     paid, acting = events(rollout, "reward")[:, seat].astype(float), events(rollout, "acting")[:, seat]
@@ -57,7 +60,8 @@ def plain(made: PPO, rollout: Rollout, seat: int, reward: str) -> tuple[np.ndarr
     last = np.zeros((steps, members))
     for t in np.flatnonzero(cut.any(1)):
         last[t] = final_value_of(made, rollout, int(t), seat, cut[t])
-    times = made.config.gamma, made.config.gae_lambda, made.wait, made.max_wait
+    wait = 1.0 if spec.turn_based else made.config.gamma
+    times = made.config.gamma, made.config.gae_lambda, wait, spec.max_wait
     if reward == "agent":
         advantage, use = np.zeros((steps, members)), np.zeros((steps, members), bool)
         for i in range(members):
@@ -81,7 +85,7 @@ def test_a_rollout_against_a_loop_over_its_lives(name: str, critic: str, reward:
     config = replace(SMALL, critic=critic, advantage_norm="none", gamma=0.8, gae_lambda=0.7, rollout_length=24)
     made = learner(env, name, config, reward)
     made.value.adapt(torch.tensor([-3.0, 4.0]), torch.tensor([True, True]))
-    wanted = [plain(made, rollout, seat, reward) for seat in range(rollout.seats)]
+    wanted = [plain(made, env.spec, rollout, seat, reward) for seat in range(rollout.seats)]
     advantage, target, use = (np.stack(x, 1) for x in zip(*wanted, strict=True))
     batch = made._prepare(rollout)
     shape = rollout.steps, rollout.seats, -1

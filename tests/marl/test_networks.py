@@ -103,7 +103,7 @@ def test_weights_start_orthogonal() -> None:
         torch.testing.assert_close(columns, torch.eye(8) * (5 / 3) ** 2, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(net.weights[1][n].T @ net.weights[1][n], torch.eye(3) * 1e-4, rtol=1e-4, atol=1e-8)
     assert not torch.equal(net.weights[0][0], net.weights[0][1])
-    assert all(float(bias.abs().max()) == 0 for bias in net.biases)
+    assert all(bias.abs().max().item() == 0 for bias in net.biases)
 
 
 def test_tanh_and_its_slope_are_exact_to_rounding() -> None:

@@ -314,6 +314,17 @@ def test_value_clipping_at_infinity_is_none() -> None:
     assert max(float((a - b).abs().max()) for a, b in zip(none, tight, strict=True)) > 1e-3
 
 
+def test_a_value_is_clipped_around_what_the_network_said() -> None:
+    """In the network's own units, whatever the scale was then and is now: nothing is clipped before anything moved."""
+    env, rollout = rollout_of("particle/spread")
+    made = learner(env, "particle/spread", replace(SMALL, critic="local"))
+    made.value.adapt(torch.tensor([-50.0, -30.0]), torch.tensor([True, True]))
+    batch = made._prepare(rollout)
+    said = made.value(batch.obs, batch.state, batch.seat)
+    torch.testing.assert_close(batch.old_value, said, rtol=1e-5, atol=1e-5)
+    assert float(said.abs().max()) < 5  # and not in units of reward
+
+
 class Idle(Rules):
     """Nobody is ever paid."""
 
