@@ -148,7 +148,7 @@ def test_a_central_critic_sees_the_state_the_agent_and_the_seat() -> None:
     again = value(spoilt, state, torch.tensor([6, 7, 8, 9]))  # the number of the copy does not matter
     assert torch.equal(again, shown)
     spread = made("particle/spread", "central")(*views("particle/spread", 4))
-    assert float((spread[:, 0] - spread[:, 1]).abs().min()) > 0  # which agent
+    assert (spread[:, 0] - spread[:, 1]).abs().min().item() > 0  # which agent
 
 
 def test_without_a_state_a_central_critic_sees_all_views_of_the_team() -> None:
