@@ -38,7 +38,7 @@ check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/codespell $$(git ls-files | grep -vE '^constraints.txt$$|\.(gif|png|safetensors|replay)$$')
+	$(VENV)/bin/codespell $$(git ls-files)
 	$(VENV)/bin/python -m pytest -q tests/test_floors.py tests/test_sizes.py
 
 format: $(VENV)/.installed-dev
