@@ -57,7 +57,7 @@ ROWS = [
     Row("mappo", "particle/spread", "default", 10_000_000, 5, "agent"),
     Row("mappo", "particle/spread", "default", 10_000_000, 5, "team_mean"),
     Row("mappo", "particle/spread", "sample", 1_000_000, 5, "team_mean", ("--preset", "sample")),
-    Row("mappo", "particle/spread", "tuned", 10_000_000, 3, "agent", ("--preset", "tuned")),
+    Row("mappo", "particle/spread", "tuned", 10_000_000, 3, "team_mean", ("--preset", "tuned")),
     Row("ippo", "particle/spread", "default", 2_000_000, 3, "agent"),
     *_both("particle/reference", "default", 2_000_000, 3),
     *_both("particle/speaker_listener", "default", 2_000_000, 3),
