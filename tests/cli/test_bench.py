@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench, bench_env, bench_rows, bench_train
+from marl.cli import bench_env, bench_rows, bench_train
 from marl.cli.main import main
 from scenarios import catalog
 
