@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from marl.cli.bench import machine_name
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "results" / "learning"
@@ -72,19 +73,19 @@ def measure(row: Row, seed: int) -> None:
     path = FOLDER / f"{row.name}-{seed}.json"
     if path.exists():
         return
-    folder = RUNS / f"{row.name}-{seed}"
+    folder = RUNS.relative_to(ROOT) / f"{row.name}-{seed}"  # relative: results name no machine's folders
     train = ["marl", "train", row.algorithm, row.scenario, "--seed", str(seed), "--total-steps", str(row.steps)]
     train += ["--reward", row.reward] if row.reward else []
-    train += [*row.options, "--threads", "1", "--run-dir", str(folder.relative_to(ROOT))]
-    if (folder / "config.json").exists():
+    train += [*row.options, "--threads", "1", "--run-dir", str(folder)]
+    if (ROOT / folder / "config.json").exists():
         _run(["marl", "resume", str(folder)])
     else:
         _run(train)
     sampled, sampled_command = _evaluate(str(folder))
     greedy, _ = _evaluate(str(folder), "--greedy")
-    config = json.loads((folder / "config.json").read_text())
-    random, _ = _evaluate_random(row, folder)
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    config = json.loads((ROOT / folder / "config.json").read_text())
+    random, _ = _evaluate(str(folder), *(word for team in config["teams"] for word in ("--team", f"{team}=random")))
+    metrics = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     result = {
         "scenario": row.scenario,
         "algorithm": row.algorithm,
@@ -93,8 +94,8 @@ def measure(row: Row, seed: int) -> None:
         "seed": seed,
         "total_steps": row.steps,
         "seconds": metrics[-1]["time/total"],
-        "machine": _machine(),
-        "versions": json.loads((folder / "manifest.json").read_text())["versions"],
+        "machine": machine_name(),
+        "versions": json.loads((ROOT / folder / "manifest.json").read_text())["versions"],
         "commands": [" ".join(train), " ".join(sampled_command)],
         "convention": "returns summed over agents, undiscounted; steps are environment steps; training curve sampled",
         "evaluation": sampled,
@@ -116,12 +117,6 @@ def _evaluate(what: str, *words: str) -> tuple[dict[str, Any], list[str]]:
     return content, command
 
 
-def _evaluate_random(row: Row, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Random play in exactly the run's environment."""
-    teams = json.loads((folder / "config.json").read_text())["teams"]
-    return _evaluate(str(folder), *(word for team in teams for word in ("--team", f"{team}=random")))
-
-
 def _curve(metrics: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """Mean training return of the ten iterations up to each noted step (of fewer, near the start)."""
     curve = []
@@ -131,12 +126,6 @@ def _curve(metrics: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
             mean = sum(row["return"] for row in rows) / len(rows)
             curve.append({"step": point, "return": round(mean, 2)})
     return curve
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
 
 
 def _run(command: Sequence[str]) -> None:
