@@ -224,19 +224,6 @@ def entry_point(function: Any, arguments: tuple[Any, ...]) -> Callable[..., None
     return entry
 
 
-def make(
-    game: Game,
-    num_envs: int = 1,
-    seed: int = 0,
-    first_copy: int = 0,
-    num_threads: int | None = None,
-    hold: bool = False,
-    **options: Any,
-) -> NativeEnv:
-    """Check `options` against the game's dataclass and build the environment. TypeError, ValueError on bad ones."""
-    return NativeEnv(game, game.options(**options), num_envs, seed, first_copy, num_threads, hold)
-
-
 def options_of(options: Any) -> dict[str, Any]:
     """The options as plain data, for `EnvSpec.options`."""
     return asdict(options)
