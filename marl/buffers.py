@@ -28,6 +28,7 @@ class FinalViews:
     step: Tensor  # [F] int64
     seat: Tensor  # [F] int64
     obs: dict[str, Tensor]  # group -> [F, n, *shape]
+    action_mask: dict[str, Tensor | None]  # group -> [F, n, K] bool
     state: Tensor  # [F, S'] float32
 
 

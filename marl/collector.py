@@ -175,7 +175,8 @@ class Collector:
             hit |= group.truncated.any(1)
         copies = np.flatnonzero(hit)
         obs = [group.final_obs[copies] for group in out.groups]
-        return _Final(t, copies, obs, out.final_state[copies])
+        masks = [group.final_mask[copies] for group in out.groups]
+        return _Final(t, copies, obs, masks, out.final_state[copies])
 
     def _rollout(self, kind: TeamKind, finals: list[_Final]) -> Rollout:
         groups = {}
@@ -205,15 +206,19 @@ class Collector:
         step = np.repeat([final.step for final in finals], [m * n for n in counts]).astype(np.int64)
         copies = np.concatenate([final.copies for final in finals]) if finals else np.zeros(0, np.int64)
         seat = (copies[:, None] * m + np.arange(m)).reshape(-1)
-        obs = {}
+        obs: dict[str, Tensor] = {}
+        masks: dict[str, Tensor | None] = {}
         for name in kind.groups:
             index = [g.name for g in self.env.spec.groups].index(name)
-            empty = self._views[name]["obs"][0, :0]
-            rows = np.concatenate([final.obs[index] for final in finals]) if finals else empty
+            empty = {key: x[0, :0] for key, x in self._views[name].items()}
+            rows = np.concatenate([final.obs[index] for final in finals]) if finals else empty["obs"]
+            legal = np.concatenate([final.masks[index] for final in finals]) if finals else empty["action_mask"]
             obs[name] = by_seat(torch.from_numpy(rows), kind, 0)
+            masked = self.env.spec.group(name).masked
+            masks[name] = by_seat(torch.from_numpy(legal), kind, 0) if masked else None
         state = np.concatenate([final.state for final in finals]) if finals else self._state[0, :0]
         states = torch.from_numpy(state).repeat_interleave(m, 0)
-        return FinalViews(torch.from_numpy(step), torch.from_numpy(seat), obs, states)
+        return FinalViews(torch.from_numpy(step), torch.from_numpy(seat), obs, masks, states)
 
 
 @dataclass(frozen=True)
@@ -221,6 +226,7 @@ class _Final:
     step: int
     copies: NDArray[np.int64]  # [F]
     obs: list[np.ndarray]  # per group of the environment [F, N, *shape]
+    masks: list[np.ndarray]  # per group of the environment [F, N, K]
     state: np.ndarray  # [F, S']
 
 

@@ -43,6 +43,9 @@ def same(a: Rollout, b: Rollout) -> bool:
         for name, group in rollout.groups.items():
             ended = (group.terminated | group.truncated)[rollout.finals.step, rollout.finals.seat]
             rollout.finals.obs[name][~ended] = 0
+            mask = rollout.finals.action_mask[name]
+            if mask is not None:
+                mask[~ended] = True
     left: list[Tensor] = []
     right: list[Tensor] = []
     copied(a, lambda x: (left.append(x), x)[1])
@@ -77,10 +80,14 @@ def check_events(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> in
         group = rollout.groups[name]
         for event in ("reward", "terminated", "truncated"):
             np.testing.assert_array_equal(getattr(group, event)[t], seated(getattr(shown, event), kind))
-        final_obs = seated(shown.final_obs, kind)
+        final_obs, final_mask = seated(shown.final_obs, kind), seated(shown.final_mask, kind)
+        masks = rollout.finals.action_mask[name]
+        assert (masks is None) == (group.action_mask is None)
         for seat, n in np.argwhere(seated(shown.truncated, kind)):
             row = listed[t, int(seat)]
             np.testing.assert_array_equal(rollout.finals.obs[name][row, n], final_obs[seat, n])
+            if masks is not None:
+                np.testing.assert_array_equal(masks[row, n], final_mask[seat, n])
             np.testing.assert_array_equal(rollout.finals.state[row], env.buffers.final_state[seat // kind.teams])
             checked += 1
     over, cut = env.buffers.episode_over, env.buffers.episode_truncated
