@@ -24,6 +24,7 @@ from marl.distributions import (
     Categorical,
     DiagonalGaussian,
     MultiCategorical,
+    SquashedGaussian,
     box_scale,
     head_size,
     legal_box,
@@ -35,6 +36,10 @@ from marl.values import CriticShape, ValueFunction
 
 ACTION_GAIN = 0.01
 """Small last layer: the first policy is near uniform (Andrychowicz et al. 2021, arXiv:2006.05990)."""
+
+
+Chosen = Categorical | MultiCategorical | DiagonalGaussian | SquashedGaussian
+"""Distributions that a policy's networks parameterise."""
 
 
 class View(NamedTuple):
@@ -76,10 +81,11 @@ class Policy(nn.Module):
         for group in spec.groups:
             members = spec.members(group)
             outputs = head_size(group.action_space)
+            is_box = isinstance(group.action_space, spaces.Box)
             self.actors[group.name] = AgentMLP(
                 int(np.prod(group.observation_space.shape)),
                 spec.hidden,
-                outputs,
+                2 * outputs if is_box and spec.box == "squashed" else outputs,
                 members,
                 spec.parameters,
                 spec.agent_id,
@@ -88,8 +94,9 @@ class Policy(nn.Module):
                 generator,
             )
             if isinstance(group.action_space, spaces.Box):
-                rows = members if spec.parameters == "per_agent" else 1
-                self.log_std[group.name] = nn.Parameter(torch.full((rows, outputs), -0.5))
+                if spec.box == "gaussian":
+                    rows = members if spec.parameters == "per_agent" else 1
+                    self.log_std[group.name] = nn.Parameter(torch.full((rows, outputs), -0.5))
                 centre, half = box_scale(group.action_space)
                 self.register_buffer(f"centre_{group.name}", centre, persistent=False)
                 self.register_buffer(f"half_{group.name}", half, persistent=False)
@@ -99,16 +106,21 @@ class Policy(nn.Module):
         yield from self.actors.parameters()
         yield from self.log_std.parameters()
 
-    def distribution(
-        self, group: AgentGroup, obs: Tensor, mask: Tensor | None
-    ) -> Categorical | MultiCategorical | DiagonalGaussian:
+    def distribution(self, group: AgentGroup, obs: Tensor, mask: Tensor | None) -> Chosen:
         """Action distribution of a group from `obs [B, n, *shape]` and `mask [B, n, K]`."""
-        outputs = self.actors[group.name](obs.flatten(2).float())
+        actor = self.actors[group.name]
+        return self.head(group, actor(obs.flatten(2).to(next(actor.parameters()).dtype)), mask)
+
+    def head(self, group: AgentGroup, outputs: Tensor, mask: Tensor | None) -> Chosen:
+        """What the network's outputs for agents of a group mean."""
         if isinstance(group.action_space, spaces.Discrete):
             return Categorical(outputs, mask)
         if isinstance(group.action_space, spaces.MultiDiscrete):
             return MultiCategorical(outputs, tuple(int(n) for n in group.action_space.nvec), mask)
         centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
+        if self.spec.box == "squashed":
+            mean, log_std = outputs.chunk(2, -1)
+            return SquashedGaussian(mean, log_std, centre, half)
         return DiagonalGaussian(outputs, self.log_std[group.name], centre, half)
 
     @torch.inference_mode()
@@ -137,8 +149,8 @@ class Policy(nn.Module):
         for group in self.spec.groups:
             view = views[group.name]
             chosen = self.distribution(group, view.obs, view.action_mask)
-            if isinstance(chosen, DiagonalGaussian):
-                parameters = torch.cat([chosen.mean, chosen.log_std.exp()], -1)
+            if isinstance(chosen, DiagonalGaussian | SquashedGaussian):
+                parameters = torch.cat([chosen.mode(), chosen.deviation()], -1)
             else:
                 parameters = chosen.probs
             value = torch.full(view.acting.shape, torch.nan)

@@ -38,6 +38,8 @@ class PolicySpec:
     agent_id: bool = True
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
+    box: str = "gaussian"
+    """Distribution over Box actions: normals whose draws are clipped, or `squashed` into the bounds by tanh."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from: algorithm, scenario, steps, parent; not used to rebuild it."""
 
@@ -65,6 +67,8 @@ class PolicySpec:
             raise ValueError(f"hidden layers {spec.hidden[:MOST_LAYERS]}")
         if spec.parameters not in ("shared", "per_agent"):
             raise ValueError(f"parameters {spec.parameters!r}")
+        if spec.box not in ("gaussian", "squashed"):
+            raise ValueError(f"distribution over Box actions {spec.box!r}")
         if spec.teams < 1 or any(len(group.agents) % spec.teams or not group.agents for group in groups):
             raise ValueError(f"{spec.teams} teams do not share the agents")
         return spec
