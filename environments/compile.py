@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
+from numba.extending import overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
@@ -27,6 +29,9 @@ SHARED_SOURCES = ("compile.py", "intrinsics.py", "rng.py", "loops.py")
 """What every game's compiled code contains, besides the files in the folder of its rules."""
 KEPT_CACHES = 4
 """Caches of older sources kept per folder of rules, for those who switch between versions."""
+
+
+FLAGS = {"nogil": True, "_nrt": False, "error_model": "numpy", "boundscheck": False, "no_cfunc_wrapper": True}
 
 
 def kernel_sources(rules: Path | None = None) -> list[Path]:
@@ -69,6 +74,20 @@ def kernel(function: Function | None = None, *, entry: bool = False, python: boo
     return _compile(function, entry, entry or python)
 
 
+def kernel_for(generic: Callable[..., Any], kind: type) -> Callable[[Function], Function]:
+    """Compile a function as what `generic`, called in a kernel, does if its first argument is a NamedTuple `kind`."""
+
+    def register(function: Function) -> Function:
+        def chosen(*arguments: Any) -> Function | None:
+            return function if getattr(arguments[0], "instance_class", None) is kind else None
+
+        chosen.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+        overload(generic, jit_options={**FLAGS, "forceinline": True, "no_cpython_wrapper": True})(chosen)
+        return function
+
+    return register
+
+
 def _compile(function: Callable[..., Any], entry: bool, python: bool) -> Any:
     root = cache_folder(function.__globals__.get(RULES_FOLDER)) if entry else Path()
     before = numba.config.CACHE_DIR
@@ -77,13 +96,9 @@ def _compile(function: Callable[..., Any], entry: bool, python: bool) -> Any:
         compiled = numba.njit(
             function,
             cache=entry and os.access(root, os.W_OK),
-            nogil=True,
-            _nrt=False,
             forceinline=not entry,
-            error_model="numpy",
-            boundscheck=False,
             no_cpython_wrapper=not python,
-            no_cfunc_wrapper=True,
+            **FLAGS,
         )
     finally:
         numba.config.CACHE_DIR = before

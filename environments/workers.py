@@ -74,7 +74,8 @@ def _serve(tasks: SimpleQueue[Task]) -> None:
 
 
 @cache
-def _shared(count: int) -> Workers:
+def shared(count: int) -> Workers:
+    """The process's workers of that number."""
     return Workers(count)
 
 
@@ -87,4 +88,4 @@ def get(num_threads: int | None, rows: int) -> Workers:
     """Workers for batches of `rows` copies: `num_threads` at most (default: all cores), one for a small batch."""
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"num_threads must be at least 1, not {num_threads}")
-    return _shared(min(num_threads or available_cores(), available_cores()) if rows >= PARALLEL_COPIES else 1)
+    return shared(min(num_threads or available_cores(), available_cores()) if rows >= PARALLEL_COPIES else 1)

@@ -1,8 +1,12 @@
-"""The rollout: what a collector wrote and a learner reads. Time-major; row T of a view is what to act on next."""
+"""The rollout: what a collector wrote and a learner reads. Time-major; row T of a view is what to act on next.
+
+And the batch: the same flattened to joint samples, with what an on-policy learner made of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -52,3 +56,30 @@ class Rollout:
     def seats(self) -> int:
         """S."""
         return self.episode_over.shape[1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Joint samples (step, seat), flattened to `B`; `R` agents of a team, all groups side by side."""
+
+    obs: dict[str, Tensor]  # group -> [B, n, *shape]
+    action_mask: dict[str, Tensor | None]  # group -> [B, n, K]
+    action: dict[str, Tensor]  # group -> [B, n] or [B, n, d]
+    log_prob: Tensor  # [B, R] at acting
+    advantage: Tensor  # [B, R]
+    use: Tensor  # [B, R] bool: decisions that are trained
+    state: Tensor  # [B, S']
+    seat: Tensor  # [B]
+    old_value: Tensor  # [B, R or 1] normalised
+    target: Tensor  # [B, R or 1] normalised
+    use_value: Tensor  # [B, R or 1] bool
+
+    def take(self, index: Tensor) -> Batch:
+        """The samples at `index`."""
+        fields: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                fields[name] = {key: None if x is None else x.index_select(0, index) for key, x in value.items()}
+            else:
+                fields[name] = value.index_select(0, index)
+        return Batch(**fields)

@@ -63,6 +63,7 @@ class AgentMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.agents = agents
+        self.activation = activation
         self.activate = ACTIVATIONS[activation]
         stacks = agents if parameters == "per_agent" else 1
         knows_agent = agent_id and stacks == 1 and agents > 1

@@ -30,6 +30,9 @@ from marl.distributions import (
     legal_box,
     noise_size,
 )
+from marl.engine.fused import Passes, every
+from marl.engine.heads import Choose, Point
+from marl.engine.layout import FlatNetwork
 from marl.networks import AgentMLP
 from marl.policy_spec import SCHEMA, PolicySpec, checksum, read_spec, refused
 from marl.values import CriticShape, ValueFunction
@@ -40,6 +43,8 @@ ACTION_GAIN = 0.01
 
 Chosen = Categorical | MultiCategorical | DiagonalGaussian | SquashedGaussian
 """Distributions that a policy's networks parameterise."""
+
+NO_NOISE = torch.zeros(0, 0, 0)
 
 
 class View(NamedTuple):
@@ -76,6 +81,9 @@ class Policy(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.actors = nn.ModuleDict()
         self.log_std = nn.ParameterDict()
+        self.compiled = spec.box == "gaussian"
+        """Act by compiled functions (networks in float32 on the CPU), or by torch."""
+        self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
         for group in spec.groups:
@@ -128,6 +136,8 @@ class Policy(nn.Module):
         self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
     ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
+        if self.compiled:
+            return {g.name: self._step_compiled(g, views[g.name], noise[g.name], greedy) for g in self.spec.groups}
         steps = {}
         for group in self.spec.groups:
             view = views[group.name]
@@ -135,6 +145,45 @@ class Policy(nn.Module):
             action = chosen.mode() if greedy else chosen.sample(noise[group.name])
             steps[group.name] = PolicyStep(action, chosen.log_prob(action))
         return steps
+
+    def passes(self, group: AgentGroup, threads: int | None = None) -> Passes:
+        """The engine's hold on a group's network; made once, and again for another number of `threads`."""
+        held = self._passes.get(group.name)
+        if held is None or (threads is not None and held.threads != threads):
+            extra = [self.log_std[group.name]] if group.name in self.log_std else []
+            held = Passes(FlatNetwork(self.actors[group.name], extra), False, threads or 1)
+            self._passes[group.name] = held
+        return held
+
+    def choice_place(self, group: AgentGroup, mask: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of actions `[J]` and the mask as the engine takes them, for discrete actions."""
+        space: Any = group.action_space
+        sizes = np.atleast_1d(space.nvec if isinstance(space, spaces.MultiDiscrete) else space.n)
+        legal = np.zeros((0, 0, 0), np.bool_) if mask is None else mask.contiguous().numpy()
+        return sizes.astype(np.int64), legal
+
+    def box_place(self, group: AgentGroup, passes: Passes) -> tuple[int, np.ndarray, np.ndarray]:
+        """Place of the deviations, centre and half as the engine takes them, for Box actions."""
+        centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
+        return passes.network.extra[0], centre.numpy(), half.numpy()
+
+    def _step_compiled(self, group: AgentGroup, view: View, noise: Tensor, greedy: bool) -> PolicyStep:
+        passes = self.passes(group)
+        seats, agents = view.acting.shape
+        log_prob = np.empty((seats, agents), np.float32)
+        draws = NO_NOISE if greedy else noise
+        obs = view.obs.flatten(2)
+        if isinstance(group.action_space, spaces.Box):
+            point = np.empty((seats, agents, head_size(group.action_space)), np.float32)
+            normal = torch.special.ndtri(draws).contiguous().numpy()
+            passes.evaluate(Point(*self.box_place(group, passes), normal, point, log_prob), obs, every(seats))
+            return PolicyStep(torch.from_numpy(point), torch.from_numpy(log_prob))
+        sizes, mask = self.choice_place(group, view.action_mask)
+        chosen = np.empty((seats, agents, len(sizes)), np.int32)
+        passes.evaluate(Choose(sizes, mask, draws.contiguous().numpy(), chosen, log_prob), obs, every(seats))
+        action = torch.from_numpy(chosen)
+        shaped = action if isinstance(group.action_space, spaces.MultiDiscrete) else action.squeeze(-1)
+        return PolicyStep(shaped, torch.from_numpy(log_prob))
 
     @torch.inference_mode()
     def explain(self, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

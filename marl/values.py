@@ -28,8 +28,9 @@ class ValueNorm(nn.Module):
     offset state by state would praise the states that it has not yet seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forget: float = FORGET) -> None:
         super().__init__()
+        self.forget = forget
         for name in ("first", "second", "weight"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
@@ -53,7 +54,7 @@ class ValueNorm(nn.Module):
         one = torch.ones((), dtype=torch.float64)  # in float32 its share would be rounded, and the variance lost to it
         news = {"first": kept.sum() / count, "second": kept.square().sum() / count, "weight": one}
         for name, new in news.items():
-            self.get_buffer(name).mul_(FORGET).add_((1 - FORGET) * new)
+            self.get_buffer(name).mul_(self.forget).add_((1 - self.forget) * new)
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,18 @@ class ValueFunction(nn.Module):
 
     def forward(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None = None) -> Tensor:
         """Normalised values `[B, R]` from `obs` group -> `[B, n, *shape]`, `state [B, S']` and seat numbers `[B]`."""
+        inputs = self.inputs(obs, state, seat)
+        return torch.cat([head(inputs[name]).squeeze(-1) for name, head in self.heads.items()], 1)
+
+    def inputs(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None = None) -> dict[str, Tensor]:
+        """What each of the `heads` sees: `[B, n, D]`, or `[B, D]` for a central critic."""
         if not self.shape.central:
-            return torch.cat([head(obs[name].flatten(2).float()).squeeze(-1) for name, head in self.heads.items()], 1)
+            return {name: obs[name].flatten(2).float() for name in self.heads}
         seen = state if self.shape.state_size else torch.cat([x.flatten(1).float() for x in obs.values()], 1)
         if self.teams > 1:
             assert seat is not None, "a central critic of several teams needs to know the seat"
             seen = torch.cat([seen, nn.functional.one_hot(seat % self.teams, self.teams).to(seen.dtype)], 1)
-        values: Tensor = self.heads["central"](seen).squeeze(-1)
-        return values
+        return {"central": seen}
 
     def to_raw(self, values: Tensor) -> Tensor:
         """Normalised values in reward units."""

@@ -91,13 +91,16 @@ def dotted(node: ast.expr, names: dict[str, str]) -> str | None:
     return ".".join([names[node.id], *reversed(parts)])
 
 
+KERNEL_DECORATORS = ("kernel", "kernel_for")
+
+
 def is_kernel(function: Function) -> bool:
-    """True for a function compiled by the project's decorator, `@kernel` or `@kernel(...)`."""
+    """True for a function compiled by the project's decorators, `@kernel`, `@kernel(...)` or `@kernel_for(...)`."""
     for decorator in function.decorator_list:
         named = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if isinstance(named, ast.Name) and named.id == "kernel":
+        if isinstance(named, ast.Name) and named.id in KERNEL_DECORATORS:
             return True
-        if isinstance(named, ast.Attribute) and named.attr == "kernel":
+        if isinstance(named, ast.Attribute) and named.attr in KERNEL_DECORATORS:
             return True
     return False
 

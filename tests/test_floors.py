@@ -15,15 +15,18 @@ import pytest
 from tests.source import PACKAGES, ROOT, Import, Source, dotted, sources
 
 GROUND = "environments"
+CONTRACT = ("marl", "environments.spec", "environments.vector", "environments.replay", "environments.errors")
 ALLOWED = {
     "environments": ("environments",),
     "scenarios": ("scenarios", "environments"),
     "viz": ("viz", "scenarios", "environments"),
-    "marl": ("marl", "environments.spec", "environments.vector", "environments.replay", "environments.errors"),
+    "marl": CONTRACT,
+    "marl.engine": (*CONTRACT, "environments.compile", "environments.intrinsics", "environments.workers"),
     "league": ("league", "marl", "scenarios", "environments"),
     "marl.cli": ("marl", "league", "viz", "scenarios", "environments"),
 }
-"""What each floor may import of ours. `marl.cli`, the roof, stands in the folder of a lower floor and is its own."""
+"""What each floor may import of ours. `marl.cli`, the roof, stands in the folder of a lower floor and is its own;
+`marl.engine`, the cellar of its floor, also uses the compiler and the threads of the simulators."""
 
 UPWARD = {("environments.facade", "viz.render:render")}
 """The one arrow that points up: a string, looked up at the first `render()`."""
@@ -60,7 +63,7 @@ def inside(module: str, owners: Iterable[str]) -> bool:
 
 def floor(module: str) -> str:
     """The floor on which a module of ours stands."""
-    return "marl.cli" if inside(module, ["marl.cli"]) else module.split(".")[0]
+    return next((own for own in ("marl.cli", "marl.engine") if inside(module, [own])), module.split(".")[0])
 
 
 def upward_imports(source: Source) -> Iterator[str]:

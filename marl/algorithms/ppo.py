@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
 from environments.spec import EnvSpec
 from marl import losses, workers
-from marl.buffers import GroupRollout, Rollout
+from marl.buffers import Batch, GroupRollout, Rollout
 from marl.config import PPOConfig
+from marl.engine.ppo import FusedPPO
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
 from marl.returns import lambda_advantages
@@ -29,41 +30,23 @@ BLOCK_SAMPLES = 2048
 """Joint samples per gradient block: enough that torch's overhead per call is small."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Joint samples (step, seat), flattened to `B`; `R` agents of a team, all groups side by side."""
-
-    obs: dict[str, Tensor]  # group -> [B, n, *shape]
-    action_mask: dict[str, Tensor | None]  # group -> [B, n, K]
-    action: dict[str, Tensor]  # group -> [B, n] or [B, n, d]
-    log_prob: Tensor  # [B, R] at acting
-    advantage: Tensor  # [B, R]
-    use: Tensor  # [B, R] bool: decisions that are trained
-    state: Tensor  # [B, S']
-    seat: Tensor  # [B]
-    old_value: Tensor  # [B, R or 1] normalised
-    target: Tensor  # [B, R or 1] normalised
-    use_value: Tensor  # [B, R or 1] bool
-
-    def take(self, index: Tensor) -> Batch:
-        """The samples at `index`."""
-        fields: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, dict):
-                fields[name] = {key: None if x is None else x.index_select(0, index) for key, x in value.items()}
-            else:
-                fields[name] = value.index_select(0, index)
-        return Batch(**fields)
-
-
 class PPO:
     """Learner of one kind of team, on-policy."""
 
-    def __init__(self, env: EnvSpec, kind: str, config: PPOConfig, reward: str, seed: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        env: EnvSpec,
+        kind: str,
+        config: PPOConfig,
+        reward: str,
+        seed: int,
+        threads: int = 1,
+        engine: str = "fused",
+    ) -> None:
         """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
 
         `threads` share the work of an update; where torch itself runs on one thread, the result does not depend on
-        their number.
+        their number. `engine`: "fused" (compiled functions) or "torch"; they differ by rounding alone.
         """
         self.threads = threads
         self.config = config
@@ -84,6 +67,8 @@ class PPO:
         self.parts = [list(self.policy.acting_parameters()), list(self.value.parameters())]
         self.parameters = [parameter for part in self.parts for parameter in part]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        self.policy.compiled = engine == "fused"
+        self.fused = FusedPPO(self.policy, self.value, config, threads) if engine == "fused" else None
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Several epochs over a rollout; `progress` in [0, 1] is the part of training that is done.
@@ -130,28 +115,42 @@ class PPO:
         self.shuffle.set_state(state["shuffle"])
 
     def _step(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
-        """One gradient step on the samples at `index`.
-
-        The minibatch is cut in blocks of a fixed size whose gradients are summed in order: blocks run on several
-        threads without any difference in the result, and each fits a cache better than the whole.
-        """
+        """One gradient step on the samples at `index`."""
         config = self.config
         counts = batch.use[index].sum().clamp(min=1), batch.use_value[index].sum().clamp(min=1)
         if config.advantage_norm == "minibatch":
             batch = replace(batch, advantage=batch.advantage.clone())
             batch.advantage[index] = losses.normalise(batch.advantage[index], batch.use[index])
-        blocks = torch.split(index, BLOCK_SAMPLES)
-        results = list(workers.map(self.threads, lambda block: self._block(batch.take(block), *counts), blocks))
-        for parameter, *parts in zip(self.parameters, *(gradients for gradients, _ in results), strict=True):
-            parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-        norms = [nn.utils.clip_grad_norm_(part, config.max_grad_norm) for part in self.parts]
-        metrics = {name: torch.stack([part[name] for _, part in results]).sum() for name in results[0][1]}
+        if self.fused is None:
+            gradients, metrics = self._gradients(batch, index, *counts)
+        else:
+            gradients, metrics = self.fused.gradients(batch, index, *counts)
+        norms = [_clip(part, config.max_grad_norm) for part in gradients]
         if not bool(torch.isfinite(torch.stack([metrics["loss"], *norms])).all()):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
         self.optimiser.step()
         return metrics | {"policy_gradient": norms[0], "value_gradient": norms[1]}
 
-    def _block(self, batch: Batch, decisions: Tensor, values: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def _gradients(
+        self, batch: Batch, index: Tensor, decisions: Tensor, values: Tensor
+    ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+        """Set every parameter's `grad` by torch; returns them per part (actors, critic), and metrics.
+
+        The minibatch is cut in blocks of a fixed size whose gradients are summed in order: blocks run on several
+        threads without any difference in the result, and each fits a cache better than the whole.
+        """
+        blocks = torch.split(index, BLOCK_SAMPLES)
+        results = list(
+            workers.map(self.threads, lambda block: self.block_gradients(batch.take(block), decisions, values), blocks)
+        )
+        for parameter, *parts in zip(self.parameters, *(gradients for gradients, _ in results), strict=True):
+            parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        metrics = {name: torch.stack([part[name] for _, part in results]).sum() for name in results[0][1]}
+        return [[p.grad for p in part if p.grad is not None] for part in self.parts], metrics
+
+    def block_gradients(
+        self, batch: Batch, decisions: Tensor, values: Tensor
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """Gradients and metrics of some samples of a minibatch that has that many trained decisions and values."""
         config = self.config
         log_prob, entropy = self._evaluate(batch)
@@ -224,7 +223,8 @@ class PPO:
     def _outputs(self, obs: dict[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
         """The value function's outputs `[.., R or 1]` for views with any leading axes."""
         flat = {name: x.flatten(0, seat.dim() - 1) for name, x in obs.items()}
-        outputs: Tensor = self.value(flat, state.flatten(0, seat.dim() - 1), seat.flatten())
+        value = self.value if self.fused is None else self.fused.values
+        outputs: Tensor = value(flat, state.flatten(0, seat.dim() - 1), seat.flatten())
         return outputs.view(*seat.shape, -1)
 
     def _advantages(self, rollout: Rollout, values: Tensor, acting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -278,6 +278,14 @@ class PPO:
         rows = (batch.use.any(1) | batch.use_value.any(1)).nonzero().squeeze(1)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
         return (part for part in order.tensor_split(self.config.minibatches) if len(part))
+
+
+def _clip(gradients: list[Tensor], limit: float) -> Tensor:
+    """Shrink gradients, in place, to a common norm of at most `limit`; returns the norm they had."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in gradients]))
+    for x in gradients:
+        x.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def _clean(group: GroupRollout) -> GroupRollout:

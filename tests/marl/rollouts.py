@@ -51,8 +51,15 @@ def shaken(policy: Policy, seed: int = 3) -> Policy:
     return policy
 
 
-def learner(env: VectorEnv, name: str, config: PPOConfig = SMALL, reward: str = "agent", threads: int = 1) -> PPO:
-    made = PPO(env.spec, kind_of(name), config, reward, seed=5, threads=threads)
+def learner(
+    env: VectorEnv,
+    name: str,
+    config: PPOConfig = SMALL,
+    reward: str = "agent",
+    threads: int = 1,
+    engine: str = "fused",
+) -> PPO:
+    made = PPO(env.spec, kind_of(name), config, reward, seed=5, threads=threads, engine=engine)
     shaken(made.policy)
     return made
 

@@ -1,0 +1,81 @@
+"""Networks as kernels see them: all parameters of one in a flat array that torch's parameters are views of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from marl.engine.mlp import ROWS, Network
+from marl.networks import AgentMLP
+
+LINE = 16
+"""Numbers per cache line: blocks of work begin on one."""
+
+
+class FlatNetwork:
+    """An `AgentMLP`, and further parameters that belong to it, laid out in one flat array."""
+
+    def __init__(self, network: nn.Module, extra: Sequence[nn.Parameter] = ()) -> None:
+        assert isinstance(network, AgentMLP)
+        identity = [] if network.identity is None else [network.identity]
+        self.parameters = [*network.weights, *network.biases, *identity, *extra]
+        self._places = np.cumsum([0, *(p.numel() for p in self.parameters)])
+        self.flat = np.zeros(0, np.float32)
+        self._views: list[Tensor] = []
+        layers = len(network.weights)
+        size = [network.weights[0].shape[1], *(weight.shape[2] for weight in network.weights)]
+        self.extra = [int(place) for place in self._places[2 * layers + len(identity) : -1]]
+        """Place of each further parameter."""
+        stacks = network.weights[0].shape[0]
+        rows = max(ROWS, network.agents if stacks == 1 else 1)
+        self.shape = Network(
+            np.array(size, np.int64),
+            self._places[:layers].astype(np.int64),
+            self._places[layers : 2 * layers].astype(np.int64),
+            int(self._places[2 * layers]) if identity else -1,
+            network.agents,
+            stacks,
+            0,
+            int(network.activation == "relu"),
+            _work_places(size, rows),
+        )
+        self.bind()
+
+    def bind(self) -> NDArray[np.float32]:
+        """The parameters' present values as a flat array, of which they are views from now on."""
+        if any(p.data_ptr() != view.data_ptr() for p, view in zip(self.parameters, self._views, strict=False)) or (
+            not self._views
+        ):
+            whole = torch.cat([p.detach().reshape(-1) for p in self.parameters])
+            self._views = [
+                whole[first:last].view(p.shape)
+                for p, first, last in zip(self.parameters, self._places, self._places[1:], strict=False)
+            ]
+            for parameter, view in zip(self.parameters, self._views, strict=True):
+                parameter.data = view
+            self.flat = whole.numpy()
+        return self.flat
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """A flat array of the parameters' gradients as views in the parameters' shapes."""
+        return [
+            flat[first:last].view(p.shape)
+            for p, first, last in zip(self.parameters, self._places, self._places[1:], strict=False)
+        ]
+
+    def work(self, threads: int) -> NDArray[np.float32]:
+        """Memory for a chunk, for each of `threads`."""
+        work = np.zeros((threads, int(self.shape.at[-1])), np.float32)
+        ones = int(self.shape.at[-2])
+        work[:, ones:] = 1.0
+        return work
+
+
+def _work_places(size: Sequence[int], rows: int) -> NDArray[np.int64]:
+    widest = max(size[1:])
+    blocks = [*(width * rows for width in size), widest * rows, widest * rows, rows]
+    return np.cumsum([0, *(-(-block // LINE) * LINE for block in blocks)]).astype(np.int64)

@@ -1,0 +1,80 @@
+"""The two loops of the engine: every chunk of a batch forward, and every chunk of a minibatch forward and backward.
+
+Threads take work from a common counter (`environments.workers`). Gradients are summed per block, and there are as many
+blocks for one thread as for many, so the result does not depend on their number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from environments.compile import kernel
+from environments.intrinsics import fetch_add
+from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
+from marl.engine.heads import errors, finish
+from marl.engine.mlp import ROWS, backward, forward, width
+from marl.engine.scalar import F
+
+U = np.uint64
+
+
+@kernel
+def gather(net, inputs, index, start, samples, stack, work):
+    """Copy the inputs `[B, n or 1, D]` of a chunk's samples to where the forward pass expects them."""
+    columns = net.size[0]
+    agents = 1 if net.one_for_all else width(net)
+    for i in range(U(samples)):
+        b = index[start + i]
+        for a in range(U(agents)):
+            row = net.at[0] + (i * agents + a) * columns
+            for c in range(U(columns)):
+                work[row + c] = inputs[b, stack + a, c]
+
+
+@kernel(entry=True)
+def evaluate(task, net, parameters, inputs, index, works, slots, rows, size, progress):
+    """Forward passes of the samples `index [rows]`, what becomes of the outputs being `task`'s affair."""
+    work = works[fetch_add(slots, 0, 1)]
+    chunk = max(1, ROWS // width(net))
+    while True:
+        first = fetch_add(progress, 0, size)
+        if first >= rows:
+            return
+        stop = min(first + size, rows)
+        for stack in range(net.stacks):
+            for start in range(first, stop, chunk):
+                samples = min(chunk, stop - start)
+                gather(net, inputs, index, start, samples, stack, work)
+                forward(net, parameters, stack, samples, work)
+                finish(task, net, parameters, index, start, samples, stack, work)
+        fetch_add(progress, 1, stop - first)
+
+
+@kernel(entry=True)
+def differentiate(task, net, parameters, gradients, totals, inputs, index, works, slots, rows, size, progress):
+    """Gradient `gradients[b]` and sums `totals[b]` of every block b of the samples `index`, cut in `rows` blocks."""
+    work = works[fetch_add(slots, 0, 1)]
+    chunk = max(1, ROWS // width(net))
+    count, samples_in_all = gradients.shape[1], index.shape[0]
+    flat = gradients.reshape(gradients.size)
+    while True:
+        first = fetch_add(progress, 0, size)
+        if first >= rows:
+            return
+        stop = min(first + size, rows)
+        for block in range(first, stop):
+            base = block * count
+            for i in range(U(base), U(base + count)):
+                flat[i] = F(0.0)
+            sums = totals[block]
+            for i in range(sums.shape[0]):
+                sums[i] = 0.0
+            end = (block + 1) * samples_in_all // rows
+            for stack in range(net.stacks):
+                for start in range(block * samples_in_all // rows, end, chunk):
+                    samples = min(chunk, end - start)
+                    gather(net, inputs, index, start, samples, stack, work)
+                    forward(net, parameters, stack, samples, work)
+                    errors(task, net, parameters, flat, base, sums, index, start, samples, stack, work)
+                    backward(net, parameters, flat, base, stack, samples, work)
+        fetch_add(progress, 1, stop - first)
