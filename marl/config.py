@@ -124,6 +124,90 @@ class PPOConfig:
 
 
 @dataclass(frozen=True)
+class SACConfig:
+    """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
+
+    critic: Literal["local", "central"] = "central"
+    """What soft Q values are predicted from: each agent's own observation and action, or the state and all actions."""
+    order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
+    """Agents of a team are updated at once, or one after the other in a fresh random order, each seeing the last."""
+    parameters: Literal["shared", "per_agent"] = "per_agent"
+    """One network for all agents of a group, or one for each; agent by agent needs the latter."""
+    agent_id: bool = True
+    """Let shared networks see which agent they act for."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers of actors and critics; each 1 to 65536."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """What follows every hidden layer."""
+    rollout_length: int = 8
+    """Steps of every copy between two visits to the replay buffer; at least 1."""
+    buffer_size: int = 1_000_000
+    """Joint samples (a team at one step) that are remembered; at least a rollout."""
+    warmup_steps: int = 10_000
+    """Environment steps of uniformly random legal actions before the first update; at least 0."""
+    updates_per_step: float = 0.05
+    """Updates per environment step; above 0."""
+    batch_size: int = 1000
+    """Joint samples per update; at least 1."""
+    actor_learning_rate: float = 5e-4
+    """Step size of the actors' Adam; at least 0."""
+    critic_learning_rate: float = 5e-4
+    """Step size of the critics' Adam; at least 0."""
+    temperature_learning_rate: float = 3e-4
+    """Step size of the temperatures' Adam; 0 keeps them fixed."""
+    adam_eps: float = 1e-8
+    """Adam's epsilon; above 0."""
+    gamma: float = 0.99
+    """Discount per step; 0 to 1."""
+    n_step: int = 1
+    """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
+    polyak: float = 0.005
+    """Part of the way that target critics move towards the critics in each update; above 0, to 1."""
+    temperature: float = 1.0
+    """Weight of the entropy, at the start or throughout; above 0."""
+    entropy_per_dimension: float = -1.0
+    """Entropy that each dimension of a Box action is led to, in nats, bounds scaled to [-1, 1]; finite."""
+    entropy_per_choice: float = 0.3
+    """Entropy that each discrete choice is led to, as a part of the logarithm of its legal actions; 0 to 1."""
+    critic_temperature: Literal["agents", "team"] = "agents"
+    """What weighs entropy in targets: each agent's temperature, or one more, of the team's summed entropy."""
+    expectation: Literal["auto", "exact", "sampled"] = "auto"
+    """Sum over all discrete joint actions, sample them (straight through), or sum where there are at most 16."""
+    value_loss: Literal["huber", "mse"] = "mse"
+    """Error of the critics."""
+    huber_delta: float = 10.0
+    """Error beyond which Huber's loss grows linearly; above 0."""
+    value_norm: bool = False
+    """Predict values in units of their running mean and deviation."""
+    max_grad_norm: float | None = 10.0
+    """Largest gradient norm of each actor, and of the critics together, or none; above 0."""
+    drift: Literal["none", "kl"] = "none"
+    """What holds a policy back: nothing, or its divergence from an earlier one (mirror descent)."""
+    drift_weight: float = 1.0
+    """Weight of the drift; at least 0."""
+    drift_updates: int = 10
+    """Updates after which the policy that the drift looks at is taken anew; at least 1."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_widths(self.hidden)
+        _check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step", "drift_updates")
+        rates = ("actor_learning_rate", "critic_learning_rate", "temperature_learning_rate")
+        _check_range(self, 0.0, math.inf, *rates, "warmup_steps", "drift_weight")
+        _check_range(self, 0.0, 1.0, "gamma", "polyak", "entropy_per_choice")
+        _check_range(self, -math.inf, math.inf, "entropy_per_dimension")
+        _check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "temperature", "huber_delta", "max_grad_norm")
+        alone = self.order == "agent_by_agent" and self.parameters == "shared"
+        require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
+        team = self.critic_temperature == "team" and self.critic == "local"
+        require(not team, "a local critic has no team temperature: set --critic-temperature agents")
+
+
+Settings = PPOConfig | SACConfig
+"""Settings of some algorithm."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of a training run, whatever the algorithm."""
 
@@ -178,7 +262,7 @@ class Algorithm:
 
     name: str
     summary: str
-    family: Literal["ppo"]
+    family: Literal["ppo", "sac"]
     """Its core, and so its settings and whether it learns from rollouts or from a replay buffer."""
     critic: Literal["local", "central"]
     order: Literal["at_once", "agent_by_agent"]
@@ -188,7 +272,7 @@ class Algorithm:
     recurrent: bool
     learner: str
     """`module:class` of the learner, imported when a run is built."""
-    config: PPOConfig
+    config: Settings
 
     def load(self) -> Any:
         """The learner's class; imports torch."""
@@ -203,9 +287,25 @@ def _ppo(name: str, summary: str, critic: Literal["local", "central"]) -> Algori
     )
 
 
+def _sac(name: str, summary: str, critic: Literal["local", "central"], **settings: Any) -> Algorithm:
+    config = SACConfig(critic=critic, **settings)
+    actions = ("Discrete", "MultiDiscrete", "Box")
+    return Algorithm(name, summary, "sac", critic, config.order, actions, False, "marl.algorithms.sac:SAC", config)
+
+
 ALGORITHMS: dict[str, Algorithm] = {
     "ippo": _ppo("ippo", "PPO; every agent's value from its own observation", "local"),
     "mappo": _ppo("mappo", "PPO; values from the global state, used in training only", "central"),
+    "isac": _sac("isac", "soft actor-critic, every agent for itself", "local", order="at_once", parameters="shared"),
+    "masac": _sac(
+        "masac",
+        "soft actor-critic; soft Q of the state and all actions, agents updated at once",
+        "central",
+        order="at_once",
+    ),
+    "hasac": _sac(
+        "hasac", "soft actor-critic; soft Q of the state and all actions, agents updated one by one", "central"
+    ),
 }
 """Every algorithm by name."""
 

@@ -209,6 +209,24 @@ def _log_slope(u: Tensor) -> Tensor:
     return 2 * (math.log(2) - u - torch.nn.functional.softplus(-2 * u))
 
 
+def divergence(p: Any, q: Any) -> Tensor:
+    """KL(p || q) `[...]` in nats, of two distributions of the same kind and with the same legal actions.
+
+    Squashing is one to one, so it does not change the divergence of the normals beneath.
+    """
+    if isinstance(p, MultiCategorical):
+        return torch.stack([divergence(a, b) for a, b in zip(p.parts, q.parts, strict=True)], -1).sum(-1)
+    if isinstance(p, Categorical):
+        difference: Tensor = p.log_probs - q.log_probs
+        if p.mask is not None:  # -inf - -inf would be NaN, in value and in gradient
+            difference = torch.where(p.mask, p.log_probs, 0.0) - torch.where(p.mask, q.log_probs, 0.0)
+        return (p.probs * difference).sum(-1)
+    ratio = (2 * (p.log_std - q.log_std)).exp()
+    moved = (p.mean - q.mean).square() * (-2 * q.log_std).exp()
+    whole: Tensor = 0.5 * (ratio + moved - 1 - 2 * (p.log_std - q.log_std)).sum(-1)
+    return whole
+
+
 def straight_through(log_probs: Tensor, noise: Tensor) -> Tensor:
     """One-hot draws `[..., K]` whose gradient is that of the softmax beneath (Jang et al. 2017, arXiv:1611.01144).
 

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 from gymnasium import spaces
 
-from environments.errors import RefusedFile
+from environments.errors import RefusedFile, UsageError
 from environments.spec import AgentGroup, EnvSpec
 
 SCHEMA = 1
@@ -23,6 +23,8 @@ SCHEMA = 1
 MOST_LAYERS, WIDEST, MOST_NUMBERS = 64, 2**16, 2**24
 """What a file may ask for: hidden layers, their width, and numbers in an observation or an action. Read before any
 memory is taken for them."""
+MOST_SUMMED, MOST_SUMMABLE = 16, 1024
+"""Joint actions over which expectations are summed by themselves, and where it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,56 @@ class PolicySpec:
         if spec.teams < 1 or any(len(group.agents) % spec.teams or not group.agents for group in groups):
             raise ValueError(f"{spec.teams} teams do not share the agents")
         return spec
+
+
+def choices(space: spaces.Space[Any]) -> tuple[int, ...]:
+    """Number of actions of each discrete choice; none for a Box."""
+    if isinstance(space, spaces.Discrete):
+        return (int(space.n),)
+    return tuple(int(n) for n in space.nvec) if isinstance(space, spaces.MultiDiscrete) else ()
+
+
+def check_bounded(spec: PolicySpec) -> None:
+    """UsageError where a squashed policy has no bounds to squash into."""
+    for group in spec.groups:
+        space = group.action_space
+        if isinstance(space, spaces.Box) and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise UsageError(
+                f"group {group.name!r}: its actions {space} have no bounds to squash into; "
+                "give the space finite ones, or train with ippo or mappo"
+            )
+
+
+def sums_exactly(spec: PolicySpec, central: bool, expectation: str) -> bool:
+    """Whether a soft learner sums over joint actions (`exact`, or `auto` where they are few) or samples them.
+
+    UsageError where it is to sum and cannot.
+    """
+    if expectation == "sampled":
+        return False
+    sizes = {group.name: math.prod(choices(group.action_space)) for group in spec.groups}
+    boxes = [group.name for group in spec.groups if not choices(group.action_space)]
+    joint = math.prod(sizes[g.name] ** spec.members(g) for g in spec.groups) if central else max(sizes.values())
+    if expectation == "auto":
+        return not boxes and joint <= MOST_SUMMED
+    if boxes:
+        raise UsageError(f"group {boxes[0]!r} has continuous actions: set --expectation auto or sampled")
+    if joint > MOST_SUMMABLE:
+        raise UsageError(f"{joint} joint actions are too many to sum over: set --expectation auto or sampled")
+    return True
+
+
+def bytes_per_sample(spec: PolicySpec, state_size: int, rows: int) -> int:
+    """Memory of one joint sample of a replay buffer, views of truncated lives aside.
+
+    `rows` is the number of rewards: one per agent, or one for the team.
+    """
+    total = 4 * state_size + 5 * rows + 9
+    for group in spec.groups:
+        sight = group.observation_space
+        view = math.prod(sight.shape) * np.dtype(sight.dtype).itemsize + group.mask_size + 1
+        total += spec.members(group) * (view + 4 * math.prod(group.action_space.shape or ()))
+    return total
 
 
 PLAIN_FIELDS = ("name", "kind", "agents", "features", "masked", "agent_state_size")

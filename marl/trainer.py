@@ -17,6 +17,7 @@ class Learner(Protocol):
     """An algorithm with its state, for one kind of team."""
 
     policy: Policy
+    """What it learns. A learner that explores otherwise has an `actor` besides, who sits in the seats."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Learn from a rollout; returns metrics."""
@@ -52,7 +53,10 @@ class Trainer:
         self.total_steps = total_steps
         self.steps = 0
         self.iterations = 0
-        actors = {kind: learner.policy for kind, learner in learners.items()} | dict(players)
+        actors: dict[str, Actor] = {
+            kind: getattr(learner, "actor", learner.policy) for kind, learner in learners.items()
+        }
+        actors |= players
         seats = {kind.name: Seats.all(actors[kind.name], env.num_envs * kind.teams) for kind in env.spec.kinds}
         self.collector = Collector(env, seats, rollout_length, derive(seed, "acting"))
 

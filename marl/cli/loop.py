@@ -153,7 +153,8 @@ class Session:
 
     def players(self) -> dict[str, Any]:
         """Who sits in every kind of team's seats now."""
-        return {kind: seats.players[0] for kind, seats in self.trainer.collector.seats.items()}
+        seated = {kind: seats.players[0] for kind, seats in self.trainer.collector.seats.items()}
+        return seated | {kind: learner.policy for kind, learner in self.trainer.learners.items()}
 
     def _last_good(self) -> str:
         if self.saved < 0:

@@ -23,6 +23,7 @@ from marl import config as settings
 from marl import files, runs
 from marl.cli import players
 from marl.config import ALGORITHMS, TrainConfig
+from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, sums_exactly
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -43,7 +44,7 @@ class Learns:
     """A kind of team that is trained."""
 
     algorithm: str
-    config: settings.PPOConfig
+    config: settings.Settings
     init: str | None = None
     """Policy file whose weights it starts from."""
 
@@ -127,11 +128,20 @@ class Plan:
                 if getattr(team.config, shared) != getattr(self, shared):
                     raise UsageError(f"{shared} is the same for all teams: set it as --{shared.replace('_', '-')}")
             samples = self.rollout_length * self.train.num_envs * spec.kind(name).teams
-            if team.config.minibatches > samples:
-                raise UsageError(f"{samples} samples cannot be cut into {team.config.minibatches} minibatches")
+            if isinstance(team.config, settings.PPOConfig):
+                if team.config.minibatches > samples:
+                    raise UsageError(f"{samples} samples cannot be cut into {team.config.minibatches} minibatches")
+            else:
+                self._check_soft(PolicySpec.of(spec, name), team.config, samples)
             if team.init is not None:
                 self._check_init(team, players.find(team.init, spec, name))
         self._check_memory(spec)
+
+    def _check_soft(self, policy: PolicySpec, config: settings.SACConfig, samples: int) -> None:
+        check_bounded(policy)
+        sums_exactly(policy, config.critic == "central", config.expectation)
+        if config.buffer_size < samples:
+            raise UsageError(f"a rollout has {samples} samples: set --buffer-size to that or more")
 
     def _check_init(self, team: Learns, player: players.Player) -> None:
         if player.about is None:
@@ -153,6 +163,10 @@ class Plan:
         for name, team in self.learners.items():
             weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
             copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
+            if isinstance(team.config, settings.SACConfig):
+                kind, rows = PolicySpec.of(spec, name), len(spec.agents) if self.reward == "agent" else 1
+                seen = bytes_per_sample(kind, spec.state_size, rows) * team.config.buffer_size
+                _check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
             # actor and critic; each weight with its gradient and Adam's two moments
             _check_fits(
                 2 * 4 * 4 * weights * copies, f"the networks of {name!r} with hidden layers {team.config.hidden}"
@@ -228,7 +242,7 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
     return name, Learns(head, with_texts(base, rest))
 
 
-def with_texts(config: settings.PPOConfig, texts: list[str]) -> settings.PPOConfig:
+def with_texts(config: settings.Settings, texts: list[str]) -> settings.Settings:
     """A config with settings written as `name=value`. UsageError in one line on anything that cannot be used."""
     from marl.cli import parse
 

@@ -90,7 +90,6 @@ def run(options: Train) -> int:
 
 def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) -> Train:
     from environments import registry
-    from environments.errors import UsageError
     from marl.cli import parse as parser
     from marl.cli import plan as plans
 
@@ -116,15 +115,26 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         teams={team: plans.Learns(algorithm.name, typed.settings) for team in scenario.teams},
         preset=preset,
     )
-    if typed.settings.critic != algorithm.critic:
-        others = [known.name for known in ALGORITHMS.values() if known.critic == typed.settings.critic]
-        raise UsageError(
-            f"{algorithm.name} has a {algorithm.critic} critic; with a {typed.settings.critic} one it is {others[0]}"
-        )
+    _check_place(algorithm, typed.settings)
     teams = dict(plan.teams) | dict(plans.parse_team(text, plan) for text in typed.launch.team)
     plan = _with_init(replace(plan, teams=teams), typed.launch.init)
     plan.check()
     return Train(plan, typed.launch)
+
+
+def _check_place(algorithm: Algorithm, typed: settings.Settings) -> None:
+    """UsageError where settings make it another algorithm."""
+    place = (typed.critic, getattr(typed, "order", algorithm.order))
+    if place != (algorithm.critic, algorithm.order):
+        known = [a.name for a in ALGORITHMS.values() if (a.family, a.critic, a.order) == (algorithm.family, *place)]
+        changed = [asked for asked, own in zip(place, (algorithm.critic, algorithm.order), strict=True) if asked != own]
+        own = f"{algorithm.name} has a {algorithm.critic} critic and updates agents {_spoken(algorithm.order)}"
+        other = f"; with a {changed[0]} one it is" if changed[0] == typed.critic else f"; {_spoken(changed[0])} it is"
+        settings.require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _all_options(defaults: dict[str, Any], prog: str) -> type[Any]:

@@ -1,0 +1,303 @@
+"""The replay buffer: what a learner of one kind of team remembers, and the n-step targets that it learns from.
+
+A ring of time steps by seat. What agents see is stored once per step: the view that a transition leads to is that of
+the next row, also across rollouts and copies. Only lives that were truncated have a view of their own besides, kept in
+a second ring. Memory is taken once, at the first rollout, the second ring's as it is needed; `bytes_per_sample` in
+policy_spec.py says how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from environments.errors import NumericalFailure, UsageError
+from marl.buffers import Rollout
+from marl.policy_spec import PolicySpec
+
+GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
+"""What became of a row of the clock in a step."""
+REDRAWS = 16
+"""Times that samples in which nobody decides are drawn again; what is left of them is not used."""
+FIRST_FINALS = 64
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the teams of some seats see; entries of agents that do not act are neutral."""
+
+    obs: dict[str, Tensor]  # group -> [B, n, *shape]
+    action_mask: dict[str, Tensor | None]  # group -> [B, n, K] bool
+    acting: Tensor  # [B, R] bool, all groups side by side
+    state: Tensor  # [B, S']
+    seat: Tensor  # [B]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Joint samples (step, seat), `B` of them, and where each of the `K` rows of the clock got to within n decisions.
+
+    Rows of the clock are the team's agents where each earns its own reward, and the team (`K` = 1) where it earns one.
+    The target of row k is `reward + discount * value of row k in then[which]`.
+    """
+
+    use: Tensor  # [B] bool: somebody decides there
+    now: Views
+    action: dict[str, Tensor]  # group -> [B, n] or [B, n, d]
+    reward: Tensor  # [B, K] float32, discounted sum
+    discount: Tensor  # [B, K] float32, 0 after a termination
+    then: Views  # U of them
+    which: Tensor  # [B, K] int64 into `then`
+
+
+class ReplayBuffer:
+    """The last `capacity` joint samples, in whole time steps of all seats."""
+
+    def __init__(self, spec: PolicySpec, per_agent: bool, capacity: int, max_wait: int) -> None:
+        """`per_agent`: each agent earns its own reward; else `reward` of `add` is the team's.
+
+        `max_wait`: the longest wait between two decisions; what is as young is not sampled, for its outcome may not
+        be known, and those whose outcome is known are no fair sample.
+        """
+        self.spec, self.per_agent, self.capacity, self.max_wait = spec, per_agent, capacity, max_wait
+        self.arrays: dict[str, Tensor] = {}
+        """Name -> `[L, S, ...]`; row `head` holds the newest view, to which no transition belongs yet."""
+        self.finals: dict[str, Tensor] = {}
+        """Name -> `[F, ...]`: final view number i is in row i % F."""
+        self.head = self.size = 0
+        self.first_final = self.next_final = 0
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return self.arrays["acting"].shape[0]
+
+    @property
+    def seats(self) -> int:
+        """S."""
+        return self.arrays["acting"].shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return sum(x.nbytes for x in (*self.arrays.values(), *self.finals.values()))
+
+    @property
+    def ready(self) -> bool:
+        """True where there is something to sample."""
+        return self.size > self.max_wait
+
+    def add(self, rollout: Rollout, reward: Tensor) -> None:
+        """Store a rollout that goes on where the last one ended; `reward` is `[T, S, K]`.
+
+        NumericalFailure where an observation that somebody acts on, a state or a reward is not finite: nothing is
+        stored then.
+        """
+        views, events, finals = self._rows(rollout, reward)
+        if not all(bool(torch.isfinite(x).all()) for x in (*views.values(), *events.values(), *finals.values())):
+            raise NumericalFailure("an observation, state or reward is not finite", rollout)
+        if not self.arrays:
+            self._allocate(views, events, finals)
+        steps = rollout.steps
+        rows = (self.head + torch.arange(steps + 1)) % self.length
+        self.first_final += int(self.arrays["finals"][rows].sum())
+        numbers = self._add_finals(finals)
+        for name, x in views.items():
+            self.arrays[name][rows] = x
+        for name, x in events.items():
+            self.arrays[name][rows[:-1]] = x
+        self.arrays["finals"][rows] = 0
+        self.arrays["finals"][rows[:-1]] = torch.bincount(finals["step"], minlength=steps).to(torch.int32)
+        self.arrays["final"][rows[finals["step"]], finals["seat"]] = numbers
+        self.head = (self.head + steps) % self.length
+        self.size = min(self.size + steps, self.length - 1)
+
+    def sample(self, count: int, decisions: int, gamma: float, wait: float, generator: torch.Generator) -> Sample:
+        """`count` samples, drawn uniformly and independently among those in which somebody decides.
+
+        Targets reach at most `decisions` own decisions ahead, and stop at the end of a life and at the newest view;
+        rewards on the way are paid as in `returns.lambda_advantages`: `gamma` on arrival at an own decision, `wait` per
+        step waited.
+        """
+        at, use = self._draw(count, generator)
+        reward, discount, then = self._look_ahead(at, decisions, gamma, wait)
+        which = torch.arange(count).unsqueeze(1)
+        if then.shape[1] > 1 and not bool((then == then[:, :1]).all()):
+            then, which = torch.unique(then, return_inverse=True)
+        else:
+            then, which = then[:, 0], which.expand(-1, then.shape[1])
+        actions = {group.name: self._at(f"action/{group.name}", at) for group in self.spec.groups}
+        return Sample(use, self._views(at), actions, reward, discount, self._views(then), which)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was stored. Shares its arrays with the buffer: who keeps it while that goes on, copies."""
+        if not self.arrays:
+            return {"arrays": {}}
+        rows = self.length if self.size == self.length - 1 else self.head + 1
+        counters = ("head", "size", "first_final", "next_final")
+        return {
+            "arrays": {name: x[:rows] for name, x in self.arrays.items()},
+            "length": self.length,
+            "finals": dict(self.finals),
+            **{name: getattr(self, name) for name in counters},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.arrays, self.finals = {}, {}
+        self.head = self.size = self.first_final = self.next_final = 0
+        if not state["arrays"]:
+            return
+        for name, x in state["arrays"].items():
+            self.arrays[name] = torch.zeros(state["length"], *x.shape[1:], dtype=x.dtype)
+            self.arrays[name][: len(x)] = x
+        self.finals = {name: x.clone() for name, x in state["finals"].items()}
+        for name in ("head", "size", "first_final", "next_final"):
+            setattr(self, name, int(state[name]))
+
+    def _rows(self, rollout: Rollout, reward: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Views `[T+1, S, ..]`, events `[T, S, ..]` and final views `[F, ..]` of a rollout, by their arrays' names."""
+        groups = [rollout.groups[group.name] for group in self.spec.groups]
+        acting = torch.cat([group.acting for group in groups], 2)
+        terminated = torch.cat([group.terminated for group in groups], 2)
+        truncated = torch.cat([group.truncated for group in groups], 2) & ~terminated
+        mine = (
+            torch.ones(acting.shape[0] - 1, acting.shape[1], dtype=torch.bool) if rollout.mine is None else rollout.mine
+        )
+        views = {"acting": acting, "state": rollout.state}
+        if self.per_agent:
+            ended = terminated * TERMINATED + truncated * TRUNCATED
+        else:
+            cut = (rollout.episode_truncated & truncated.any(2)).unsqueeze(2)
+            ended = rollout.episode_over.unsqueeze(2) * torch.where(cut, TRUNCATED, TERMINATED)
+        events = {"reward": reward, "ended": ended.to(torch.uint8), "mine": mine}
+        last = rollout.finals
+        own = truncated[last.step, last.seat]
+        kept = own.any(1)
+        finals = {"step": last.step[kept], "seat": last.seat[kept], "acting": own[kept], "state": last.state[kept]}
+        widths = [group.action.shape[2] for group in groups]
+        for group, rows, cuts in zip(self.spec.groups, groups, torch.split(own[kept], widths, 1), strict=True):
+            name = group.name
+            views[f"obs/{name}"] = _kept(rows.obs, rows.acting)
+            events[f"action/{name}"] = _kept(rows.action, rows.acting[:-1])
+            finals[f"obs/{name}"] = _kept(last.obs[name][kept], cuts)
+            legal = last.action_mask[name]
+            if rows.action_mask is not None and legal is not None:
+                views[f"mask/{name}"] = rows.action_mask | ~rows.acting.unsqueeze(-1)
+                finals[f"mask/{name}"] = legal[kept] | ~cuts.unsqueeze(-1)
+        return views, events, finals
+
+    def _allocate(
+        self, views: Mapping[str, Tensor], events: Mapping[str, Tensor], finals: Mapping[str, Tensor]
+    ) -> None:
+        steps, seats = events["reward"].shape[:2]
+        length = self.capacity // seats + 1
+        if length <= max(steps, self.max_wait + 1):
+            least = seats * max(steps, self.max_wait + 1)
+            raise UsageError(f"buffer_size {self.capacity} is less than a rollout; it must be at least {least}")
+        for name, x in {**views, **events}.items():
+            self.arrays[name] = torch.zeros(length, *x.shape[1:], dtype=x.dtype)
+        self.arrays["final"] = torch.zeros(length, seats, dtype=torch.int64)
+        self.arrays["finals"] = torch.zeros(length, dtype=torch.int32)
+        for name, x in finals.items():
+            if name != "step":
+                self.finals[name] = torch.zeros(FIRST_FINALS, *x.shape[1:], dtype=x.dtype)
+
+    def _add_finals(self, finals: Mapping[str, Tensor]) -> Tensor:
+        """Store final views; their numbers."""
+        numbers = self.next_final + torch.arange(len(finals["step"]))
+        self.next_final += len(numbers)
+        needed, room = self.next_final - self.first_final, len(self.finals["acting"])
+        if needed > room:
+            old = torch.arange(self.first_final, self.next_final - len(numbers))
+            wider = max(2 * room, needed)
+            for name, x in self.finals.items():
+                grown = torch.zeros(wider, *x.shape[1:], dtype=x.dtype)
+                grown[old % wider] = x[old % room]
+                self.finals[name] = grown
+        for name, x in self.finals.items():
+            x[numbers % len(x)] = finals[name]
+        return numbers
+
+    def _draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Places `[B]` in the flattened ring, and whether somebody decides there."""
+        oldest, choices = self.head - self.size, (self.size - self.max_wait) * self.seats
+        at = torch.empty(count, dtype=torch.int64)
+        use = torch.zeros(count, dtype=torch.bool)
+        for _ in range(REDRAWS):
+            again = ~use
+            drawn = torch.randint(choices, (int(again.sum()),), generator=generator)
+            places = (oldest + drawn // self.seats) % self.length * self.seats + drawn % self.seats
+            at[again] = places
+            use[again] = self._at("mine", places) & self._at("acting", places).any(1)
+            if bool(use.all()):
+                break
+        return at, use
+
+    def _look_ahead(self, at: Tensor, decisions: int, gamma: float, wait: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Discounted reward `[B, K]`, what the value there is discounted by, and the place of the view there.
+
+        Places past the ring are those of final views.
+        """
+        ring = self.length * self.seats
+        left = (self.head - at // self.seats) % self.length  # steps until the newest view
+        shape = len(at), self.arrays["reward"].shape[2]
+        paid, factor, made = torch.zeros(shape), torch.ones(shape), torch.zeros(shape, dtype=torch.int64)
+        reward, discount, then = torch.zeros(shape), torch.zeros(shape), at.unsqueeze(1).repeat(1, shape[1])
+        going = torch.ones(shape, dtype=torch.bool)
+        here = at
+        for step in range(decisions * (1 + self.max_wait)):
+            going = going & (left > step).unsqueeze(1)
+            if not bool(going.any()):
+                break
+            paid = torch.where(going, paid + factor * self._at("reward", here), paid)
+            ended = self._at("ended", here)
+            final = ring + self._at("final", here) % len(self.finals["acting"])
+            here = torch.where(here + self.seats < ring, here + self.seats, here + self.seats - ring)
+            acting = self._at("acting", here)
+            arrives = acting if self.per_agent else acting.any(1, keepdim=True)
+            stops = going & (ended != GOES_ON)
+            arrives = going & arrives & ~stops
+            reached = stops | arrives
+            reward = torch.where(reached, paid, reward)
+            discount = torch.where(reached, gamma * factor * (ended != TERMINATED), discount)
+            place = torch.where(ended == TRUNCATED, final.unsqueeze(1), here.unsqueeze(1))
+            then = torch.where(reached & (ended != TERMINATED), place, then)
+            factor = torch.where(arrives, gamma * factor, wait * factor)
+            made = made + arrives
+            going = going & ~stops & (made < decisions)
+        return reward, discount, then
+
+    def _views(self, at: Tensor) -> Views:
+        """Views at places in the flattened ring, or past it among the final ones."""
+        past = at - self.length * self.seats
+        final = (past >= 0).nonzero().squeeze(1)
+        numbers = past[final]
+        stored = at.clamp(max=self.length * self.seats - 1)
+
+        def look(name: str) -> Tensor:
+            x = self._at(name, stored)
+            if len(final):
+                x[final] = self.finals[name][numbers]
+            return x
+
+        obs = {group.name: look(f"obs/{group.name}") for group in self.spec.groups}
+        masks = {group.name: look(f"mask/{group.name}") if group.masked else None for group in self.spec.groups}
+        seat = stored % self.seats
+        seat[final] = self.finals["seat"][numbers]
+        return Views(obs, masks, look("acting"), look("state"), seat)
+
+    def _at(self, name: str, at: Tensor) -> Tensor:
+        """Entries of an array at places in the flattened ring."""
+        return self.arrays[name].flatten(0, 1).index_select(0, at)
+
+
+def _kept(x: Tensor, rows: Tensor) -> Tensor:
+    """`x` with zeros outside `rows`, which has x's leading axes."""
+    if bool(rows.all()):
+        return x
+    return torch.where(rows.view(*rows.shape, *([1] * (x.dim() - rows.dim()))), x, torch.zeros((), dtype=x.dtype))
