@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from environments.vector import VectorEnv
 
 GAMES = {
+    "matrix/climbing": "environments.games.matrix.climbing:GAME",
+    "matrix/penalty": "environments.games.matrix.penalty:GAME",
+    "matrix/prisoners_dilemma": "environments.games.matrix.prisoners_dilemma:GAME",
+    "matrix/stag_hunt": "environments.games.matrix.stag_hunt:GAME",
+    "matrix/matching_pennies": "environments.games.matrix.matching_pennies:GAME",
+    "matrix/game": "environments.games.matrix.game:GAME",
     "particle/simple": "environments.games.particle.simple:GAME",
     "particle/adversary": "environments.games.particle.adversary:GAME",
     "particle/crypto": "environments.games.particle.crypto:GAME",

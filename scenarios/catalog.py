@@ -7,6 +7,12 @@ from typing import Literal
 from scenarios.scenario import Scenario
 
 
+def _matrix(
+    name: str, summary: str, teams: tuple[str, ...] = ("team",), reward: Literal["agent", "team_mean"] = "agent"
+) -> Scenario:
+    return Scenario(f"matrix/{name}", summary, f"matrix/{name}", teams, reward, horizon=25)
+
+
 def _particle(
     name: str, summary: str, teams: tuple[str, ...] = ("team",), reward: Literal["agent", "team_mean"] = "agent"
 ) -> Scenario:
@@ -16,6 +22,12 @@ def _particle(
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
+        _matrix("climbing", "the way to the best joint action leads past the worst", reward="team_mean"),
+        _matrix("penalty", "two best joint actions that must not be mixed up, and a safe one", reward="team_mean"),
+        _matrix("prisoners_dilemma", "betraying pays whatever the other does, and both lose by it"),
+        _matrix("stag_hunt", "much together, or something certain alone"),
+        _matrix("matching_pennies", "one wants the same side of the coin, the other not", ("even", "odd")),
+        _matrix("game", "any table of payoffs, given as --env.payoff"),
         _particle("simple", "one agent goes to a landmark"),
         _particle("adversary", "two find the goal, a third guesses it from them", ("adversary", "good")),
         _particle("crypto", "a message for a friend that an eavesdropper must not read", ("eve", "allies")),

@@ -1,7 +1,7 @@
 """Command line -> frozen dataclass. Options, defaults and help come from the dataclass; a mistake is one line.
 
 Accepted everywhere: `--total-steps` and `--total_steps`, `--x 3` and `--x=3`; whole numbers as `10M`, `2e6`, `250k`;
-`true`/`false`, a bare `--greedy` and `--no-greedy`; `none`.
+`true`/`false`, a bare `--greedy` and `--no-greedy`; `none`; a table as JSON, `[[2, 0], [0, 1]]`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import re
 import types
 import typing
@@ -176,6 +177,27 @@ def _truth_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool] | Non
         instance_from_str=lambda texts: truth(texts[0]),
         is_instance=lambda value: isinstance(value, bool),
         str_from_instance=lambda value: [str(value).lower()],
+    )
+
+
+@REGISTRY.primitive_rule
+def _json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """`Sequence[object]` is lists in lists to any depth; whoever has the option says what may be in them."""
+    if info.type != Sequence[object]:
+        return None
+
+    def read(texts: list[str]) -> Any:
+        try:
+            return json.loads(texts[0])
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not JSON such as [[2, 0], [0, 1]] ({error})") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, list | tuple),
+        str_from_instance=lambda value: [json.dumps(value)],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -114,3 +115,25 @@ def test_messages_without_a_box_are_understood_too() -> None:
     dashes = "-" * 60
     plain = f"Invalid choice\n{dashes}\ninvalid choice 'x' for argument\n'what'.\n{dashes}\nFor full helptext, run it\n"
     assert parse.in_one_line(plain) == "invalid choice 'x' for argument 'what'"
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A table of anything."""
+
+    table: Sequence[object] = ((1, 2), (3, 4))
+    """Any lists."""
+
+
+def test_a_table_is_typed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def table(*words: str) -> object:
+        return parse.parse(Tabled, words, "marl test").table
+
+    assert table() == ((1, 2), (3, 4))
+    assert table("--table", "[[1, -2.5], [[3]]]") == table("--table=[[1,-2.5],[[3]]]") == [[1, -2.5], [[3]]]
+    for bad in ("[[1, 2", "x", "[" * 5000):
+        with pytest.raises(UsageError, match=r"^--table: not JSON such as \[\[2, 0\], \[0, 1\]\] \(.*; see marl test"):
+            table("--table", bad)
+    with pytest.raises(SystemExit):
+        table("--help")
+    assert "--table JSON" in capsys.readouterr().out

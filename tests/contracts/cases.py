@@ -18,8 +18,10 @@ from environments.vector import VectorEnv
 Factory = Callable[..., VectorEnv]
 """`make(num_envs=1, seed=0, first_copy=0, num_threads=None) -> VectorEnv`."""
 
-FEW_STARTS = {"toy/meet", "toy/noughts", "toy/siege", "particle/crypto"}
-"""Games with so few first views (in crypto: a key and a colour) that two copies may well begin alike."""
+STARTS = dict.fromkeys(["toy/meet", "toy/noughts", "toy/siege", "particle/crypto"], 2)
+STARTS |= {name: 1 for name in environments.names() if name.startswith("matrix/")}
+"""Games with so few first views (in crypto: a key and a colour; in a matrix game nothing) that two copies may well
+begin alike, and how many starts 64 copies show at least."""
 
 
 @dataclass(frozen=True)
@@ -47,5 +49,10 @@ class Case:
 
 
 CONTINUOUS = [Case(name, {"continuous_actions": True}) for name in ("particle/spread", "particle/world_comm")]
-CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS
+TABLES = [
+    Case("matrix/prisoners_dilemma", {"memory": True, "max_cycles": 6}),
+    Case("matrix/matching_pennies", {"max_cycles": 1}),
+    Case("matrix/game", {"payoff": (((1, 2), (3, 4), (5, 6)),) * 2, "memory": True}),  # groups of unequal agents
+]
+CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS + TABLES
 TOYS = [case for case in CASES if case.name.startswith("toy/")]

@@ -20,10 +20,14 @@ TWELVE = {
     "simple", "adversary", "crypto", "push", "reference", "speaker_listener",
     "spread", "tag", "world_comm", "formation", "line", "collect_treasure",
 }  # fmt: skip
+TABLES = {"climbing", "penalty", "prisoners_dilemma", "stag_hunt", "matching_pennies", "game"}
 
 
 def test_names() -> None:
-    assert set(environments.names()) == {f"particle/{name}" for name in TWELVE}
+    assert set(environments.names()) == {
+        *(f"particle/{name}" for name in TWELVE),
+        *(f"matrix/{name}" for name in TABLES),
+    }
     assert environments.names() == sorted(environments.names())
     assert set(environments.names(toys=True)) - set(environments.names()) == set(registry.TOYS)
 
@@ -40,7 +44,7 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
         environments.make("particle/sprad")
     with pytest.raises(UsageError, match=r"did you mean 'toy/noughts'\?$"):
         environments.parallel_env("toy/nougths")
-    with pytest.raises(UsageError, match=r"unknown environment 'chess'; known: particle/adversary, .*") as refused:
+    with pytest.raises(UsageError, match=r"unknown environment 'chess'; known: .*particle/adversary, .*") as refused:
         environments.env("chess")
     assert "toy/" not in str(refused.value)
 

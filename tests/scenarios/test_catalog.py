@@ -30,7 +30,7 @@ def test_a_scenario_says_what_its_environment_is(scenario: Scenario) -> None:
 
 def test_rewards_are_the_teams_where_the_game_is_about_the_team() -> None:
     shared = {name.split("/")[1] for name, s in catalog.SCENARIOS.items() if s.reward == "team_mean"}
-    assert shared == {"spread", "reference", "speaker_listener", "formation", "line"}
+    assert shared == {"spread", "reference", "speaker_listener", "formation", "line", "climbing", "penalty"}
     assert {s.reward for s in catalog.SCENARIOS.values()} == {"team_mean", "agent"}
 
 

@@ -37,6 +37,12 @@ class Drawing:
 
 
 DRAWINGS = {
+    "matrix/climbing": "viz.drawings.matrix:DRAWING",
+    "matrix/penalty": "viz.drawings.matrix:DRAWING",
+    "matrix/prisoners_dilemma": "viz.drawings.matrix:DRAWING",
+    "matrix/stag_hunt": "viz.drawings.matrix:DRAWING",
+    "matrix/matching_pennies": "viz.drawings.matrix:DRAWING",
+    "matrix/game": "viz.drawings.matrix:DRAWING",
     "particle/simple": "viz.drawings.particle:DRAWING",
     "particle/adversary": "viz.drawings.particle:DRAWING",
     "particle/crypto": "viz.drawings.crypto:DRAWING",

@@ -1,0 +1,1 @@
+"""The matrix family: games of one table of payoffs, played once or many times over."""
