@@ -434,3 +434,17 @@ def test_a_buffer_holds_a_rollout_at_least() -> None:
     with pytest.raises(UsageError, match="buffer_size 40 is less than a rollout; it must be at least 48"):
         filled("particle/spread", False, capacity=40)
     filled("particle/spread", False, capacity=48)
+
+
+def test_their_ring_grows_when_it_has_gone_round() -> None:
+    """Long lives for a while, then short ones: what is kept of the long ones is still theirs."""
+    buffer = None
+    for steps, count in ((5, 9), (1, 1)):
+        env = FunctionEnv(Chain(False, steps), 20)
+        spec = PolicySpec.of(env.spec, "team")
+        buffer = buffer or ReplayBuffer(spec, False, 20 * 8, 0)
+        for rollout in rollouts(env, "team", count, 4):
+            buffer.add(rollout, paid(spec, rollout, False))
+    assert buffer is not None and buffer.first_final % 64 > 0 and len(buffer.finals["acting"]) > 64
+    numbers = torch.arange(buffer.first_final, buffer.next_final) % len(buffer.finals["acting"])
+    assert buffer.finals["obs/team"][numbers].flatten().tolist() == [5.0] * 20 + [1.0] * 80
