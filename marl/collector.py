@@ -93,6 +93,8 @@ class Collector:
         self._log_prob = {g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups}
         self._mine = {kind.name: np.zeros((length, env.num_envs * kind.teams), np.bool_) for kind in env.spec.kinds}
         self._slots = [self._slot(t) for t in range(length)]
+        self._seen = [{kind.name: self._seat_views(kind, t) for kind in env.spec.kinds} for t in range(length)]
+        self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
         self._show_current()
 
     def collect(self) -> dict[str, Rollout]:
@@ -132,18 +134,19 @@ class Collector:
     def _act(self, t: int) -> dict[str, np.ndarray]:
         actions: dict[str, np.ndarray] = {}
         for kind in self.env.spec.kinds:
-            groups = [self.env.spec.group(name) for name in kind.groups]
-            views = {g.name: seat_view(g, kind, **{k: x[t] for k, x in self._views[g.name].items()}) for g in groups}
-            noise = {g.name: seat_noise(self.env, g, kind, self.noise_key) for g in groups}
-            steps = play(self.seats[kind.name], views, noise)
+            noise = {name: self._noise[name].draw(self.env, kind, self.noise_key) for name in kind.groups}
+            steps = play(self.seats[kind.name], self._seen[t][kind.name], noise)
             self._mine[kind.name][t] = self.seats[kind.name].policy_of == 0
-            for group in groups:
-                chosen = steps[group.name]
-                stored = self._actions[group.name][t]
-                stored[...] = chosen.action.reshape(stored.shape).numpy()
-                self._log_prob[group.name][t] = chosen.log_prob.reshape(self.env.num_envs, -1).numpy()
-                actions[group.name] = legal_action(group, stored)
+            for name in kind.groups:
+                chosen, stored = steps[name], self._actions[name][t]
+                stored[...] = chosen.action.numpy().reshape(stored.shape)
+                self._log_prob[name][t] = chosen.log_prob.numpy().reshape(self.env.num_envs, -1)
+                actions[name] = legal_action(self.env.spec.group(name), stored)
         return actions
+
+    def _seat_views(self, kind: TeamKind, t: int) -> dict[str, View]:
+        groups = (self.env.spec.group(name) for name in kind.groups)
+        return {g.name: seat_view(g, kind, **{k: x[t] for k, x in self._views[g.name].items()}) for g in groups}
 
     def _slot(self, t: int) -> StepBuffers:
         """Buffers that make step t write its view into row t + 1 and its events into row t."""
@@ -259,10 +262,22 @@ def seat_view(group: AgentGroup, kind: TeamKind, obs: np.ndarray, action_mask: n
     return View(rows, legal if group.masked else None, acts)
 
 
-def seat_noise(env: VectorEnv, group: AgentGroup, kind: TeamKind, key: int) -> Tensor:
-    """Acting noise `[S, n, draws]` for the environment's present step."""
-    agents, draws = np.array(env.spec.agent_indices(group)), noise_size(group.action_space)
-    return by_seat(torch.from_numpy(acting_noise(key, env.episode_seed, env.episode_step, agents, draws)), kind, 0)
+@dataclass(frozen=True)
+class NoiseSource:
+    """Where a group's acting noise comes from."""
+
+    agents: NDArray[np.int64]  # [N] places in `spec.agents`
+    draws: int
+
+    @classmethod
+    def of(cls, spec: EnvSpec, group: AgentGroup) -> NoiseSource:
+        """The source of a group."""
+        return cls(np.array(spec.agent_indices(group), np.int64), noise_size(group.action_space))
+
+    def draw(self, env: VectorEnv, kind: TeamKind, key: int) -> Tensor:
+        """Acting noise `[S, n, draws]` for the environment's present step."""
+        noise = acting_noise(key, env.episode_seed, env.episode_step, self.agents, self.draws)
+        return by_seat(torch.from_numpy(noise), kind, 0)
 
 
 def legal_action(group: AgentGroup, action: np.ndarray) -> np.ndarray:
@@ -279,6 +294,8 @@ def add_team_rewards(running: NDArray[np.float64], spec: EnvSpec, buffers: StepB
 
 def by_seat(x: Tensor, kind: TeamKind, axis: int) -> Tensor:
     """`[.., E, m*n, ..] -> [.., E*m, n, ..]` without a copy, `axis` being E's place."""
+    if kind.teams == 1:
+        return x
     copies, agents = x.shape[axis], x.shape[axis + 1]
     return x.reshape(*x.shape[:axis], copies * kind.teams, agents // kind.teams, *x.shape[axis + 2 :])
 

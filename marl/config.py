@@ -221,6 +221,8 @@ class TrainConfig:
     """Processor threads; 1 to 1024. Runs repeat bit for bit only with the same number."""
     device: Literal["cpu"] = "cpu"
     """Where networks live."""
+    engine: Literal["auto", "fused", "torch"] = "auto"
+    """How networks are computed: by compiled functions where there are any, by them or not at all, or by torch."""
     reward: RewardMode | None = None
     """Each agent its own reward, or the team's sum or mean for all its members; none: as the scenario says."""
     max_minutes: float | None = None
@@ -273,6 +275,13 @@ class Algorithm:
     learner: str
     """`module:class` of the learner, imported when a run is built."""
     config: Settings
+    compiled: bool
+    """Whether the compiled engine can compute its gradients."""
+
+    def engine(self, asked: str) -> Literal["fused", "torch"]:
+        """How gradients are computed where that was asked for. UsageError where it cannot be."""
+        require(asked != "fused" or self.compiled, f"{self.name} has no compiled gradients: leave --engine out")
+        return "fused" if self.compiled and asked != "torch" else "torch"
 
     def load(self) -> Any:
         """The learner's class; imports torch."""
@@ -282,15 +291,15 @@ class Algorithm:
 
 def _ppo(name: str, summary: str, critic: Literal["local", "central"]) -> Algorithm:
     actions = ("Discrete", "MultiDiscrete", "Box")
-    return Algorithm(
-        name, summary, "ppo", critic, "at_once", actions, False, "marl.algorithms.ppo:PPO", PPOConfig(critic=critic)
-    )
+    config, learner = PPOConfig(critic=critic), "marl.algorithms.ppo:PPO"
+    return Algorithm(name, summary, "ppo", critic, "at_once", actions, False, learner, config, compiled=True)
 
 
 def _sac(name: str, summary: str, critic: Literal["local", "central"], **settings: Any) -> Algorithm:
     config = SACConfig(critic=critic, **settings)
     actions = ("Discrete", "MultiDiscrete", "Box")
-    return Algorithm(name, summary, "sac", critic, config.order, actions, False, "marl.algorithms.sac:SAC", config)
+    learner = "marl.algorithms.sac:SAC"
+    return Algorithm(name, summary, "sac", critic, config.order, actions, False, learner, config, compiled=False)
 
 
 ALGORITHMS: dict[str, Algorithm] = {

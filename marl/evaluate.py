@@ -18,7 +18,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
-from marl.collector import Seats, add_team_rewards, legal_action, play, seat_noise, seat_view
+from marl.collector import NoiseSource, Seats, add_team_rewards, legal_action, play, seat_view
 from marl.policy import Actor, Policy
 
 COPIES = 256
@@ -139,7 +139,7 @@ def _act(
         for name in kind.groups:
             group, shown = env.spec.group(name), by_name[name]
             views[name] = seat_view(group, kind, shown.obs, shown.action_mask, shown.acting)
-            noise[name] = seat_noise(env, group, kind, noise_key)
+            noise[name] = NoiseSource.of(env.spec, group).draw(env, kind, noise_key)
         player = players[kind.name]
         steps = play(Seats.all(player, env.num_envs * kind.teams), views, noise, greedy)
         if any(bool(step.log_prob.isnan().any()) for step in steps.values()):

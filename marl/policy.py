@@ -136,7 +136,7 @@ class Policy(nn.Module):
         self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
     ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
-        if self.compiled:
+        if self.compiled and self._fits_engine():
             return {g.name: self._step_compiled(g, views[g.name], noise[g.name], greedy) for g in self.spec.groups}
         steps = {}
         for group in self.spec.groups:
@@ -145,6 +145,10 @@ class Policy(nn.Module):
             action = chosen.mode() if greedy else chosen.sample(noise[group.name])
             steps[group.name] = PolicyStep(action, chosen.log_prob(action))
         return steps
+
+    def _fits_engine(self) -> bool:
+        first = next(self.actors.parameters())
+        return first.dtype == torch.float32 and first.device.type == "cpu"
 
     def passes(self, group: AgentGroup, threads: int | None = None) -> Passes:
         """The engine's hold on a group's network; made once, and again for another number of `threads`."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from marl.engine import clock
 
 
 def lambda_advantages(
@@ -48,21 +51,8 @@ def lambda_advantages(
     """
     if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
         raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
-    advantage, closed = torch.zeros_like(reward), torch.zeros_like(ended)
-    zero, known = torch.zeros_like(reward[0]), torch.zeros_like(ended[0])
-    flow = discount = zero  # R + gamma V as seen from the step after, and what it is discounted by
-    later = zero  # advantage of the next own decision
-    later_at = zero  # advantage at step t + 1, if the row decides there
-    steps = reward.shape[0]
-    for t in reversed(range(steps)):
-        decides = acts[t + 1]
-        arrived = torch.where(decides, gamma * value[t + 1], wait * flow)
-        flow = reward[t] + torch.where(ended[t], gamma * bootstrap[t], arrived)
-        discount = torch.where(ended[t], zero, torch.where(decides, gamma, wait * discount))
-        later = torch.where(ended[t], zero, torch.where(decides, later_at, later))
-        known = ended[t] | decides | known
-        if t < steps - edge:
-            closed[t] = known
-            later_at = torch.where(known, flow - value[t] + lambda_ * discount * later, zero)
-            advantage[t] = later_at
-    return advantage, closed
+    rows = [x.reshape(x.shape[0], -1).contiguous() for x in (reward, value, bootstrap, acts, ended)]
+    advantage, closed = torch.zeros_like(rows[0]), torch.zeros_like(rows[4])
+    numbers = np.array([gamma, lambda_, wait], advantage.numpy().dtype)  # in the precision of the rows
+    clock.scan(*(x.numpy() for x in rows), *numbers, edge, advantage.numpy(), closed.numpy())
+    return advantage.view(reward.shape), closed.view(reward.shape)

@@ -21,7 +21,13 @@ ALLOWED = {
     "scenarios": ("scenarios", "environments"),
     "viz": ("viz", "scenarios", "environments"),
     "marl": CONTRACT,
-    "marl.engine": (*CONTRACT, "environments.compile", "environments.intrinsics", "environments.workers"),
+    "marl.engine": (
+        *CONTRACT,
+        "environments.compile",
+        "environments.intrinsics",
+        "environments.rng",
+        "environments.workers",
+    ),
     "league": ("league", "marl", "scenarios", "environments"),
     "marl.cli": ("marl", "league", "viz", "scenarios", "environments"),
 }

@@ -277,7 +277,8 @@ class PPO:
         """Index of each minibatch of an epoch; samples that train nothing and empty minibatches left out."""
         rows = (batch.use.any(1) | batch.use_value.any(1)).nonzero().squeeze(1)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
-        return (part for part in order.tensor_split(self.config.minibatches) if len(part))
+        parts = order.tensor_split(self.config.minibatches)
+        return (part.sort().values for part in parts if len(part))  # sorted, a part is read from memory in one sweep
 
 
 def _clip(gradients: list[Tensor], limit: float) -> Tensor:

@@ -120,6 +120,7 @@ class Plan:
                 players.find(team, spec, name)
                 continue
             known = ALGORITHMS[team.algorithm]
+            known.engine(self.train.engine)
             for group in spec.kind(name).groups:
                 kind = type(spec.group(group).action_space).__name__
                 if kind not in known.actions:
@@ -136,6 +137,17 @@ class Plan:
             if team.init is not None:
                 self._check_init(team, players.find(team.init, spec, name))
         self._check_memory(spec)
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """How the gradients of each team that learns are computed, and why not otherwise."""
+        found: dict[str, str] = {}
+        for name, team in self.learners.items():
+            known = ALGORITHMS[team.algorithm]
+            found[name] = known.engine(self.train.engine)
+            if not known.compiled:
+                found[name] += f" ({team.algorithm} has no compiled gradients)"
+        return found
 
     def _check_soft(self, policy: PolicySpec, config: settings.SACConfig, samples: int) -> None:
         check_bounded(policy)
@@ -199,9 +211,9 @@ class Plan:
             if isinstance(team, str):
                 fixed[name] = players.load(players.find(team, env.spec, name), env.spec, name)
                 continue
-            learner = ALGORITHMS[team.algorithm].load()(
-                env.spec, name, team.config, self.reward, train.seed, train.threads
-            )
+            algorithm = ALGORITHMS[team.algorithm]
+            engine = {"engine": algorithm.engine(train.engine)} if algorithm.compiled else {}
+            learner = algorithm.load()(env.spec, name, team.config, self.reward, train.seed, train.threads, **engine)
             if team.init is not None:
                 start_from(learner.policy, policy.load(team.init))
             learners[name] = learner

@@ -82,7 +82,8 @@ def run(options: Train) -> int:
     if options.launch.seeds is not None:
         return side_by_side.train(options.plan, options.launch.seeds, options.launch.run_dir, command_line())
     made = plan.begin(options.plan, options.launch.run_dir, command_line())
-    print(f"run       {made.folder}", flush=True)
+    print(f"run       {made.folder}")
+    print(f"engine    {', '.join(sorted(set(options.plan.engines.values())))}", flush=True)
     from marl.cli.resume import work
 
     return work(made)

@@ -46,12 +46,6 @@ def product_left_transposed(a, a_at, b, b_at, c, c_at, m, k, n, keep):
     _sgemm(NORMAL, TRANSPOSED, (n, k, m, n, k, n), b, b_at, a, a_at, keep, c, c_at)
 
 
-@kernel
-def product_right_transposed(a, a_at, b, b_at, c, c_at, m, k, n, keep):
-    """C = A B' + keep C,  A `[m, n]`, B `[k, n]`, C `[m, k]`."""
-    _sgemm(TRANSPOSED, NORMAL, (k, m, n, n, n, k), b, b_at, a, a_at, keep, c, c_at)
-
-
 @intrinsic
 def _sgemm(
     typing_context: Any,

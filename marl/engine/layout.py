@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -70,12 +71,13 @@ class FlatNetwork:
     def work(self, threads: int) -> NDArray[np.float32]:
         """Memory for a chunk, for each of `threads`."""
         work = np.zeros((threads, int(self.shape.at[-1])), np.float32)
-        ones = int(self.shape.at[-2])
-        work[:, ones:] = 1.0
+        ones, end = self.shape.at[-3:-1]
+        work[:, ones:end] = 1.0
         return work
 
 
 def _work_places(size: Sequence[int], rows: int) -> NDArray[np.int64]:
     widest = max(size[1:])
-    blocks = [*(width * rows for width in size), widest * rows, widest * rows, rows]
+    turned = sum(a * b for a, b in pairwise(size[1:]))
+    blocks = [*(width * rows for width in size), widest * rows, widest * rows, rows, turned]
     return np.cumsum([0, *(-(-block // LINE) * LINE for block in blocks)]).astype(np.int64)

@@ -12,7 +12,7 @@ from environments.compile import kernel
 from environments.intrinsics import fetch_add
 from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
 from marl.engine.heads import errors, finish
-from marl.engine.mlp import ROWS, backward, forward, width
+from marl.engine.mlp import ROWS, backward, forward, turn, width
 from marl.engine.scalar import F
 
 U = np.uint64
@@ -71,6 +71,7 @@ def differentiate(task, net, parameters, gradients, totals, inputs, index, works
                 sums[i] = 0.0
             end = (block + 1) * samples_in_all // rows
             for stack in range(net.stacks):
+                turn(net, parameters, stack, work)
                 for start in range(block * samples_in_all // rows, end, chunk):
                     samples = min(chunk, end - start)
                     gather(net, inputs, index, start, samples, stack, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from marl.engine import noise
 from marl.seeding import acting_noise, derive, torch_generator
 
 GAMES = np.arange(1, 65, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -61,15 +62,22 @@ def test_noise_is_uniform_and_independent() -> None:
 
 def test_noise_is_never_0_or_1() -> None:
     """An inverse distribution function is infinite there. The extreme bit patterns are put in by hand."""
-    tops = [np.uint64(2**64 - 1), np.uint64(2**64 - 2**40), np.uint64(2**40), np.uint64(0)]
-    from marl import seeding
+    for bits in (2**64 - 1, 2**64 - 2**40, 2**40, 0):
+        assert 0 < noise.unit(np.uint64(bits)) < 1
+    assert noise.unit(np.uint64(2**64 - 1)) - noise.unit(np.uint64(0)) > 0.999999
 
-    true_mix = seeding._mix
-    try:
-        for bits in tops:
-            seeding._mix = lambda x, bits=bits: np.full(x.shape, bits)
-            u = acting_noise(0, GAMES[:1], STEPS[:1], np.arange(1), 1)
-            assert 0.0 < float(u[0, 0, 0]) < 1.0
-            assert bool(torch.isfinite(torch.special.ndtri(torch.from_numpy(u))).all())
-    finally:
-        seeding._mix = true_mix
+
+def scrambled(x: int) -> int:
+    """SplitMix64's finaliser, in whole numbers of any size."""
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return x ^ x >> 31
+
+
+def test_noise_is_what_the_formula_says() -> None:
+    for game, step, agent, draw in [(5, 0, 0, 0), (2**64 - 1, 24, 3, 1), (2**40, 7, 2, 2)]:
+        seen = acting_noise(11, np.array([game], np.uint64), np.array([step]), np.array([agent]), 3)[0, 0, draw]
+        moment = (scrambled(game ^ 11) + step * 0xD1B54A32D192ED03) % 2**64
+        slot = (agent << 32) + draw + 1
+        bits = scrambled((scrambled(moment) + slot * 0x9E3779B97F4A7C15) % 2**64)
+        assert seen == np.float32(((bits >> 41) + 0.5) / 2**23)
