@@ -113,8 +113,6 @@ def _table(moment: Moment, table: Array, last: list[int], best: float) -> list[S
                 shapes += _numbers(moment, table[:, i, j], common, (x + wide / 2, y + high / 2), wide, high)
     if min(last) >= 0:
         row, column = last[0], last[1] if len(last) > 1 else 0
-        if row >= rows or column >= columns:
-            raise ValueError(f"actions {last} in a table of {rows} x {columns}")
         shapes.append(_frame(LEFT + column * wide, TOP + row * high, wide, high, INK, 0.0))
     return shapes
 
