@@ -117,8 +117,8 @@ class ValueFunction(nn.Module):
     def inputs(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None = None) -> dict[str, Tensor]:
         """What each of the `heads` sees: `[B, n, D]`, or `[B, D]` for a central critic."""
         if not self.shape.central:
-            return {name: obs[name].flatten(2).float() for name in self.heads}
-        seen = state if self.shape.state_size else torch.cat([x.flatten(1).float() for x in obs.values()], 1)
+            return {name: _real(obs[name].flatten(2)) for name in self.heads}
+        seen = state if self.shape.state_size else torch.cat([_real(x.flatten(1)) for x in obs.values()], 1)
         if self.teams > 1:
             assert seat is not None, "a central critic of several teams needs to know the seat"
             seen = torch.cat([seen, nn.functional.one_hot(seat % self.teams, self.teams).to(seen.dtype)], 1)
@@ -142,3 +142,8 @@ class ValueFunction(nn.Module):
         """Take raw targets into the running scale; what the networks output stays as it is."""
         if self.norm is not None:
             self.norm.update(targets, use)
+
+
+def _real(x: Tensor) -> Tensor:
+    """Whole numbers as float32, others as they are."""
+    return x if x.is_floating_point() else x.float()

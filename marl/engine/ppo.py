@@ -51,8 +51,13 @@ class FusedPPO:
         self._inputs = {name: x.flatten(2).float().contiguous() for name, x in batch.obs.items()}
         seen = self.value.inputs(batch.obs, batch.state, batch.seat)
         self._seen = {name: rows_of(x).contiguous() for name, x in seen.items()}
-        names = ("log_prob", "use", "old_value", "target", "use_value")
-        self._arrays = {name: getattr(batch, name).contiguous().numpy() for name in names}
+        columns = {"log_prob": self._actors, "advantage": self._actors, "use": self._actors}
+        columns |= dict.fromkeys(("old_value", "target", "use_value"), self._heads)
+        for name, networks in columns.items():  # compiled code trusts its arrays
+            wanted = (len(batch.seat), sum(passes.shape.agents for passes in networks.values()))
+            if getattr(batch, name).shape != wanted:
+                raise ValueError(f"{name} is {tuple(getattr(batch, name).shape)}, wanted {wanted}")
+        self._arrays = {name: getattr(batch, name).contiguous().numpy() for name in columns}
 
     def gradients(
         self, batch: Batch, index: Tensor, decisions: Tensor, values: Tensor

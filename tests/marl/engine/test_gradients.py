@@ -1,0 +1,259 @@
+"""The engine against torch in float64: whatever the networks, spaces, masks and losses, the same gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from environments.spec import AgentGroup, EnvSpec, TeamKind
+from marl.algorithms.ppo import PPO
+from marl.buffers import Batch
+from marl.config import PPOConfig
+from marl.distributions import noise_size
+from marl.engine import fused, mlp
+from marl.policy import View
+from tests.marl.rollouts import copied, shaken
+
+KINK = 1e-5
+"""Rows this near to where a derivative jumps are left out: there float32 may be on the other side."""
+
+action_spaces = st.one_of(
+    st.integers(1, 9).map(spaces.Discrete),
+    st.lists(st.integers(1, 5), min_size=1, max_size=4).map(spaces.MultiDiscrete),
+    st.integers(1, 4).map(lambda d: spaces.Box(-np.arange(1.0, d + 1, dtype=np.float32), np.float32(0.5), (d,))),
+)
+
+
+@st.composite
+def environments(draw: st.DrawFn) -> EnvSpec:
+    """One kind of team of any groups."""
+    groups = []
+    for name in "ab"[: draw(st.integers(1, 2))]:
+        space = draw(action_spaces)
+        agents = tuple(f"{name}{i}" for i in range(draw(st.integers(1, 4))))
+        width = draw(st.integers(1, 40))
+        masked = not isinstance(space, spaces.Box) and draw(st.booleans())
+        observed = spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        groups.append(AgentGroup(name, "team", agents, observed, space, masked=masked))
+    kind = TeamKind("team", tuple(group.name for group in groups))
+    agents = tuple(agent for group in groups for agent in group.agents)
+    return EnvSpec("drawn", 1, agents, tuple(groups), (kind,), state_size=draw(st.sampled_from([0, 7])))
+
+
+configs = st.builds(
+    PPOConfig,
+    critic=st.sampled_from(["local", "central"]),
+    parameters=st.sampled_from(["shared", "per_agent"]),
+    agent_id=st.booleans(),
+    hidden=st.lists(st.integers(4, 70), min_size=1, max_size=3).map(tuple),
+    activation=st.sampled_from(["tanh", "relu"]),
+    value_loss=st.sampled_from(["huber", "mse"]),
+    value_clip=st.sampled_from([None, 0.3]),
+    huber_delta=st.just(0.7),
+    entropy=st.sampled_from([0.0, 0.1]),
+)
+
+
+def random_batch(made: PPO, samples: int, seed: int) -> Batch:
+    """Joint samples that no environment made: some rows dead, some actions illegal, some ratios clipped."""
+    rng = np.random.default_rng(seed)
+    obs, masks, actions = {}, {}, {}
+    for group in made.spec.groups:
+        rows = (samples, len(group.agents))
+        obs[group.name] = torch.from_numpy(rng.normal(size=(*rows, *group.observation_space.shape)).astype(np.float32))
+        space: Any = group.action_space
+        if isinstance(space, spaces.Box):
+            masks[group.name] = None
+            actions[group.name] = torch.from_numpy(rng.normal(size=(*rows, *space.shape)).astype(np.float32))
+            continue
+        sizes = np.atleast_1d(space.nvec if isinstance(space, spaces.MultiDiscrete) else space.n)
+        chosen = rng.integers(0, sizes, (*rows, len(sizes)))
+        legal = rng.random((*rows, int(sizes.sum()))) < 0.6
+        places = np.concatenate([[0], np.cumsum(sizes)[:-1]]) + chosen
+        np.put_along_axis(legal, places, True, -1)
+        masks[group.name] = torch.from_numpy(legal) if group.masked else None
+        flat = chosen[..., 0] if isinstance(space, spaces.Discrete) else chosen
+        actions[group.name] = torch.from_numpy(flat.astype(np.int32))
+    agents = sum(len(group.agents) for group in made.spec.groups)
+    columns = 1 if made.value.shape.central and made.value.shape.per_seat else agents
+    floats = {name: torch.from_numpy(rng.normal(size=(samples, n)).astype(np.float32)) for name, n in (
+        ("log_prob", agents), ("advantage", agents), ("old_value", columns), ("target", columns),
+        ("state", made.value.shape.state_size),
+    )}  # fmt: skip
+    use, use_value = (torch.from_numpy(rng.random((samples, n)) < 0.8) for n in (agents, columns))
+    batch = Batch(obs, masks, actions, use=use, use_value=use_value, seat=torch.zeros(samples).long(), **floats)
+    with torch.no_grad():
+        log_prob, _ = made._evaluate(batch)
+        return replace(batch, log_prob=log_prob + 0.3 * batch.log_prob)
+
+
+def away_from_kinks(made: PPO, batch: Batch) -> Batch:
+    """The batch without the rows in which float32 and float64 may find another slope. `made` is in float64."""
+    with torch.no_grad():
+        exact = in_float64(batch)
+        log_prob, _ = made._evaluate(exact)
+        ratio = (log_prob - exact.log_prob).exp()
+        use = batch.use & ((ratio - 1).abs() - made.config.clip).abs().gt(KINK)
+        value = made.value(exact.obs, exact.state, exact.seat)
+        error, moved = (value - exact.target).abs(), (value - exact.old_value).abs()
+        use_value = batch.use_value & (error - made.config.huber_delta).abs().gt(KINK)
+        if made.config.value_clip is not None:
+            kept = exact.old_value + (value - exact.old_value).clamp(-made.config.value_clip, made.config.value_clip)
+            apart = (error - (kept - exact.target).abs()).abs()
+            use_value &= (moved < made.config.value_clip - KINK) | (apart > KINK)
+        if made.config.activation == "relu":
+            inputs = {group.name: exact.obs[group.name].flatten(2) for group in made.spec.groups}
+            near = [nearest_kink(made.policy.actors[name], x) for name, x in inputs.items()]
+            use &= torch.cat(near, 1).gt(KINK)
+            seen = made.value.inputs(exact.obs, exact.state, exact.seat)
+            use_value &= torch.cat([nearest_kink(made.value.heads[n], x) for n, x in seen.items()], 1).gt(KINK)
+    return replace(batch, use=use, use_value=use_value)
+
+
+def nearest_kink(network: Any, x: Tensor) -> Tensor:
+    """Smallest size of what any relu of the network is given, `[B, n]`."""
+    seen: list[Tensor] = []
+    whole = network.activate
+    network.activate = lambda y: (seen.append(y.abs().amin(-1)), whole(y))[1]
+    network(x)
+    network.activate = whole
+    rows = [y.view(network.agents, -1).T if network.weights[0].shape[0] > 1 else y.view(len(x), -1) for y in seen]
+    return torch.stack(rows).amin(0)
+
+
+def in_float64(batch: Batch) -> Batch:
+    return copied(batch, lambda x: x.double() if x.dtype == torch.float32 else x)
+
+
+def errors(found: Iterable[Tensor], wanted: Iterable[Tensor]) -> list[float]:
+    """||g - g64|| / ||g64|| of every tensor."""
+    return [
+        float((have.double() - want).norm() / max(float(want.norm()), 1e-9))
+        for have, want in zip(found, wanted, strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(environments(), configs, st.sampled_from(["agent", "team_mean"]), st.integers(20, 120), st.integers(0, 2**16))
+def test_gradients_are_torchs_in_float64(env: EnvSpec, config: PPOConfig, reward: str, samples: int, seed: int) -> None:
+    made, reference = (PPO(env, "team", config, reward, seed, engine=engine) for engine in ("fused", "torch"))
+    shaken(made.policy, seed)
+    reference.policy.load_state_dict(made.policy.state_dict())
+    reference.policy.double()
+    batch = away_from_kinks(reference, random_batch(made, samples, seed))
+    index = torch.from_numpy(np.random.default_rng(seed).permutation(samples)[: max(1, samples * 3 // 4)])
+    counts = batch.use[index].sum().clamp(min=1), batch.use_value[index].sum().clamp(min=1)
+    assert made.fused is not None
+    flats, metrics = made.fused.gradients(batch, index, *counts)
+    wanted, exact = reference.block_gradients(in_float64(batch).take(index), *counts)
+    found = [p.grad.clone() for p in made.parameters if p.grad is not None]
+    single, _ = made.block_gradients(batch.take(index), *counts)
+    for error, unavoidable in zip(errors(found, wanted), errors(single, wanted), strict=True):
+        # where the sum of a few rows cancels, float32 has fewer digits left: then no worse than torch's own
+        assert error < max(1e-5, 4 * unavoidable)
+    for name, value in exact.items():
+        assert float(metrics[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    assert sum(x.numel() for part in flats for x in part) == sum(p.numel() for p in made.parameters)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(environments(), configs, st.integers(1, 300), st.integers(0, 2**16))
+def test_acting_is_torchs(env: EnvSpec, config: PPOConfig, seats: int, seed: int) -> None:
+    """Same noise, same actions (where rounding does not decide), same log-probabilities."""
+    made = PPO(env, "team", config, "agent", seed)
+    shaken(made.policy, seed)
+    batch = random_batch(made, seats, seed)
+    views, noise = {}, {}
+    for group in env.groups:
+        acting = torch.ones(seats, len(group.agents), dtype=torch.bool)
+        views[group.name] = View(batch.obs[group.name], batch.action_mask[group.name], acting)
+        draws = noise_size(group.action_space)
+        generator = torch.Generator().manual_seed(seed)
+        noise[group.name] = torch.rand(seats, len(group.agents), draws, generator=generator).clamp(1e-6, 1 - 1e-6)
+    for greedy in (False, True):
+        made.policy.compiled = True
+        fast = made.policy.step(views, noise, greedy)
+        made.policy.compiled = False
+        slow = made.policy.step(views, noise, greedy)
+        for name, (action, log_prob) in slow.items():
+            assert fast[name].action.dtype == action.dtype
+            assert fast[name].action.shape == action.shape
+            same = torch.isclose(fast[name].action.double(), action.double(), rtol=1e-4, atol=1e-4)
+            same = same.view(*same.shape[:2], -1).all(-1)
+            assert float(same.float().mean()) > (0.98 if seats > 50 else 0.5)
+            torch.testing.assert_close(fast[name].log_prob[same], log_prob[same], rtol=1e-4, atol=2e-5)
+
+
+def test_values_are_torchs_whatever_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = EnvSpec(
+        "many",
+        1,
+        tuple(f"a{i}" for i in range(300)),
+        (AgentGroup("a", "team", tuple(f"a{i}" for i in range(300)), spaces.Box(-1, 1, (5,)), spaces.Discrete(2)),),
+        (TeamKind("team", ("a",)),),
+        state_size=3,
+    )
+    assert len(env.agents) > mlp.ROWS  # one sample is more than a chunk
+    for critic in ("local", "central"):
+        made = PPO(env, "team", PPOConfig(critic=critic), "agent", 0)
+        batch = random_batch(made, 4, 0)
+        assert made.fused is not None
+        found = made.fused.values(batch.obs, batch.state, batch.seat)
+        torch.testing.assert_close(found, made.value(batch.obs, batch.state, batch.seat), rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_are_found_wherever_torch_put_them() -> None:
+    """Loading, copying and re-pointing parameters: the engine sees what torch sees."""
+    env = EnvSpec(
+        "one",
+        1,
+        ("a",),
+        (AgentGroup("a", "team", ("a",), spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))),),
+        (TeamKind("team", ("a",)),),
+    )
+    made = PPO(env, "team", PPOConfig(critic="local"), "agent", 0)
+    batch = random_batch(made, 5, 0)
+    views = {"a": View(batch.obs["a"], None, torch.ones(5, 1, dtype=torch.bool))}
+    noise = {"a": torch.full((5, 1, 2), 0.3)}
+
+    def act(compiled: bool) -> Tensor:
+        made.policy.compiled = compiled
+        return made.policy.step(views, noise)["a"].action
+
+    first = act(True)
+    for parameter in made.policy.acting_parameters():
+        parameter.data = parameter.data + 0.1
+    assert not torch.allclose(act(True), first)
+    torch.testing.assert_close(act(True), act(False), rtol=1e-5, atol=1e-6)
+    made.policy.load_state_dict({name: x * 0.5 for name, x in made.policy.state_dict().items()})
+    torch.testing.assert_close(act(True), act(False), rtol=1e-5, atol=1e-6)
+    made.policy.double()  # no longer the engine's affair
+    assert act(True).dtype == torch.float64
+
+
+def test_gradients_do_not_depend_on_threads() -> None:
+    env = EnvSpec(
+        "two",
+        1,
+        ("a", "b"),
+        (AgentGroup("a", "team", ("a", "b"), spaces.Box(-1, 1, (6,)), spaces.Discrete(4)),),
+        (TeamKind("team", ("a",)),),
+    )
+    found = []
+    for threads in (1, 2, 3):
+        made = PPO(env, "team", PPOConfig(critic="local"), "agent", 0, threads)
+        batch = random_batch(made, 3 * fused.PART, 0)
+        assert made.fused is not None
+        for _ in range(5):
+            made.fused.gradients(batch, torch.arange(3 * fused.PART), torch.tensor(9), torch.tensor(9))
+            found.append(torch.cat([p.grad.flatten() for p in made.parameters if p.grad is not None]))
+    assert all(torch.equal(x, found[0]) for x in found)
