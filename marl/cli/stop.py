@@ -42,7 +42,8 @@ class Stop:
         if self.code is not None:
             os._exit(code)
         self.code = code
-        print("\nstopping: saving first (once more to stop at once)", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # whoever read the lines may be gone
+            print("\nstopping: saving first (once more to stop at once)", file=sys.stderr, flush=True)
         signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
     def _give_up(self, number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ A sink other than the file can neither stop nor hold up a run: `Sinks` gives up 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -88,8 +89,9 @@ class Sinks:
 
 
 def warn(line: str) -> None:
-    """One line for people, beside the progress display."""
-    print(f"warning: {' '.join(line.split())[:300]}", file=sys.stderr, flush=True)
+    """One line for people, beside the progress display; nothing where nobody listens any more (`2>&1 | head`)."""
+    with contextlib.suppress(OSError):
+        print(f"warning: {' '.join(line.split())[:300]}", file=sys.stderr, flush=True)
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,24 @@ class Broken:
         raise AssertionError("closed after it was left out")
 
 
+def test_a_progress_display_that_nobody_reads_does_not_end_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under `marl train ... 2>&1 | head -1`: every line to standard error fails."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stderr", closed)
+        monkeypatch.setattr(console, "PLAIN_SECONDS", 0.0)
+        sinks = Sinks(JsonLines(tmp_path / "m"), [console.Console(100)])
+        for step in (1, 2):
+            sinks.write(step, {})
+        sinks.close()
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # what is buffered can be written at last
+    assert [row["step"] for row in rows(tmp_path / "m")] == [1, 2]
+
+
 def test_a_broken_sink_is_left_out_with_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Broken()
     sinks = Sinks(JsonLines(tmp_path / "m"), [broken])
