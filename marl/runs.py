@@ -114,8 +114,13 @@ def open_run(folder: Path | str) -> Run:
         raise RefusedFile(f"{folder / CONFIG} is not the config of a run")
     if config.get("schema") != SCHEMA:
         raise RefusedFile(f"{folder / CONFIG} has schema {config.get('schema')}; this version reads {SCHEMA}")
-    if not {"scenario", "algorithm", "teams"} <= config.keys() or "seed" not in config["train"]:
-        raise RefusedFile(f"{folder / CONFIG} is not the config of a run")
+    for name, kind, value in (
+        *((name, str, config.get(name)) for name in ("scenario", "algorithm")),
+        ("teams", dict, config.get("teams")),
+        *((name, int, config["train"].get(name)) for name in ("seed", "total_steps")),
+    ):
+        if not isinstance(value, kind):
+            raise RefusedFile(f"{folder / CONFIG} is not the config of a run: {name} is {str(value)[:40]}")
     return Run(folder, config)
 
 

@@ -118,9 +118,15 @@ def _numbers(row: AgentRow, left: float, right: float, y: float) -> list[Shape]:
     for i, (name, number) in enumerate(items):
         x = left + i * step
         shapes.append(Text((x, y), name, 11, FAINT_INK, "left"))
-        text = "–" if number is None else f"{number:+.2f}"
+        text = "–" if number is None else short(number)
         shapes.append(Text((x + 44, y), text, 12, INK if number is not None else FAINT_INK, "left", False, step - 46))
     return shapes
+
+
+def short(number: float) -> str:
+    """A signed number that fits into a card: `+1.25`, `-177.6`, `+12345`, `-1.2e+09`."""
+    size = abs(number)
+    return f"{number:+.{2 if size < 100 else 1 if size < 1000 else 0}f}" if size < 1e6 else f"{number:+.1e}"
 
 
 def _thoughts(moment: Moment, row: AgentRow, left: float, right: float, y: float, color: Color) -> list[Shape]:

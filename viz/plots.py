@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from viz.files import replaced
+
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#3069b0", "#d1662a", "#3d8f4e", "#a8427a", "#7a6bb5", "#8a6d3b", "#2a9d9d", "#6b6b6b")
 """Told apart also in print and by people who see few colours."""
@@ -30,7 +32,7 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], out: Path, title: str, x_label: str, y_label: str) -> None:
-    """Write a picture of all curves; its format is the file name's (`FORMATS`). OSError where it cannot be written."""
+    """Write a picture of all curves; its format is the file name's (`FORMATS`). StorageFailure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
@@ -52,4 +54,4 @@ def draw_curves(curves: Sequence[Curve], out: Path, title: str, x_label: str, y_
     axes.spines[["top", "right"]].set_visible(False)
     if curves:
         axes.legend(frameon=False)
-    figure.savefig(out)
+    replaced(out, lambda temporary: figure.savefig(temporary, format=out.suffix[1:]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from environments.errors import StorageFailure, UsageError
+from environments.errors import UsageError
+from viz.files import replaced
 from viz.page import FOOTER, HEADER
 from viz.viewer import PANEL_WIDTH, Viewer
 
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
+Progress = Callable[[int], None]
+"""Called with the number of frames that are done."""
 
 LAST_FRAME_SECONDS = 1.0
 """A film rests on its final state before it starts again."""
@@ -45,17 +45,16 @@ def image(viewer: Viewer, frame: int, height: int = 640, panel: bool = False) ->
 
 
 def _frames(viewer: Viewer, height: int, panel: bool, progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
-    count = viewer.replay.steps + 1
-    for frame in range(count):
+    for frame in range(viewer.replay.steps + 1):
         yield image(viewer, frame, height, panel)
         if progress:
-            progress(frame + 1, count)
+            progress(frame + 1)
 
 
 def save_png(viewer: Viewer, frame: int, path: Path, height: int = 640, panel: bool = False) -> None:
     """Write one frame as PNG. StorageFailure where it cannot be written."""
     picture = Image.fromarray(image(viewer, frame, height, panel))
-    _write(path, lambda temporary: picture.save(temporary, "PNG", optimize=True))
+    replaced(path, lambda temporary: picture.save(temporary, "PNG", optimize=True))
 
 
 def save_gif(
@@ -71,7 +70,7 @@ def save_gif(
     pictures: list[Image.Image] = []
     for pixels in _frames(viewer, height, panel, progress):
         picture = Image.fromarray(pixels)
-        # One palette for the whole film (from the first frame and the last), so that nothing flickers.
+        # One palette for the whole film (from its first, middle and last frame), so that nothing flickers.
         if not pictures:
             palette = _palette(viewer, pixels, height, panel)
         pictures.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
@@ -89,7 +88,7 @@ def save_gif(
             disposal=1,
         )
 
-    _write(path, save)
+    replaced(path, save)
 
 
 def _palette(viewer: Viewer, first: NDArray[np.uint8], height: int, panel: bool) -> Image.Image:
@@ -138,18 +137,4 @@ def save_mp4(
             writer.send(last)
         writer.close()
 
-    _write(path, save)
-
-
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    """Write under a temporary name, then rename: an interrupted export leaves nothing half done."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {path}: {error.strerror or error}; nothing was replaced") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    replaced(path, save)

@@ -135,6 +135,7 @@ def with_teams(match: Match, texts: tuple[str, ...]) -> Match:
     from marl.cli import players
 
     changed = dict(match.players)
+    players.check_named_once([text.partition("=")[0] for text in texts])
     for text in texts:
         name, equals, what = text.partition("=")
         if not equals:
@@ -152,6 +153,7 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
     import environments
     from marl.cli import players, results
     from marl.cli.plan import MEASURED_COPY
+    from marl.cli.progress import progress
     from marl.evaluate import evaluate, evaluation_copies
     from marl.seeding import derive
 
@@ -165,7 +167,7 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
     seated = {name: players.load(player, env.spec, name) for name, player in match.players.items()}
     header = {"scenario": match.scenario, "policies": who}
     key = derive(options.seed, "measuring")
-    with progress(options.episodes) as report:
+    with progress("", "episodes", options.episodes) as report:
         measured = evaluate(env, seated, options.episodes, key, options.greedy, options.record, header, report)
     env.close()
     name = f"evaluation-{options.seed}" + ("-greedy" if options.greedy else "")
@@ -183,29 +185,3 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
         **match.about,
         replays=[str(path) for path in written],
     )
-
-
-def progress(episodes: int) -> Any:
-    """A bar on a terminal, nothing elsewhere; a context that gives a function of the number of finished episodes."""
-    import contextlib
-    import sys
-
-    if not sys.stderr.isatty():
-        return contextlib.nullcontext()
-    return _bar(episodes)
-
-
-def _bar(episodes: int) -> Any:
-    import contextlib
-
-    @contextlib.contextmanager
-    def shown() -> Any:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=episodes)
-            yield lambda done: bar.update(task, completed=done)
-
-    return shown()

@@ -27,6 +27,10 @@ class List:
 def run(options: List) -> int:
     """Print the list."""
     if options.what == "runs":
+        if options.folder != List.folder and not options.folder.is_dir():
+            from environments.errors import UsageError
+
+            raise UsageError(f"there is no folder {options.folder}")
         rows = runs(options.folder)
     else:
         rows = scenarios() if options.what == "scenarios" else algorithms()

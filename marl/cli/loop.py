@@ -73,7 +73,8 @@ class Session:
             except NumericalFailure as error:
                 raise self._dumped(error) from None
             except StorageFailure as error:
-                raise StorageFailure(f"{error.args[0]}{self._last_good()}; free some space first") from None
+                told = str(error.args[0]).partition("; the checkpoint of step")[0]
+                raise StorageFailure(f"{told}{self._last_good()}; free some space first") from None
             finally:
                 sinks.close()
         print_what_next(self.run, self.trainer)
@@ -224,7 +225,7 @@ def _weights_and_biases(run: runs.Run, plan: Plan) -> WeightsAndBiases:
 def print_what_next(run: runs.Run, trainer: Trainer) -> None:
     """The commands that measure, show and continue the run."""
     folder = shlex.quote(str(run.folder))
-    longer = f" --total-steps {2 * trainer.total_steps}" if trainer.finished else ""
+    longer = f" --total-steps {2 * trainer.steps}" if trainer.finished else ""
     watch = f"marl watch {folder}" if any(run.replays.glob("*.replay")) else f"marl evaluate {folder} --record 1"
     print(f"run       {run.folder}  ({trainer.steps} of {trainer.total_steps} steps)")
     print(f"evaluate  marl evaluate {folder}")

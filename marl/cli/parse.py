@@ -13,7 +13,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -30,7 +30,8 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
     `default` holds values other than the class's own defaults. `--help` prints and raises SystemExit(0).
     """
     said = io.StringIO()
-    arguments = normalise(argv, flags(cls))
+    named = kinds(cls)
+    arguments = normalise(argv, {name: kind is bool for name, kind in named.items()})
     extra: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
@@ -46,7 +47,7 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
     except SystemExit as end:
         if not end.code:
             raise
-        usage_error(in_one_line(said.getvalue()) + f"; see {prog} --help")
+        usage_error(in_one_line(said.getvalue(), named, needed(cls)) + f"; see {prog} --help")
     except (ValueError, TypeError) as error:
         usage_error(str(error))
 
@@ -55,13 +56,13 @@ def whole(text: str) -> int:
     """`10M`, `2e6`, `250k`, `1_000` as an int. ValueError on anything that is not a whole number."""
     size = SIZES.get(text[-1:], 1)
     digits = text[:-1] if size > 1 else text
-    try:
+    with contextlib.suppress(ValueError):
         return int(digits) * size
-    except ValueError:
+    with contextlib.suppress(ValueError):
         number = float(digits) * size
-    if not number.is_integer():
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(number)
+        if number.is_integer():
+            return int(number)
+    raise ValueError(f"{text!r} is not a whole number")
 
 
 def truth(text: str) -> bool:
@@ -72,22 +73,37 @@ def truth(text: str) -> bool:
     return known[text.lower()]
 
 
-def flags(cls: Any, prefix: str = "") -> dict[str, bool]:
-    """Every option of a dataclass, as `--name`, and whether it is a switch."""
-    found: dict[str, bool] = {}
-    hints = typing.get_type_hints(cls, include_extras=True)
-    for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
-        kind = typing.get_args(hint)[0] if marks else hint
-        if tyro.conf.Positional in marks or any(mark is POSITIONAL for mark in marks):
+def kinds(cls: Any, prefix: str = "") -> dict[str, Any]:
+    """Every option of a dataclass, as `--name`, and its type."""
+    found: dict[str, Any] = {}
+    for name, kind, marks in _fields(cls):
+        if _is_positional(marks):
             continue
         if dataclasses.is_dataclass(kind):
             flat = any(getattr(mark, "name", None) == "" for mark in marks)
-            found |= flags(kind, prefix if flat else f"{prefix}{field.name}.")
+            found |= kinds(kind, prefix if flat else f"{prefix}{name}.")
         else:
-            found[f"--{prefix}{field.name}".replace("_", "-")] = kind is bool
+            found[f"--{prefix}{name}".replace("_", "-")] = kind
     return found
+
+
+def needed(cls: Any) -> str:
+    """The argument without a name that must be typed, as help shows it; empty where there is none."""
+    names = [name for name, _, marks in _fields(cls) if _is_positional(marks)]
+    return names[0].upper() if names else ""
+
+
+def _fields(cls: Any) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Name, type and tyro's marks of every field of a dataclass."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for each in dataclasses.fields(cls):
+        hint = hints[each.name]
+        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+        yield each.name, typing.get_args(hint)[0] if marks else hint, marks
+
+
+def _is_positional(marks: tuple[Any, ...]) -> bool:
+    return tyro.conf.Positional in marks or any(mark is POSITIONAL for mark in marks)
 
 
 POSITIONAL = typing.get_args(tyro.conf.Positional[int])[1]
@@ -116,8 +132,11 @@ def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
     return result
 
 
-def in_one_line(message: str) -> str:
-    """What tyro says in a box of several lines, without the box (drawn or in ASCII), help text and details."""
+def in_one_line(message: str, named: Mapping[str, Any] | None = None, argument: str = "") -> str:
+    """What tyro says in a box of several lines, without the box (drawn or in ASCII), help text and details.
+
+    `named` are the options with their types, and `argument` is the one without a name, which tyro calls by its type.
+    """
     lines = [line.strip("│ ") for line in message.strip().splitlines()]
     head = 2 if len(lines) > 1 and set(lines[1]) == {"-"} else 1  # without a box: the title, and a line of dashes
     first: list[str] = []
@@ -128,14 +147,15 @@ def in_one_line(message: str) -> str:
     text = " ".join(" ".join(first).split()).rstrip(".")
     found = re.match(r"Error parsing (\S+): no type matching .* could be instantiated from \[(.*)\]", text)
     if found:
-        return f"{found[1]} cannot be {found[2]}"
+        known = _choices((named or {}).get(found[1]))
+        return f"{found[1]} cannot be {found[2]}" + (_nearest(found[2].strip("'"), known) if known else "")
     choice = re.match(r"invalid choice '(.*?)' for argument '(.*?)'. Expected one of \((.*)\)", text)
     if choice:
         known = re.findall(r"'([^']*)'", choice[3])
         return f"{choice[2]} cannot be {choice[1]!r}{_nearest(choice[1], known)}"
     missing = re.match(r"Missing from .*?: (\S+)", text)
     if missing:
-        return f"{missing[1]} is missing"
+        return f"{missing[1] if missing[1].startswith('--') else argument or missing[1]} is missing"
     return text.removeprefix("Error parsing ") or "the command cannot be understood"
 
 
@@ -144,6 +164,13 @@ def usage_error(message: str) -> typing.NoReturn:
     from environments.errors import UsageError
 
     raise UsageError(message)
+
+
+def _choices(kind: Any) -> list[str]:
+    """The words that a type allows: those of a Literal, also where it is one of several types."""
+    if typing.get_origin(kind) is typing.Literal:
+        return [str(value) for value in typing.get_args(kind)]
+    return [word for part in typing.get_args(kind) for word in _choices(part)]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

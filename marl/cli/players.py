@@ -5,6 +5,7 @@ Names are checked without torch, so that a mistake is answered at once; torch is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,13 @@ def find(text: str, env: EnvSpec, kind: str) -> Player:
     except RefusedFile as error:
         raise RefusedFile(f"{path} cannot play {kind!r}: {error}") from None
     return Player(str(path), about)
+
+
+def check_named_once(names: Sequence[str]) -> None:
+    """UsageError where --team names a team twice: one of the two would be forgotten."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"--team names the team {name!r} twice")
 
 
 def policy_file(text: str, kind: str) -> Path:

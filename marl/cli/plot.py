@@ -25,7 +25,7 @@ class Plot:
 
 def run(options: Plot) -> int:
     """Draw; returns the exit code."""
-    from environments.errors import StorageFailure, UsageError
+    from environments.errors import UsageError
     from marl.cli import curves
     from viz import plots
 
@@ -41,11 +41,7 @@ def run(options: Plot) -> int:
         label = f"{group.label}, {of}" if len(scenarios) == 1 else f"{group.scenario} {group.label}, {of}"
         drawn.append(plots.Curve(label, *curves.curve(group, options.metric)))
     what = "return, summed over agents" if options.metric == "return" else options.metric
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        title = f"{', '.join(scenarios)}: interquartile mean over seeds, 95 % interval"
-        plots.draw_curves(drawn, options.out, title, "environment steps", what)
-    except OSError as error:
-        raise StorageFailure(f"cannot write {options.out}: {error.strerror or error}") from error
+    title = f"{', '.join(scenarios)}: interquartile mean over seeds, 95 % interval"
+    plots.draw_curves(drawn, options.out, title, "environment steps", what)
     print(options.out)
     return 0

@@ -52,7 +52,6 @@ def write_replays(measured: Evaluation, folder: Path, name: str) -> list[Path]:
     """Write the evaluation's replays as `name-K.replay`."""
     paths = [folder / f"{name}-{k}.replay" for k in range(len(measured.replays))]
     for replay, path in zip(measured.replays, paths, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
         replay.save(path)
     return paths
 

@@ -11,7 +11,8 @@ import tyro
 if TYPE_CHECKING:
     from marl.checkpoint import Entry
     from marl.cli.plan import Plan
-    from marl.runs import Run
+    from marl.config import TrainConfig
+    from marl.runs import Lock, Run
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Resume:
     max_minutes: float | None = None
     """Minutes after which this part of the run ends cleanly; above 0."""
 
+    @property
+    def words(self) -> list[str]:
+        """The options as they are typed."""
+        typed = {"--total-steps": self.total_steps, "--max-minutes": self.max_minutes}
+        return [word for name, value in typed.items() if value is not None for word in (name, str(value))]
+
 
 def run(options: Resume) -> int:
     """Go on; returns the exit code."""
@@ -33,31 +40,38 @@ def run(options: Resume) -> int:
     from marl.cli import side_by_side
 
     if not (options.run / runs.CONFIG).exists() and (parts := side_by_side.parts(options.run)):
-        return side_by_side.work(parts)
+        _changed(plans.of_run(runs.open_run(parts[0])).train, options)  # a mistake is told once, not by every run
+        return side_by_side.work(parts, options.words)
     found = runs.open_run(options.run)
     plan = plans.of_run(found)
-    before = plan.train
-    train = replace(before, total_steps=options.total_steps or before.total_steps, max_minutes=options.max_minutes)
+    plan.check()
+    before, train = plan.train, _changed(plan.train, options)
+    lock = runs.Lock(found)  # before the config is touched: another process may be at work with it
     for name in ("total_steps", "max_minutes"):
         if getattr(before, name) != getattr(train, name):
             print(f"{name}: {getattr(before, name)} -> {getattr(train, name)}")
     if train != before:
         stored = plans.Plan.from_json(found.config)
         found = runs.rewrite_config(found, replace(stored, train=train).to_json())
-    return work(found)
+    return work(found, lock)
 
 
-def work(run: Run) -> int:
+def _changed(before: TrainConfig, options: Resume) -> TrainConfig:
+    """A run's settings with what was typed. UsageError on an impossible value."""
+    total = before.total_steps if options.total_steps is None else options.total_steps
+    return replace(before, total_steps=total, max_minutes=options.max_minutes)
+
+
+def work(run: Run, lock: Lock) -> int:
     """Train a run from its newest checkpoint, or from its start where there is none; the exit code.
 
-    All that can be checked without torch is checked before it is imported.
+    All that can be checked without torch is checked before it is imported. The lock is released at the end.
     """
     from marl import checkpoint, runs
     from marl.cli import plan as plans
 
     plan = plans.of_run(run)
     plan.check()
-    lock = runs.Lock(run)
     entry = checkpoint.find(run.checkpoints) if run.checkpoints.exists() and any(run.checkpoints.iterdir()) else None
     finished = entry is not None and entry.step >= plan.train.total_steps
     if entry is not None and finished and _policies_are_current(run, plan, entry):
@@ -71,7 +85,9 @@ def work(run: Run) -> int:
         session.resume(entry)
         print(f"resumed at step {entry.step} of {plan.train.total_steps}", flush=True)
     else:
-        runs.cut_metrics(run, -1)
+        dropped = runs.cut_metrics(run, -1)
+        if dropped:
+            print(f"no checkpoint was written: beginning again at step 0, without {dropped} measurements", flush=True)
     if finished:  # it was killed between its last checkpoint and its policies
         session.export()
     code = session.work()

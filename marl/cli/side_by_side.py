@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -33,8 +36,13 @@ def train(plan: plans.Plan, seeds: int, folder: Path | None, command: list[str])
         one = replace(plan, train=replace(plan.train, seed=seed, threads=1))
         made.append(plans.begin(one, folder / f"seed-{seed}", command).folder)
     code = work(made)
-    print(f"plot      marl plot {folder} --out {folder / 'return.png'}")
+    print(f"plot      marl plot {_quoted(folder)} --out {_quoted(folder / 'return.png')}")
+    print(f"resume    marl resume {_quoted(folder)}")
     return code
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def parts(folder: Path) -> list[Path]:
@@ -48,8 +56,11 @@ def parts(folder: Path) -> list[Path]:
     return found
 
 
-def work(folders: list[Path]) -> int:
-    """Go on with all runs until they are done; the worst exit code of theirs. Signals are passed on to them."""
+def work(folders: list[Path], options: Sequence[str] = ()) -> int:
+    """Go on with all runs until they are done; the worst exit code of theirs. Signals are passed on to them.
+
+    `options` are those of `marl resume`, for every run.
+    """
     waiting, running, codes = list(folders), dict[Path, subprocess.Popen[str]](), dict[Path, int]()
     asked: list[int] = []
     before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in CODES}
@@ -57,7 +68,7 @@ def work(folders: list[Path]) -> int:
         while running or (waiting and not asked):
             while waiting and not asked and len(running) < available_cores():
                 folder = waiting.pop(0)
-                running[folder] = _start(folder)
+                running[folder] = _start(folder, options)
             if asked:
                 return _end(running, asked)
             for folder, process in list(running.items()):
@@ -75,10 +86,10 @@ def work(folders: list[Path]) -> int:
     return max((abs(code) for code in codes.values()), default=0)
 
 
-def _start(folder: Path) -> subprocess.Popen[str]:
+def _start(folder: Path, options: Sequence[str]) -> subprocess.Popen[str]:
     """A process that goes on with a run; what it says is shown under the run's name and kept."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "marl.cli.main", "resume", str(folder)],
+        [sys.executable, "-m", "marl.cli.main", "resume", str(folder), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -91,12 +102,18 @@ def _start(folder: Path) -> subprocess.Popen[str]:
 
 
 def _show(folder: Path, lines: IO[str]) -> None:
-    with open(folder / "console.log", "a", encoding="utf-8") as log:
+    """Thread: show and keep a run's lines. Whatever the disk or screen does, they are taken: it would wait for ever."""
+    with contextlib.ExitStack() as stack:
+        log = None
+        with contextlib.suppress(OSError):
+            log = stack.enter_context(open(folder / "console.log", "ab", buffering=0))
         for line in lines:
-            log.write(line)
-            log.flush()
-            if line.strip():
-                print(f"{folder.name:8}  {line.rstrip()}", flush=True)
+            with contextlib.suppress(OSError):
+                if log is not None:
+                    log.write(line.encode())
+            with contextlib.suppress(OSError):
+                if line.strip():
+                    print(f"{folder.name:8}  {line.rstrip()}", flush=True)
 
 
 def _end(running: dict[Path, subprocess.Popen[str]], asked: list[int]) -> int:

@@ -85,14 +85,16 @@ def run(options: Train) -> int:
     print(f"run       {made.folder}")
     print(f"engine    {', '.join(sorted(set(options.plan.engines.values())))}", flush=True)
     from marl.cli.resume import work
+    from marl.runs import Lock
 
-    return work(made)
+    return work(made, Lock(made))
 
 
 def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) -> Train:
     from environments import registry
     from marl.cli import parse as parser
     from marl.cli import plan as plans
+    from marl.cli import players
 
     game = registry.game(scenario.environment)
     prog = f"{PROG} {algorithm.name} {scenario.name}"
@@ -117,8 +119,9 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         preset=preset,
     )
     _check_place(algorithm, typed.settings)
-    teams = dict(plan.teams) | dict(plans.parse_team(text, plan) for text in typed.launch.team)
-    plan = _with_init(replace(plan, teams=teams), typed.launch.init)
+    named = [plans.parse_team(text, plan) for text in typed.launch.team]
+    players.check_named_once([name for name, _ in named])
+    plan = _with_init(replace(plan, teams={**plan.teams, **dict(named)}), typed.launch.init)
     plan.check()
     return Train(plan, typed.launch)
 
@@ -166,6 +169,8 @@ def _with_init(plan: Plan, paths: Sequence[Path]) -> Plan:
 
     teams = dict(plan.teams)
     for path in paths:
+        if path.is_dir():
+            raise UsageError(f"--init takes a policy's file, and {path} is a folder; a run has some in its policies/")
         team = read_spec(path)[0].kind
         learner = teams.get(team)
         if learner is None or isinstance(learner, str):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 if TYPE_CHECKING:
-    from viz.video import Progress
     from viz.viewer import Viewer
 
 
@@ -52,6 +49,10 @@ def run(options: Watch) -> int:
         raise UsageError(f"--height must be 240 to 2160, not {options.height}")
     if options.out and options.png is None:
         raise UsageError("--out names the file of --png FRAME, which is missing")
+    named = {"gif": (options.gif, ".gif"), "mp4": (options.mp4, ".mp4"), "out": (options.out, ".png")}
+    for option, (file, suffix) in named.items():
+        if file is not None and file.suffix.lower() != suffix:
+            raise UsageError(f"the file of --{option} ends with {suffix}, and {file} does not")
     path = newest_replay(options.file)
     recorded = replay.load(path)
     if recorded.damage:
@@ -69,7 +70,7 @@ def newest_replay(path: Path) -> Path:
     from environments.errors import UsageError
 
     if not path.exists():
-        raise UsageError(f"there is no {path}")
+        raise UsageError(f"there is no file or run {path}")
     if not path.is_dir():
         return path
     folder = path / "replays" if (path / "replays").is_dir() else path
@@ -81,32 +82,25 @@ def newest_replay(path: Path) -> Path:
 
 def export(viewer: Viewer, path: Path, options: Watch) -> bool:
     """Write what was asked for, printing each file's name; False where nothing was."""
+    from environments.errors import UsageError
+    from marl.cli.progress import progress
     from viz import video
 
     look: dict[str, Any] = {"height": options.height, "panel": options.panel}
+    frames = viewer.replay.steps + 1
     if options.png is not None:
-        frame = options.png if options.png >= 0 else viewer.replay.steps + 1 + options.png
+        if not -frames <= options.png < frames:
+            raise UsageError(f"there is no frame {options.png}: this replay has frames 0 to {frames - 1}")
+        frame = options.png % frames
         out = options.out or Path(f"{path.stem}-{frame}.png")
         video.save_png(viewer, frame, out, **look)
         print(out)
     if options.gif:
-        with progress("GIF") as report:
+        with progress("GIF", "frames", frames) as report:
             video.save_gif(viewer, options.gif, speed=options.speed, progress=report, **look)
         print(options.gif)
     if options.mp4:
-        with progress("MP4") as report:
+        with progress("MP4", "frames", frames) as report:
             video.save_mp4(viewer, options.mp4, speed=options.speed, progress=report, **look)
         print(options.mp4)
     return bool(options.gif or options.mp4) or options.png is not None
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Progress]:
-    """A bar on standard error with frames done and time left; it goes away when done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench_env, bench_rows, bench_train
+from marl.cli import bench_env, bench_plain, bench_rows
 from marl.cli.main import main
 from scenarios import catalog
 
@@ -18,7 +18,7 @@ QUICK = ["--rounds", "1", "--seconds", "0.01", "--threads", "1"]
 
 
 def measured(*words: str, to: Path) -> list[dict[str, Any]]:
-    assert main(["bench", *words, *QUICK, "--json", str(to)]) == 0
+    assert main(["bench", *QUICK, *words, "--json", str(to)]) == 0
     rows: list[dict[str, Any]] = json.loads(to.read_text())
     return rows
 
@@ -44,7 +44,8 @@ def test_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_every_scenario_has_its_row() -> None:
-    assert set(bench_env.MPE2) == {scenario.environment for scenario in catalog.SCENARIOS.values()}
+    ours = {scenario.environment for scenario in catalog.SCENARIOS.values()}
+    assert set(bench_env.MPE2) == {name for name in ours if name.startswith("particle/")}
 
 
 def test_without_mpe2_there_are_no_ratios_and_it_is_said(
@@ -57,17 +58,32 @@ def test_without_mpe2_there_are_no_ratios_and_it_is_said(
 
 
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_train, "STEPS", 4)
-    rows = measured("train", "--copies", "4", to=tmp_path / "a.json")
-    assert [row["name"].split(", ")[1] for row in rows] == ["plain torch PPO", "ippo", "mappo"]
-    assert [row["against"] for row in rows] == [None, "plain torch PPO", "plain torch PPO"]
+    monkeypatch.setattr(bench_plain, "STEPS", 4)
+    rows = measured("train", "--copies", "4", "8", "--threads", "2", to=tmp_path / "a.json")
+    assert [row["name"].split(", ", 1)[1] for row in rows] == [
+        "plain torch PPO",
+        "ippo, 4 x 4, 2 threads",
+        "mappo, 4 x 4, 2 threads",
+        "mappo, 4 x 4, 1 thread",
+        "mappo, 4 x 4, 2 threads, torch engine",
+        "mappo, 4 x 4, 128 wide, 2 threads",
+        "mappo, 4 x 4, 2 threads, updates alone",
+        "mappo, 4 x 4, 2 threads, one core busy",
+        "mappo, 8 x 4, 2 threads",
+    ]
+    assert [row["against"] for row in rows] == [
+        None, *["plain torch PPO"] * 5, "its matrix products", "mappo, 4 x 4, 2 threads", None
+    ]  # fmt: skip
     assert rows[2]["ratio"] == pytest.approx(rows[2]["value"] / rows[0]["value"])
+    assert 0 < rows[6]["ratio"] < 1
+    assert rows[7]["ratio"] == pytest.approx(rows[7]["value"] / rows[2]["value"])
+    assert all(row["value"] > 0 for row in rows)
 
 
 def test_the_plain_loop_does_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ours is measured against makes as many gradient steps over as many samples, and moves every parameter."""
-    monkeypatch.setattr(bench_train, "STEPS", 10)
-    plain = bench_train.Plain(catalog.find("particle/spread"), 8, 1)
+    monkeypatch.setattr(bench_plain, "STEPS", 10)
+    plain = bench_plain.Plain(catalog.find("particle/spread"), 8, 1)
     sizes: list[int] = []
     real = plain._update
     monkeypatch.setattr(plain, "_update", lambda *batch: (sizes.append(len(batch[0])), real(*batch)))

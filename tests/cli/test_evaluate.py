@@ -118,3 +118,11 @@ def test_a_scenario_says_how_many_episodes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(evaluate, "measure", measured)
     assert main(["evaluate", "particle/spread"]) == 130
     assert asked == [1000]
+
+
+def test_replays_that_cannot_be_written_are_exit_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    words = ["evaluate", "particle/spread", "--episodes", "2", "--record", "1", "--out", str(tmp_path / "file")]
+    assert main(words) == 5
+    told = capsys.readouterr().err
+    assert "cannot write" in told and "nothing was replaced" in told and told.count("\n") == 1

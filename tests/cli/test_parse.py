@@ -93,7 +93,9 @@ def test_every_way_of_writing() -> None:
         (["--total-steps", "1e999"], r"^--total-steps: .*; see marl test --help$"),
         (["--clip", "x"], r"^--clip: could not convert string to float: 'x'; see marl test --help$"),
         (["--limit", "x"], r"^--limit cannot be 'x'; see marl test --help$"),
-        (["--kind", "team"], r"^--kind cannot be 'team'"),
+        (["--kind", "team_su"], r"^--kind cannot be 'team_su'; did you mean team_sum\?; see marl test --help$"),
+        (["--kind", "7"], r"^--kind cannot be '7'; known: agent, team_sum; see marl test --help$"),
+        (["--total-steps", "ten"], r"^--total-steps: 'ten' is not a whole number; see marl test --help$"),
         (["--total-steps"], r"^Missing value for argument '--total-steps'"),
         (["there"], r"^Unrecognized options: there"),
         (["--no-clip"], r"^unknown option --no-clip"),
@@ -107,7 +109,7 @@ def test_a_mistake_is_one_line(words: list[str], message: str) -> None:
 
 
 def test_a_missing_argument_is_named() -> None:
-    with pytest.raises(UsageError, match=r"^STR is missing; see marl test --help$"):
+    with pytest.raises(UsageError, match=r"^PLACE is missing; see marl test --help$"):
         parse.parse(Typed, [], "marl test")
 
 

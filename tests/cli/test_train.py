@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from environments.errors import UsageError
 from marl import checkpoint, files, runs
-from marl.cli import loop, plan, train
+from marl.cli import loop, plan, side_by_side, train
 from marl.cli.main import main
 from marl.cli.stop import Interrupted, Stop
 from marl.metrics.weights_and_biases import WeightsAndBiases
@@ -116,6 +117,30 @@ def test_a_finished_run_says_so_and_can_be_made_longer(
     told = capsys.readouterr().out
     assert "total_steps: 600 -> 800" in told and f"marl evaluate {longer}" in told and f"marl watch {longer}" in told
     assert steps(longer)[-2:] == [700, 800]
+
+
+def test_a_run_that_is_at_work_is_left_alone(tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(tag, copied)
+    before = (copied / "config.json").read_bytes()
+    lock = runs.Lock(runs.open_run(copied))
+    assert main(["resume", str(copied), "--total-steps", "5000"]) == 2
+    assert "is in use by another process" in capsys.readouterr().err
+    lock.release()
+    assert main(["resume", str(copied), "--total-steps", "0"]) == 2
+    assert "total_steps must be at least 1, not 0" in capsys.readouterr().err
+    assert (copied / "config.json").read_bytes() == before
+
+
+def test_a_run_whose_checkpoints_are_gone_begins_again_and_says_so(
+    tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(tag, copied)
+    shutil.rmtree(copied / "checkpoints")
+    assert main(["resume", str(copied)]) == 0
+    assert "beginning again at step 0, without 6 measurements" in capsys.readouterr().out
+    assert measured(copied) == measured(tag)
 
 
 def test_policies_that_a_kill_left_behind_are_written_again(tag: Path, tmp_path: Path) -> None:
@@ -281,7 +306,8 @@ def test_a_full_disk_is_exit_5_and_names_what_is_safe(
     monkeypatch.setattr(files, "write_synced", write)
     assert marl("--total-steps", "300", "--checkpoint-every", "100", "--run-dir", str(folder)) == 5
     told = capsys.readouterr().err
-    assert "No space left on device" in told and "step 100 is safe" in told and f"marl resume {folder}" in told
+    assert "No space left on device" in told and told.count("step 100 is safe") == 1
+    assert f"marl resume {folder}" in told
     monkeypatch.setattr(files, "write_synced", real)
     assert main(["resume", str(folder)]) == 0
     assert steps(folder) == [100, 200, 300]
@@ -335,6 +361,24 @@ def test_several_seeds_side_by_side(tmp_path: Path, capfd: pytest.CaptureFixture
     assert f"marl plot {folder}" in told and "seed-5" in told
     assert marl("--seeds", "2", "--run-dir", str(folder)) == 2
     assert main(["resume", str(folder)]) == 0  # all of them; they are finished
+    assert main(["resume", str(folder), "--total-steps", "0"]) == 2
+    assert main(["resume", str(folder), "--total-steps", "300"]) == 0
+    assert steps(folder / "seed-5") == steps(folder / "seed-6") == [100, 200, 300]
+
+
+def test_lines_of_a_run_are_taken_whatever_the_screen_and_the_disk_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose lines nobody takes would wait for ever once the pipe is full."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    lines = io.StringIO("one\ntwo\nthree\n")
+    with open(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        side_by_side._show(tmp_path / "no" / "folder", lines)
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    assert lines.read() == ""
 
 
 def test_steps_decide_when_something_is_due() -> None:

@@ -39,7 +39,8 @@ def test_exports(replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_picture_without_a_name_gets_one(replay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["watch", str(replay), "--png", "3", "--panel", "true"]) == 0
-    assert (tmp_path / "episode-3.png").exists()
+    assert main(["watch", str(replay), "--png", "-71"]) == 0
+    assert (tmp_path / "episode-3.png").exists() and (tmp_path / "episode-0.png").exists()
 
 
 def test_a_run_means_its_newest_replay(replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,8 +57,12 @@ def test_a_run_means_its_newest_replay(replay: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing.replay"], "there is no nothing.replay"),
-        (["{replay}", "--png", "99"], "frames 0 to 70"),
+        (["nothing.replay"], "there is no file or run nothing.replay"),
+        (["{replay}", "--png", "99"], "there is no frame 99: this replay has frames 0 to 70"),
+        (["{replay}", "--png", "-72"], "there is no frame -72: this replay has frames 0 to 70"),
+        (["{replay}", "--png", "1", "--out", "a.jpg"], "the file of --out ends with .png, and a.jpg does not"),
+        (["{replay}", "--gif", "a"], "the file of --gif ends with .gif, and a does not"),
+        (["{replay}", "--mp4", "a.gif"], "the file of --mp4 ends with .mp4, and a.gif does not"),
         (["{replay}", "--speed", "0"], "--speed must be"),
         (["{replay}", "--speed", "nan"], "--speed must be"),
         (["{replay}", "--height", "9"], "--height must be"),

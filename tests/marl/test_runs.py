@@ -12,7 +12,7 @@ import pytest
 from environments.errors import RefusedFile, UsageError
 from marl import runs
 
-CONFIG = {"scenario": "particle/spread", "algorithm": "mappo", "teams": {}, "train": {"seed": 3}}
+CONFIG = {"scenario": "particle/spread", "algorithm": "mappo", "teams": {}, "train": {"seed": 3, "total_steps": 9}}
 
 
 def test_a_run_is_found_again_with_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +54,9 @@ def test_what_is_not_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
         ("{", "cannot be read as JSON"),
         (json.dumps({**CONFIG, "schema": 99}), "schema 99; this version reads 1"),
         (json.dumps({"schema": 1, "train": {}}), "not the config of a run"),
+        (json.dumps({**CONFIG, "schema": 1, "scenario": 5}), "not the config of a run: scenario is 5"),
+        (json.dumps({**CONFIG, "schema": 1, "teams": None}), "not the config of a run: teams is None"),
+        (json.dumps({**CONFIG, "schema": 1, "train": {"seed": 3}}), "not the config of a run: total_steps is None"),
     ):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(RefusedFile, match=message):

@@ -11,13 +11,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import environments
 from environments.errors import RefusedFile, StorageFailure, UsageError
 from environments.replay import Replay
 from tests.recording import record
-from viz import drawings, video
+from viz import drawings, panel, plots, video
 from viz.drawings import plain
 from viz.moment import ReplayMoments
 from viz.page import FOOTER, HEADER, Pane
@@ -332,10 +333,8 @@ def test_png(tmp_path: Path) -> None:
 
 def test_gif_has_every_frame_at_its_time(tmp_path: Path) -> None:
     viewer = Viewer(record("particle/spread"))
-    seen: list[tuple[int, int]] = []
-    video.save_gif(
-        viewer, tmp_path / "a.gif", height=300, speed=2.0, progress=lambda done, total: seen.append((done, total))
-    )
+    seen: list[int] = []
+    video.save_gif(viewer, tmp_path / "a.gif", height=300, speed=2.0, progress=seen.append)
     with Image.open(tmp_path / "a.gif") as film:
         assert film.n_frames == 26 and film.size == video.frame_size(300, False)  # type: ignore[attr-defined]
         frames, times = [], []
@@ -345,7 +344,7 @@ def test_gif_has_every_frame_at_its_time(tmp_path: Path) -> None:
             frames.append(np.asarray(film.convert("RGB")))
     assert times[:25] == [50] * 25 and times[25] == 1000
     assert all((a != b).any() for a, b in pairwise(frames))
-    assert seen[-1] == (26, 26) and len(seen) == 26
+    assert seen == list(range(1, 27))
     assert np.abs(frames[9].astype(int) - video.image(viewer, 9, 300)).mean() < 2.0  # the palette is good enough
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
 
@@ -369,9 +368,37 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
         video.save_png(Viewer(record("particle/spread")), 0, tmp_path / "file" / "a.png")
     viewer = Viewer(record("particle/spread"))
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(done: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         video.save_gif(viewer, tmp_path / "a.gif", height=240, progress=interrupt)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("suffix", plots.FORMATS)
+def test_a_curve_that_cannot_be_written_leaves_the_old_picture(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, out = np.arange(3.0), tmp_path / "deep" / f"a{suffix}"
+    curves = [plots.Curve("a", x, x, x - 1, x + 1)]
+    plots.draw_curves(curves, out, "title", "x", "y")
+    before = out.read_bytes()
+    assert len(before) > 1000
+
+    def full(figure: Figure, path: Path, **options: object) -> None:
+        path.write_bytes(b"half of a picture")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(StorageFailure, match=r"No space left on device; nothing was replaced$"):
+        plots.draw_curves(curves, out, "title", "x", "y")
+    assert out.read_bytes() == before
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_numbers_fit_into_a_card() -> None:
+    numbers = [1.254, -99.99, -177.64, 131.0, 12345.6, -1.2e9, 0.0, np.inf]
+    assert [panel.short(x) for x in numbers] == [
+        *("+1.25", "-99.99", "-177.6", "+131.0", "+12346", "-1.2e+09", "+0.00", "+inf"),
+    ]
