@@ -163,12 +163,12 @@ class ParallelFacade(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # Petti
     ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Begin the episode with that episode seed, or the next one; `options` are ignored, as PettingZoo allows.
 
-        ValueError on a negative seed or one of more than 64 bits.
+        ValueError on a negative seed or one of more than 64 bits, TypeError on one that is not a whole number.
         """
         if seed is not None:
-            if not 0 <= seed < 2**64:
+            if not 0 <= index(seed) < 2**64:
                 raise ValueError(f"seed must be between 0 and 2**64 - 1, not {seed}")
-            self.vector.reset(keys=[rng.key_of(int(seed))])
+            self.vector.reset(keys=[rng.key_of(index(seed))])
         elif not self._untouched:
             self.vector.reset()
         self._untouched = False
@@ -300,6 +300,7 @@ class AECFacade(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is u
         self.possible_agents = self.face.possible_agents
         self.agents: list[str] = []
         self.agent_selection = ""
+        self._observations: dict[str, Any] = {}
         self.observation_spaces = self.face.observation_spaces
         self.action_spaces = self.face.action_spaces
         if vector.spec.state_size:
@@ -350,7 +351,9 @@ class AECFacade(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is u
         self._deads_step_first()
 
     def observe(self, agent: str) -> Any:
-        """What the agent sees: its last view where its life has just ended. A copy."""
+        """What the agent sees: its last view where its life has just ended. A copy. RuntimeError before `reset`."""
+        if not self._observations:
+            raise RuntimeError(f"{self.vector.spec.name}: no episode is open; call reset() first")
         view = self._observations[agent]
         if not isinstance(view, dict):
             return view.copy()

@@ -18,6 +18,8 @@ from environments.spec import AgentGroup, EnvSpec, TeamKind
 
 PACKAGES = ("marl", "numpy", "numba", "llvmlite", "gymnasium", "torch")
 MAX_AGENTS = 10_000
+SHORTEST_STEP, LONGEST_STEP = 1e-3, 60.0
+"""Seconds that a step may take: films repeat a picture for as long."""
 
 
 def describe(spec: EnvSpec) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def spec_of(data: Mapping[str, Any]) -> EnvSpec:
     if not groups or len(agents) > MAX_AGENTS or len(set(agents)) != len(agents):
         raise ValueError(f"{len(agents)} agents, {len(set(agents))} names")
     step_seconds = float(data["step_seconds"])
-    if not 0 < step_seconds < 1e6:
+    if not SHORTEST_STEP <= step_seconds <= LONGEST_STEP:
         raise ValueError(f"step_seconds {step_seconds}")
     spec = EnvSpec(
         name=_word(data["name"]),

@@ -326,3 +326,22 @@ def test_one_copy_is_seven_times_as_fast_as_mpe2() -> None:
     rounds = [(seconds_per_step(ours, 2000), seconds_per_step(theirs, 400)) for _ in range(3)]
     fast, slow = (min(times) for times in zip(*rounds, strict=True))
     assert slow > 7 * fast, f"mpe2 takes {slow / fast:.1f} times as long"
+
+
+def test_what_is_no_seed_is_refused() -> None:
+    face = environments.parallel_env("toy/meet")
+    for seed in (1.5, "1", np.float64(2.0)):
+        with pytest.raises(TypeError):
+            face.reset(seed=seed)  # type: ignore[arg-type]
+    for number in (-1, 2**64):
+        with pytest.raises(ValueError, match="seed must be between"):
+            face.reset(seed=number)
+    assert equal(face.reset(seed=np.int64(3))[0], face.reset(seed=3)[0])  # type: ignore[arg-type]
+
+
+def test_turns_before_the_first_reset_are_refused() -> None:
+    turns = environments.env("toy/meet")
+    with pytest.raises(RuntimeError, match=r"call reset\(\) first"):
+        turns.last()
+    with pytest.raises(RuntimeError, match=r"call reset\(\) first"):
+        turns.step(0)

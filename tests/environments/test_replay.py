@@ -295,6 +295,8 @@ def test_descriptions_survive_json(name: str) -> None:
         (("kinds", 0, "teams"), 10**9),
         (("kinds", 0, "teams"), 2),
         (("step_seconds",), 0),
+        (("step_seconds",), 1e-4),
+        (("step_seconds",), 61.0),
         (("version",), "one"),
     ],
 )
