@@ -15,7 +15,8 @@ class Bench:
 
     `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
     environment, against mpe2's. `train`: whole iterations (128 steps, 4 epochs x 4 minibatches, separate 64x64 tanh
-    networks), against the same written plainly with torch.
+    networks), against the same written plainly with torch, taking turns; the share of an update that its matrix
+    products alone would take; and the same with one core kept busy.
     """
 
     what: tyro.conf.Positional[Literal["env", "train"]]
@@ -23,7 +24,8 @@ class Bench:
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Scenarios; by default all for `env` and particle/spread for `train`."""
     copies: tuple[int, ...] = ()
-    """Copies of the environment; each 1 to 1048576. By default 1, 64 and 4096 for `env` and 128 for `train`."""
+    """Copies of the environment; each 1 to 1048576. By default 1, 64 and 4096 for `env`, 128
+    and some others for `train`."""
     threads: int = 2
     """Processor threads, at most; 1 to 1024."""
     rounds: int = 5

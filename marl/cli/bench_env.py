@@ -34,7 +34,7 @@ MPE2 = {
     "particle/line": "simple_line_v1",
     "particle/collect_treasure": "collect_treasure_v1",
 }
-"""The environments that ours have the same rules as."""
+"""The environments that have the same rules as ours."""
 DRAWS = 16
 """Joint actions drawn beforehand and used in turn: drawing is not what is measured."""
 
@@ -74,7 +74,9 @@ def parallel_face(name: str, options: Rounds) -> float:
 
 
 def reference(name: str, options: Rounds) -> tuple[str, float] | None:
-    """mpe2's environment of the same rules and its steps/s, or None, said aloud, where mpe2 is not installed."""
+    """mpe2's environment of the same rules, if any, and its steps/s; None, said aloud, where mpe2 is not installed."""
+    if name not in MPE2:
+        return None
     try:
         version = importlib.metadata.version("mpe2")
         module = importlib.import_module(f"mpe2.{MPE2[name]}")

@@ -1,156 +1,160 @@
-"""Whole training, environment steps per second: ours, and PPO written plainly with torch over the same environment."""
+"""Whole training, environment steps per second: our learners, and PPO written plainly with torch, taking turns."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from gymnasium.spaces import Discrete
-from torch import Tensor, nn
 
-import environments
 from marl import config as settings
+from marl.cli import bench_plain
+from marl.cli.bench_plain import EPOCHS, MINIBATCHES, WIDTH, plain_can
 from marl.cli.bench_rows import Rounds, median, row
 from marl.cli.plan import Learns, Plan, describe
+from marl.engine import measure as engine
 from scenarios.scenario import Scenario
 
-STEPS, EPOCHS, MINIBATCHES, WIDTH = 128, 4, 4, 64
+COPIES = (16, 1024, 4096)
+"""Further numbers of copies that are measured unless some are asked for."""
+WARM = 2
+"""Iterations before the first that counts."""
+
+Iteration = Callable[[], Mapping[str, float] | None]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of training, measured in turn with others."""
+
+    name: str
+    iteration: Iteration
+    steps: int
+    """Environment steps of an iteration."""
 
 
 def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
-    """Rows of one scenario: the plain loop on as many threads, then IPPO and MAPPO."""
-    for copies in options.copies or (128,):
-        against = None
-        if plain_can(scenario):
-            speed = per_second(Plain(scenario, copies, options.threads).iteration, copies, options)
-            against = ("plain torch PPO", speed)
-            yield row(f"{scenario.name}, plain torch PPO, {copies} x {STEPS}", speed, None)
-        for name in ("ippo", "mappo"):
-            trainer = plan(scenario, name, copies, options.threads).build()
-            speed = per_second(trainer.iteration, copies, options)
-            yield row(f"{scenario.name}, {name}, {copies} x {STEPS}, {options.threads} threads", speed, against)
+    """Rows of one scenario: everything at one size, then one learner at other sizes."""
+    first, *others = options.copies or (128, *COPIES)
+    yield from same_size(scenario, first, options)
+    for copies in others:
+        speeds, _ = race([trained(scenario, "mappo", copies, options.threads)], options)
+        for name, speed in speeds.items():
+            yield row(f"{scenario.name}, {name}", speed, None)
 
 
-def plain_can(scenario: Scenario) -> bool:
-    """True where the plain loop is enough: one team of one group."""
-    spec = describe(scenario.environment, scenario.options)
-    return len(spec.groups) == 1 and spec.kinds[0].teams == 1 and isinstance(spec.groups[0].action_space, Discrete)
+def same_size(scenario: Scenario, copies: int, options: Rounds) -> Iterator[dict[str, Any]]:
+    """The plain loop, IPPO and MAPPO on one thread and on all, MAPPO by torch, wider, and beside a busy process."""
+    threads = options.threads
+    main = trained(scenario, "mappo", copies, threads)
+    contenders = [trained(scenario, "ippo", copies, threads), main]
+    if threads > 1:
+        contenders.append(trained(scenario, "mappo", copies, 1))
+    contenders += [
+        trained(scenario, "mappo", copies, threads, engine="torch"),
+        trained(scenario, "mappo", copies, threads, width=2 * WIDTH),
+    ]
+    against: tuple[str, float] | None = None
+    if plain_can(describe(scenario.environment, scenario.options)):
+        loop = bench_plain.Plain(scenario, copies, threads)
+        contenders.insert(0, Contender("plain torch PPO", loop.iteration, copies * bench_plain.STEPS))
+    speeds, updates = race(contenders, options)
+    for name, speed in speeds.items():
+        yield row(f"{scenario.name}, {name}", speed, against)
+        if against is None and name == contenders[0].name:
+            against = (name, speed)
+    yield products(scenario, main, updates[main.name], threads)
+    if threads > 1:
+        with busy_core():
+            beside, _ = race([main], options)
+        yield row(f"{scenario.name}, {main.name}, one core busy", beside[main.name], (main.name, speeds[main.name]))
 
 
-def plan(scenario: Scenario, algorithm: str, copies: int, threads: int) -> Plan:
+def products(scenario: Scenario, contender: Contender, seconds: float, threads: int) -> dict[str, Any]:
+    """The update alone against its matrix products alone, at the speed that the processor makes such products."""
+    rate = engine.product_rate(threads, 64)
+    flops = sum(engine.gradient_flops(passes.shape) for passes in _passes(contender)) * contender.steps * EPOCHS
+    name = f"{scenario.name}, {contender.name}, updates alone"
+    return row(name, contender.steps / seconds, ("its matrix products", rate * contender.steps / flops))
+
+
+def _passes(contender: Contender) -> list[Any]:
+    (learner,) = contender.iteration.__self__.learners.values()  # type: ignore[attr-defined]
+    return [*learner.fused.actors.values(), *learner.fused.heads.values()]
+
+
+def trained(
+    scenario: Scenario, algorithm: str, copies: int, threads: int, engine: str = "auto", width: int = WIDTH
+) -> Contender:
+    """One of our learners."""
+    words = [algorithm, f"{copies} x {bench_plain.STEPS}"]
+    words += [f"{width} wide"] if width != WIDTH else []
+    words += [f"{threads} thread{'s' if threads > 1 else ''}"] + ([f"{engine} engine"] if engine != "auto" else [])
+    made = plan(scenario, algorithm, copies, threads, engine, width)
+    return Contender(", ".join(words), made.build().iteration, copies * bench_plain.STEPS)
+
+
+def plan(
+    scenario: Scenario, algorithm: str, copies: int, threads: int, engine: str = "auto", width: int = WIDTH
+) -> Plan:
     """A run of the measured shape that will not end."""
-    learner = settings.changed(
-        settings.algorithm(algorithm).config,
-        {
-            "rollout_length": STEPS,
-            "epochs": EPOCHS,
-            "minibatches": MINIBATCHES,
-            "hidden": (WIDTH, WIDTH),
-            "activation": "tanh",
-            "target_kl": None,
-        },
-    )
-    train = replace(settings.TrainConfig(), num_envs=copies, threads=threads, total_steps=10**12)
+    shape = {
+        "rollout_length": bench_plain.STEPS,
+        "epochs": EPOCHS,
+        "minibatches": MINIBATCHES,
+        "hidden": (width, width),
+        "activation": "tanh",
+        "target_kl": None,
+    }
+    learner = settings.changed(settings.algorithm(algorithm).config, shape)
+    train = settings.TrainConfig(num_envs=copies, threads=threads, total_steps=10**12)
     made = Plan(
         scenario.name,
         algorithm,
         scenario.environment,
         dict(scenario.options),
         "agent",
-        train,
+        settings.changed(train, {"engine": engine}),
         {team: Learns(algorithm, learner) for team in scenario.teams},
     )
     made.check()
     return made
 
 
-def per_second(iteration: Callable[[], object], copies: int, options: Rounds) -> float:
-    """Median over rounds of environment steps per second, after two iterations to warm up."""
-    for _ in range(2):
-        iteration()
-    speeds = []
-    for _ in range(options.rounds):
-        started, done = time.perf_counter(), 0
-        while done == 0 or time.perf_counter() - started < options.seconds:
-            iteration()
-            done += 1
-        speeds.append(done * copies * STEPS / (time.perf_counter() - started))
-    return median(speeds)
+def race(contenders: Sequence[Contender], options: Rounds) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians over rounds of environment steps per second, and of the seconds of an update.
 
-
-class Plain:
-    """PPO with a shared actor and a shared critic of the agent's own observation, as one would first write it.
-
-    For one team of one group with discrete actions whose agents never die. Each step copies what the environment shows
-    and runs both networks; each minibatch is one forward and backward pass; torch does its own threading.
+    The contenders take turns in every round: what else happens on the machine happens to all.
     """
-
-    def __init__(self, scenario: Scenario, copies: int, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self.env = environments.make(scenario.environment, copies, num_threads=threads)
-        (group,) = self.env.spec.groups
-        width = int(np.prod(group.observation_space.shape))
-        space: Any = group.action_space
-        self.generator = torch.Generator().manual_seed(0)
-        self.actor, self.critic = _network(width, int(space.n)), _network(width, 1)
-        self.parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=7e-4, eps=1e-5)
-        self.name = group.name
-        self.obs = self._seen()
-
-    def iteration(self) -> None:
-        """Collect, estimate advantages, update."""
-        obs, actions, log_probs, values, rewards, ends = self._collect()
-        with torch.no_grad():
-            after = self.critic(self.obs).squeeze(-1)
-        advantage = torch.zeros_like(rewards)
-        running = torch.zeros_like(after)
-        for t in reversed(range(STEPS)):
-            delta = rewards[t] + 0.99 * after * ~ends[t] - values[t]
-            running = delta + 0.99 * 0.95 * running * ~ends[t]
-            advantage[t] = running
-            after = values[t]
-        flat = [x.flatten(0, 2) for x in (obs, actions, log_probs, advantage, advantage + values)]
-        for _ in range(EPOCHS):
-            order = torch.randperm(len(flat[0]), generator=self.generator)
-            for index in order.chunk(MINIBATCHES):
-                self._update(*(x[index] for x in flat))
-
-    def _collect(self) -> tuple[Tensor, ...]:
-        rows: list[tuple[Tensor, ...]] = []
-        for _ in range(STEPS):
-            with torch.no_grad():
-                log_p = self.actor(self.obs).log_softmax(-1)
-                value = self.critic(self.obs).squeeze(-1)
-                chosen = torch.multinomial(log_p.exp().flatten(0, 1), 1, generator=self.generator).view(value.shape)
-            out = self.env.step({self.name: chosen.int().numpy()}).groups[0]
-            end = torch.from_numpy(out.terminated | out.truncated)
-            log_prob = log_p.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-            rows.append((self.obs, chosen, log_prob, value, torch.from_numpy(out.reward.copy()), end))
-            self.obs = self._seen()
-        return tuple(torch.stack(column) for column in zip(*rows, strict=True))
-
-    def _update(self, obs: Tensor, actions: Tensor, old: Tensor, advantage: Tensor, target: Tensor) -> None:
-        log_p = self.actor(obs).log_softmax(-1)
-        ratio = (log_p.gather(-1, actions.unsqueeze(-1)).squeeze(-1) - old).exp()
-        normal = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        gain = torch.minimum(ratio * normal, ratio.clamp(0.8, 1.2) * normal).mean()
-        entropy = -(log_p.exp() * log_p).sum(-1).mean()
-        error = (self.critic(obs).squeeze(-1) - target).square().mean()
-        self.optimiser.zero_grad()
-        (0.5 * error - gain - 0.01 * entropy).backward()
-        nn.utils.clip_grad_norm_(self.parameters, 0.5)
-        self.optimiser.step()
-
-    def _seen(self) -> Tensor:
-        return torch.from_numpy(self.env.buffers.groups[0].obs.copy())
+    speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
+    updates: dict[str, list[float]] = {each.name: [] for each in contenders}
+    for each in contenders:
+        for _ in range(WARM):
+            each.iteration()
+    for _ in range(options.rounds):
+        for each in contenders:
+            started, done = time.perf_counter(), 0
+            while done == 0 or time.perf_counter() - started < options.seconds:
+                metrics = each.iteration() or {}
+                updates[each.name].append(metrics.get("time/update", np.inf))
+                done += 1
+            speeds[each.name].append(done * each.steps / (time.perf_counter() - started))
+    return {name: median(all_of) for name, all_of in speeds.items()}, {
+        name: median(all_of) for name, all_of in updates.items()
+    }
 
 
-def _network(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(inputs, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, outputs)
-    )
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process that never rests, for as long as the context is open."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()

@@ -27,8 +27,8 @@ class FusedPPO:
 
     def __init__(self, policy: Policy, value: ValueFunction, config: PPOConfig, threads: int) -> None:
         self.policy, self.value, self.config = policy, value, config
-        self._actors = {group.name: policy.passes(group, threads) for group in policy.spec.groups}
-        self._heads = {
+        self.actors = {group.name: policy.passes(group, threads) for group in policy.spec.groups}
+        self.heads = {
             name: Passes(FlatNetwork(head), value.shape.central, threads) for name, head in value.heads.items()
         }
         self._batch: Batch | None = None
@@ -37,7 +37,7 @@ class FusedPPO:
         """The value function's outputs `[B, R]`; arguments as it takes them."""
         parts = []
         for name, inputs in self.value.inputs(obs, state, seat).items():
-            passes = self._heads[name]
+            passes = self.heads[name]
             value = np.empty((len(inputs), passes.shape.agents), np.float32)
             passes.evaluate(Keep(value), rows_of(inputs), every(len(inputs)))
             parts.append(torch.from_numpy(value))
@@ -51,8 +51,8 @@ class FusedPPO:
         self._inputs = {name: x.flatten(2).float().contiguous() for name, x in batch.obs.items()}
         seen = self.value.inputs(batch.obs, batch.state, batch.seat)
         self._seen = {name: rows_of(x).contiguous() for name, x in seen.items()}
-        columns = {"log_prob": self._actors, "advantage": self._actors, "use": self._actors}
-        columns |= dict.fromkeys(("old_value", "target", "use_value"), self._heads)
+        columns = {"log_prob": self.actors, "advantage": self.actors, "use": self.actors}
+        columns |= dict.fromkeys(("old_value", "target", "use_value"), self.heads)
         for name, networks in columns.items():  # compiled code trusts its arrays
             wanted = (len(batch.seat), sum(passes.shape.agents for passes in networks.values()))
             if getattr(batch, name).shape != wanted:
@@ -73,7 +73,7 @@ class FusedPPO:
         acted = np.zeros(4)
         actors, first = [], 0
         for group in self.policy.spec.groups:
-            passes = self._actors[group.name]
+            passes = self.actors[group.name]
             task = self._loss(batch, group, passes, told._replace(first=first))
             whole, totals = passes.differentiate(task, self._inputs[group.name], rows)
             actors.append(whole)
@@ -90,7 +90,7 @@ class FusedPPO:
             weight=F(config.value_coefficient),
         )
         error, critic, first = 0.0, [], 0
-        for name, passes in self._heads.items():
+        for name, passes in self.heads.items():
             whole, totals = passes.differentiate(judged._replace(first=first), self._seen[name], rows)
             critic.append(whole)
             error += float(totals[0])
