@@ -39,42 +39,62 @@ DRAWS = 16
 """Joint actions drawn beforehand and used in turn: drawing is not what is measured."""
 
 
+class Contender:
+    """Something that steps environments, measured in turn with others."""
+
+    def __init__(self, name: str, step: Callable[[int], object], copies: int = 1) -> None:
+        self.name, self.copies = name, copies
+        self._step = step
+        self._done = 0
+        self._calls = 1
+        """Calls between two looks at the clock: about twenty looks a round."""
+
+    def speed(self, seconds: float) -> float:
+        """Environment steps per second of a round."""
+        started, first = time.perf_counter(), self._done
+        while (passed := time.perf_counter() - started) < seconds:
+            for k in range(self._done, self._done + self._calls):
+                self._step(k)
+            self._done += self._calls
+        per_second = (self._done - first) / passed
+        self._calls = max(1, int(per_second * seconds / 20))
+        return per_second * self.copies
+
+
 def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
-    """Rows of one scenario. Random actions, episodes restarted where they end, no drawing."""
+    """Rows of one scenario. Random actions, episodes restarted where they end, no drawing.
+
+    The contenders take turns in every round: what else happens on the machine happens to all.
+    """
     name = scenario.environment
-    against = reference(name, options)
-    if against is not None:
-        yield row(f"{name}, {against[0]}", against[1], None)
-    yield row(f"{name}, 1 copy, PettingZoo parallel", parallel_face(name, options), against)
+    reference = mpe2(name)
+    contenders = [] if reference is None else [reference]
+    contenders.append(Contender("1 copy, PettingZoo parallel", parallel(environments.parallel_env(name))))
     for copies in options.copies or COPIES:
         for threads in sorted({1, options.threads} if copies >= SMALL else {1}):
-            speed = batch(name, copies, threads, options)
-            yield row(
-                f"{name}, {_count(copies, 'copy', 'copies')}, {_count(threads, 'thread', 'threads')}", speed, against
-            )
+            label = f"{_count(copies, 'copy', 'copies')}, {_count(threads, 'thread', 'threads')}"
+            contenders.append(Contender(label, batch(name, copies, threads), copies))
+    speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
+    for number in range(options.rounds + 1):
+        for each in contenders:
+            speed = each.speed(options.seconds)
+            if number:  # the first round is to warm up
+                speeds[each.name].append(speed)
+    against = None if reference is None else (reference.name, median(speeds[reference.name]))
+    for each in contenders:
+        yield row(f"{name}, {each.name}", median(speeds[each.name]), None if each is reference else against)
 
 
-def batch(name: str, copies: int, threads: int, options: Rounds) -> float:
-    """Environment steps/s of a batch."""
+def batch(name: str, copies: int, threads: int) -> Callable[[int], object]:
+    """Steps a batch."""
     env = environments.make(name, copies, num_threads=threads)
     rng = np.random.default_rng(0)
     actions = [{group.name: _draw(rng, group, copies) for group in env.spec.groups} for _ in range(DRAWS)]
-
-    def step(k: int) -> None:
-        env.step(actions[k % DRAWS])
-
-    speed = per_second(step, options) * copies
-    env.close()
-    return speed
+    return lambda k: env.step(actions[k % DRAWS])
 
 
-def parallel_face(name: str, options: Rounds) -> float:
-    """Environment steps/s of one copy as a PettingZoo parallel environment."""
-    return _parallel(environments.parallel_env(name), options)
-
-
-def reference(name: str, options: Rounds) -> tuple[str, float] | None:
-    """mpe2's environment of the same rules, if any, and its steps/s; None, said aloud, where mpe2 is not installed."""
+def mpe2(name: str) -> Contender | None:
+    """mpe2's environment of the same rules, if any; None, said aloud, where mpe2 is not installed."""
     if name not in MPE2:
         return None
     try:
@@ -83,28 +103,11 @@ def reference(name: str, options: Rounds) -> tuple[str, float] | None:
     except (importlib.metadata.PackageNotFoundError, ImportError):
         print("skipped: mpe2 is not installed, so there are no ratios; pip install 'marl[envs]'", file=sys.stderr)
         return None
-    return f"mpe2 {version} parallel_env", _parallel(module.parallel_env(), options)
+    return Contender(f"mpe2 {version} parallel_env", parallel(module.parallel_env()))
 
 
-def per_second(call: Callable[[int], None], options: Rounds) -> float:
-    """Median over rounds of calls per second, after one round to warm up."""
-    calls, k = 1, 0
-    speeds = []
-    for number in range(options.rounds + 1):
-        started, done = time.perf_counter(), 0
-        while time.perf_counter() - started < options.seconds:
-            for _ in range(calls):
-                call(k)
-                k += 1
-            done += calls
-        speed = done / (time.perf_counter() - started)
-        calls = max(1, int(speed * options.seconds / 20))  # look at the clock 20 times a round, not more
-        if number:
-            speeds.append(speed)
-    return median(speeds)
-
-
-def _parallel(env: Any, options: Rounds) -> float:
+def parallel(env: Any) -> Callable[[int], object]:
+    """Steps a PettingZoo parallel environment, and resets it where nobody is left."""
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
@@ -116,9 +119,7 @@ def _parallel(env: Any, options: Rounds) -> float:
         if not env.agents:
             env.reset()
 
-    speed = per_second(step, options)
-    env.close()
-    return speed
+    return step
 
 
 def _draw(rng: np.random.Generator, group: AgentGroup, copies: int) -> np.ndarray:
