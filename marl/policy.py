@@ -109,6 +109,8 @@ class Policy(nn.Module):
                 self.register_buffer(f"centre_{group.name}", centre, persistent=False)
                 self.register_buffer(f"half_{group.name}", half, persistent=False)
 
+        self._first = (next(self.actors.parameters()),)  # in a tuple: no parameter of the policy itself
+
     def acting_parameters(self) -> Iterator[nn.Parameter]:
         """What decides how the policy acts: all but the critic."""
         yield from self.actors.parameters()
@@ -147,7 +149,7 @@ class Policy(nn.Module):
         return steps
 
     def _fits_engine(self) -> bool:
-        first = next(self.actors.parameters())
+        (first,) = self._first
         return first.dtype == torch.float32 and first.device.type == "cpu"
 
     def passes(self, group: AgentGroup, threads: int | None = None) -> Passes:

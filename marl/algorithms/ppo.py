@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -277,8 +278,9 @@ class PPO:
         """Index of each minibatch of an epoch; samples that train nothing and empty minibatches left out."""
         rows = (batch.use.any(1) | batch.use_value.any(1)).nonzero().squeeze(1)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
-        parts = order.tensor_split(self.config.minibatches)
-        return (part.sort().values for part in parts if len(part))  # sorted, a part is read from memory in one sweep
+        parts = np.array_split(order.numpy(), self.config.minibatches)
+        # sorted, a part is read from memory in one sweep
+        return (torch.from_numpy(np.sort(part)) for part in parts if len(part))
 
 
 def _clip(gradients: list[Tensor], limit: float) -> Tensor:
