@@ -39,21 +39,15 @@ LANDMARK_SIZE = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(common.ParticleOptions):
+class Options(common.SightOptions):
     """What may be set."""
 
     N: int = 2
     """Number of good agents, and of landmarks; 1 to 256."""
-    num_agent_neighbors: int | None = None
-    """Number of nearest agents that an agent sees, 1 to 256; None: all."""
-    num_landmark_neighbors: int | None = None
-    """Number of nearest landmarks that an agent sees, 1 to 256; None: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         common.check_count(self, "N", 1)
-        common.check_count(self, "num_agent_neighbors", 1, optional=True)
-        common.check_count(self, "num_landmark_neighbors", 1, optional=True)
 
 
 def spec(options: Options) -> EnvSpec:
@@ -79,8 +73,7 @@ def params(options: Options) -> Array:
         options,
         [BODY] * (options.N + 1),
         [LANDMARK_SIZE] * options.N,
-        agent_slots=options.num_agent_neighbors or 0,
-        landmark_slots=options.num_landmark_neighbors or 0,
+        **common.slots(options),
     )
 
 

@@ -40,6 +40,26 @@ class ParticleOptions:
         check_switch(self, "continuous_actions")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SightOptions(ParticleOptions):
+    """Options of games whose agents may see only what is nearest."""
+
+    num_agent_neighbors: int | None = None
+    """Number of nearest agents that an agent sees, 1 to 256; None: all."""
+    num_landmark_neighbors: int | None = None
+    """Number of nearest landmarks (obstacles) that an agent sees, 1 to 256; None: all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self, "num_agent_neighbors", 1, optional=True)
+        check_count(self, "num_landmark_neighbors", 1, optional=True)
+
+
+def slots(options: SightOptions) -> dict[str, int]:
+    """For kernels: places in an observation for agents and for landmarks; 0: one for each that there is."""
+    return {"agent_slots": options.num_agent_neighbors or 0, "landmark_slots": options.num_landmark_neighbors or 0}
+
+
 def check_count(options: Any, name: str, low: int, high: int = MOST, optional: bool = False) -> None:
     """UsageError unless the option is a whole number in [low, high], or None where it is optional."""
     value = getattr(options, name)

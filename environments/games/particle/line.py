@@ -7,7 +7,7 @@ Actions        Discrete(5): 0 stay, 1 left, 2 right, 3 down, 4 up. Continuous: B
 Rewards        all the same: -(mean over agents of the distance to the place assigned, at most 2 each), agents being
                assigned to places so that the summed distance is least.
 Ends           truncated at max_cycles; terminated, with terminate_on_success, once all are within 0.05 of their places.
-Options        N, max_cycles, continuous_actions, terminate_on_success; see `Options`.
+Options        N, max_cycles, continuous_actions, terminate_on_success; see `places.Options`.
 Source         mpe2 1.1.1, simple_line_v1.
 Version        1
 
@@ -19,7 +19,6 @@ Observation    (lengths in units of the arena [-1, 1]^2; other agents are not se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ import numpy as np
 from environments.compile import kernel
 from environments.games.particle import common, physics, places
 from environments.games.particle.common import Disc
-from environments.games.particle.physics import NOBODY, ONE, ZERO, F
+from environments.games.particle.physics import ONE, ZERO, F
+from environments.games.particle.places import Options, observe_one
 from environments.intrinsics import scratch_row
 from environments.native import Game
 from environments.rng import uniform
@@ -44,27 +44,9 @@ TURN = F(np.pi / 36.0)  # 5 degrees
 TURNS = 72
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(common.ParticleOptions):
-    """What may be set."""
-
-    N: int = 4
-    """Number of agents; 1 to 256."""
-    terminate_on_success: bool = False
-    """End the episode as soon as every agent is in its place."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.check_count(self, "N", 1)
-        common.check_switch(self, "terminate_on_success")
-
-
 def spec(options: Options) -> EnvSpec:
     """Description for learners, league and viewer."""
-    features = common.OWN_VELOCITY + common.OWN_POSITION + common.offsets(common.numbered("landmark", LANDMARKS))
-    group = common.group("agent", "team", common.numbered("agent", options.N), features, common.actions(options))
-    metrics = (("in_place", "agents x steps"), ("final_distance", "arena units, mean of all"))
-    return common.spec("particle/line", options, [group], metrics)
+    return places.spec("particle/line", options, LANDMARKS)
 
 
 def params(options: Options) -> Array:
@@ -110,18 +92,6 @@ def step_one(state, params, clock, actions, out, e):
         x[j] = q[0, 0] + share * (q[1, 0] - q[0, 0])
         y[j] = q[0, 1] + share * (q[1, 1] - q[0, 1])
     places.settle(state, params, clock, out, e, x, y)
-
-
-@kernel
-def observe_one(state, params, clock, out, e):
-    """The table above."""
-    p = state.agent_position
-    for i in range(p.shape[0]):
-        row = out.groups[0].obs[e, i]
-        column = physics.write_pair(row, 0, state.agent_velocity, i)
-        column = physics.write_pair(row, column, p, i)
-        physics.write_offsets(row, column, 0, p, i, state.landmark_position, NOBODY)
-    physics.write_state(out, e)
 
 
 GAME = Game("particle/line", Options, spec, params, state, reset_one, step_one, observe_one)

@@ -1,4 +1,4 @@
-"""N agents, N places: who goes where at least total distance, and what it costs (for formation and line).
+"""N agents, N places: what formation and line share. Who goes where at least total distance, and what it costs.
 
 The assignment problem is solved exactly by shortest augmenting paths in O(N^3) (Kuhn 1955, Munkres 1957; with
 potentials, Jonker and Volgenant 1987), on scratch memory of the stack.
@@ -6,16 +6,54 @@ potentials, Jonker and Volgenant 1987), on scratch memory of the stack.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from environments.compile import kernel
-from environments.games.particle import physics
-from environments.games.particle.physics import ZERO, F
+from environments.games.particle import common, physics
+from environments.games.particle.physics import NOBODY, ZERO, F
 from environments.intrinsics import scratch_row, scratch_table
+from environments.spec import EnvSpec
 
 ARRIVED = F(0.05)  # an agent this near to its place is there
 FARTHEST = F(2.0)  # greater distances cost no more
 HUGE = F(1e9)  # stands for distances that are no numbers, which would never be the least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(common.ParticleOptions):
+    """What may be set."""
+
+    N: int = 4
+    """Number of agents; 1 to 256."""
+    terminate_on_success: bool = False
+    """End the episode as soon as every agent is in its place."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        common.check_count(self, "N", 1)
+        common.check_switch(self, "terminate_on_success")
+
+
+def spec(name: str, options: Options, landmarks: int) -> EnvSpec:
+    """Description of a game whose agents see themselves and the landmarks that say where the places are."""
+    features = common.OWN_VELOCITY + common.OWN_POSITION + common.offsets(common.numbered("landmark", landmarks))
+    group = common.group("agent", "team", common.numbered("agent", options.N), features, common.actions(options))
+    metrics = (("in_place", "agents x steps"), ("final_distance", "arena units, mean of all"))
+    return common.spec(name, options, [group], metrics)
+
+
+@kernel
+def observe_one(state, params, clock, out, e):
+    """Own velocity, own position, offsets of the landmarks."""
+    p = state.agent_position
+    for i in range(p.shape[0]):
+        row = out.groups[0].obs[e, i]
+        column = physics.write_pair(row, 0, state.agent_velocity, i)
+        column = physics.write_pair(row, column, p, i)
+        physics.write_offsets(row, column, 0, p, i, state.landmark_position, NOBODY)
+    physics.write_state(out, e)
 
 
 @kernel

@@ -43,7 +43,7 @@ WORDS = 2  # columns of silence per agent seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(common.ParticleOptions):
+class Options(common.SightOptions):
     """What may be set."""
 
     N: int = 3
@@ -54,10 +54,6 @@ class Options(common.ParticleOptions):
     """End the episode as soon as every landmark is covered."""
     curriculum_stage: int | None = None
     """0: collisions cost nothing yet; 1 or None: the full game."""
-    num_agent_neighbors: int | None = None
-    """Number of nearest agents that an agent sees, 1 to 256; None: all."""
-    num_landmark_neighbors: int | None = None
-    """Number of nearest landmarks that an agent sees, 1 to 256; None: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,8 +61,6 @@ class Options(common.ParticleOptions):
         common.check_share(self, "local_ratio")
         common.check_switch(self, "terminate_on_success")
         common.check_count(self, "curriculum_stage", 0, 1, optional=True)
-        common.check_count(self, "num_agent_neighbors", 1, optional=True)
-        common.check_count(self, "num_landmark_neighbors", 1, optional=True)
 
 
 def spec(options: Options) -> EnvSpec:
@@ -89,8 +83,7 @@ def params(options: Options) -> Array:
         team_share=1.0 - options.local_ratio,
         collision_cost=0.0 if options.curriculum_stage == 0 else float(options.local_ratio),
         terminate_on_success=int(options.terminate_on_success),
-        agent_slots=options.num_agent_neighbors or 0,
-        landmark_slots=options.num_landmark_neighbors or 0,
+        **common.slots(options),
     )
 
 

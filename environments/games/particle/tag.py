@@ -48,7 +48,7 @@ SPEED_OF_STAGE = (0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(common.ParticleOptions):
+class Options(common.SightOptions):
     """What may be set."""
 
     num_good: int = 1
@@ -61,10 +61,6 @@ class Options(common.ParticleOptions):
     """End the episode as soon as all good agents are touched at once."""
     curriculum_stage: int | None = None
     """0: good agents are half as fast; 1: three quarters; 2 or None: the full game."""
-    num_agent_neighbors: int | None = None
-    """Number of nearest agents that an agent sees, 1 to 256; None: all."""
-    num_landmark_neighbors: int | None = None
-    """Number of nearest obstacles that an agent sees, 1 to 256; None: all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,8 +69,6 @@ class Options(common.ParticleOptions):
         common.check_count(self, "num_obstacles", 0)
         common.check_switch(self, "terminate_on_success")
         common.check_count(self, "curriculum_stage", 0, len(SPEED_OF_STAGE) - 1, optional=True)
-        common.check_count(self, "num_agent_neighbors", 1, optional=True)
-        common.check_count(self, "num_landmark_neighbors", 1, optional=True)
 
 
 def spec(options: Options) -> EnvSpec:
@@ -116,8 +110,7 @@ def params(options: Options) -> Array:
         [ADVERSARY] * options.num_adversaries + [good] * options.num_good,
         [OBSTACLE_SIZE] * options.num_obstacles,
         terminate_on_success=int(options.terminate_on_success),
-        agent_slots=options.num_agent_neighbors or 0,
-        landmark_slots=options.num_landmark_neighbors or 0,
+        **common.slots(options),
     )
 
 
