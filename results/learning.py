@@ -47,7 +47,8 @@ class Row:
     def name(self) -> str:
         """Part of the file names."""
         reward = f"-{self.reward}" if self.reward else ""
-        return f"{self.scenario.replace('/', '-')}-{self.algorithm}-{self.variant}{reward}"
+        variant = self.variant.replace(", ", "-").replace(" ", "-")
+        return f"{self.scenario.replace('/', '-')}-{self.algorithm}-{variant}{reward}"
 
 
 def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
@@ -62,9 +63,13 @@ ROWS = [
     Row("ippo", "particle/spread", "default", 2_000_000, 3, "agent"),
     *_both("particle/reference", "default", 2_000_000, 3),
     *_both("particle/speaker_listener", "default", 2_000_000, 3),
-    *_both("particle/tag", "default", 1_000_000, 3),
+    *_both("particle/tag", "default", 1_000_000, 5),
     *_both("particle/adversary", "default", 1_000_000, 3),
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
+    # the same learning by compiled gradients and by torch's
+    Row("mappo", "particle/spread", "short", 2_000_000, 5, "agent"),
+    Row("mappo", "particle/spread", "short, torch engine", 2_000_000, 5, "agent", ("--engine", "torch")),
+    Row("mappo", "particle/tag", "torch engine", 1_000_000, 5, None, ("--engine", "torch")),
 ]
 
 
