@@ -171,8 +171,8 @@ class SACConfig:
     """Entropy that each discrete choice is led to, as a part of the logarithm of its legal actions; 0 to 1."""
     critic_temperature: Literal["agents", "team"] = "agents"
     """What weighs entropy in targets: each agent's temperature, or one more, of the team's summed entropy."""
-    expectation: Literal["auto", "exact", "sampled"] = "auto"
-    """Sum over all discrete joint actions, sample them (straight through), or sum where there are at most 16."""
+    expectation: Literal["auto", "joint", "own", "drawn"] = "auto"
+    """Over discrete actions: sum over the team's, sum over an agent's own and draw others', or draw all."""
     value_loss: Literal["huber", "mse"] = "mse"
     """Error of the critics."""
     huber_delta: float = 10.0

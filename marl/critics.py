@@ -23,6 +23,15 @@ def joint_actions(sizes: Sequence[int]) -> Tensor:
     return torch.stack([torch.cat([eye[k] for eye, k in zip(columns, row, strict=True)]) for row in rows])
 
 
+def joint_weights(probs: Tensor, joint: Tensor, agents: Sequence[AgentGroup]) -> Tensor:
+    """Probability `[B, J]` of each joint action, from those of its choices side by side `[B, sum K]`."""
+    sizes = [size for group in agents for size in choices(group.action_space)]
+    weight = torch.ones((), dtype=probs.dtype)
+    for part, chosen in zip(torch.split(probs, sizes, 1), torch.split(joint, sizes, 1), strict=True):
+        weight = weight * part[:, chosen.argmax(1)]
+    return weight
+
+
 class TwinQ(nn.Module):
     """Two soft Q functions, by agent or by team; `R` agents of a team, `K` values of a team.
 
@@ -31,8 +40,8 @@ class TwinQ(nn.Module):
     from its own observation and action, K = R.
 
     What an agent does is `[B, d]`: a Box action in normalised units, one-hots of discrete choices, zeros where it does
-    not act. With `exact`, what is expected is summed over all joint actions (over the agent's own, for a local critic):
-    then the probabilities of its choices stand there instead.
+    not act. What is expected is the smaller of both functions. With `summed`, it is summed over all joint actions (over
+    the agent's own, for a local critic; of Box actions none): then an agent's probabilities stand there instead.
     """
 
     def __init__(
@@ -42,11 +51,11 @@ class TwinQ(nn.Module):
         central: bool,
         rows: int,
         hidden: tuple[int, ...],
-        exact: bool,
+        summed: bool,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.spec, self.central, self.state_size, self.rows, self.exact = spec, central, state_size, rows, exact
+        self.spec, self.central, self.state_size, self.rows = spec, central, state_size, rows
         self.members = [group for group in spec.groups for _ in range(spec.members(group))]
         """Group of each agent."""
         flat = {group.name: math.prod(group.observation_space.shape) for group in spec.groups}
@@ -68,11 +77,15 @@ class TwinQ(nn.Module):
                 inputs, agents = flat[group.name] + wide[group.name], spec.members(group)
                 for twin in ("first", "second"):
                     self.heads[f"{group.name}_{twin}"] = network(inputs, 1, agents, spec.parameters)
-        if exact:
-            tables = {"central": self.members} if central else {group.name: [group] for group in spec.groups}
-            for name, agents_of in tables.items():
-                sizes = [size for group in agents_of for size in choices(group.action_space)]
-                self.register_buffer(f"joint_{name}", joint_actions(sizes), persistent=False)
+        self.summed = {group.name for group in spec.groups if summed and choices(group.action_space)}
+        """Groups of whose agents the probabilities are taken."""
+        for group in spec.groups:
+            if choices(group.action_space):
+                own = joint_actions(choices(group.action_space))
+                self.register_buffer(f"joint_{group.name}", own, persistent=False)
+        if central and summed:
+            sizes = [size for group in self.members for size in choices(group.action_space)]
+            self.register_buffer("joint_central", joint_actions(sizes), persistent=False)
 
     def see(self, views: Views) -> dict[str, Tensor]:
         """The networks' input but for the actions: `[B, D]`, or per group `[B, n, D]`."""
@@ -89,52 +102,71 @@ class TwinQ(nn.Module):
         if self.central:
             both: Tensor = self.heads["central"](torch.cat([seen["central"], *actions], 1))
             return both.transpose(0, 1)
-        values = []
-        for group, rows in self._by_group(actions):
-            x = torch.cat([seen[group.name], rows], 2)
-            twins = [self.heads[f"{group.name}_{twin}"](x).squeeze(-1) for twin in ("first", "second")]
-            values.append(torch.stack(twins))
-        return torch.cat(values, 2)
-
-    def table(self, seen: Mapping[str, Tensor], acting: Tensor) -> list[Tensor]:
-        """The smaller Q of every joint action: `[B, J, K]`, or per group `[B, J, n]` of each agent's own."""
-        if self.central:
-            joint = self._joint("central")
-            widths = [head_size(group.action_space) for group in self.members]
-            acts = torch.cat([acting[:, i : i + 1].expand(-1, width) for i, width in enumerate(widths)], 1)
-            x = seen["central"]
-            both = torch.cat([x.unsqueeze(1).expand(-1, len(joint), -1), joint * acts.unsqueeze(1)], 2)
-            q: Tensor = self.heads["central"](both.flatten(0, 1))
-            return [q.amin(1).view(len(x), len(joint), self.rows)]
-        tables, first = [], 0
-        for group in self.spec.groups:
-            joint, x = self._joint(group.name), seen[group.name]
-            acts = acting[:, first : first + x.shape[1]]
-            first += x.shape[1]
-            shape = (x.shape[0], len(joint), *x.shape[1:])
-            own = joint[None, :, None] * acts[:, None, :, None]
-            both = torch.cat([x.unsqueeze(1).expand(shape), own], 3).flatten(0, 1)
-            first_q, second_q = (self.heads[f"{group.name}_{twin}"](both).squeeze(-1) for twin in ("first", "second"))
-            tables.append(torch.minimum(first_q, second_q).view(shape[:3]))
-        return tables
-
-    def expected(self, tables: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
-        """Expectation `[B, K]` of `table` under the agents' probabilities, one `[B, sum K]` each."""
-        if self.central:
-            weight = self._weights("central", torch.cat(list(actions), 1), self.members)
-            return (weight.unsqueeze(2) * tables[0]).sum(1)
-        values = []
-        for (group, rows), table in zip(self._by_group(actions), tables, strict=True):
-            weight = self._weights(group.name, rows.flatten(0, 1), [group]).view(*rows.shape[:2], -1)
-            values.append((weight.transpose(1, 2) * table).sum(1))
-        return torch.cat(values, 1)
+        rows = [self._local(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
+        return torch.cat(rows, 2)
 
     def smaller(self, seen: Mapping[str, Tensor], acting: Tensor, actions: Sequence[Tensor]) -> Tensor:
-        """What is expected `[B, K]`: the smaller Q of the actions, or its expectation under their probabilities."""
-        if self.exact:
-            return self.expected(self.table(seen, acting), actions)
-        both: Tensor = self(seen, actions)
-        return both.amin(0)
+        """What is expected `[B, K]` of the actions, or of their probabilities where they are summed over."""
+        if not self.summed:
+            both: Tensor = self(seen, actions)
+            return both.amin(0)
+        return self.expected(self.tables(seen, acting), seen, actions)
+
+    def tables(self, seen: Mapping[str, Tensor], acting: Tensor) -> dict[str, Tensor]:
+        """The smaller Q of every joint action `[B, J, K]`, or for summed groups of each agent's own `[B, J, n]`."""
+        if not self.summed:
+            return {}
+        if self.central:
+            joint: Tensor = self.get_buffer("joint_central")
+            widths = [head_size(group.action_space) for group in self.members]
+            acts = torch.cat([acting[:, i : i + 1].expand(-1, width) for i, width in enumerate(widths)], 1)
+            return {"central": self._each(seen["central"], joint * acts.unsqueeze(1))}
+        tables, first = {}, 0
+        for group in self.spec.groups:
+            x, last = seen[group.name], first + self.spec.members(group)
+            if group.name in self.summed:
+                own: Tensor = self.get_buffer(f"joint_{group.name}")
+                does = own[None, :, None] * acting[:, None, first:last, None]
+                both = torch.cat([x.unsqueeze(1).expand(-1, len(own), -1, -1), does], 3).flatten(0, 1)
+                tables[group.name] = self._local(group, both).amin(0).view(len(x), len(own), -1)
+            first = last
+        return tables
+
+    def expected(self, tables: Mapping[str, Tensor], seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
+        """`smaller`, from tables made before."""
+        if self.central:
+            weight = joint_weights(torch.cat(list(actions), 1), self.get_buffer("joint_central"), self.members)
+            return (weight.unsqueeze(2) * tables["central"]).sum(1)
+        values = []
+        for group, rows in self._by_group(actions):
+            if group.name in tables:
+                joint = self.get_buffer(f"joint_{group.name}")
+                weight = joint_weights(rows.flatten(0, 1), joint, [group]).view(*rows.shape[:2], -1)
+                values.append((weight.transpose(1, 2) * tables[group.name]).sum(1))
+            else:
+                values.append(self._local(group, torch.cat([seen[group.name], rows], 2)).amin(0))
+        return torch.cat(values, 1)
+
+    def own(self, agent: int, seen: Mapping[str, Tensor], acts: Tensor, actions: Sequence[Tensor]) -> Tensor:
+        """The smaller Q `[B, J, K]` of each own action of one agent, the others' given; `acts [B]`: it acts at all."""
+        joint: Tensor = self.get_buffer(f"joint_{self.members[agent].name}")
+        given = torch.cat([seen["central"], *actions], 1)
+        before = seen["central"].shape[1] + sum(x.shape[1] for x in actions[:agent])
+        start, end = given[:, :before], given[:, before + joint.shape[1] :]
+        wide = [x.unsqueeze(1).expand(-1, len(joint), -1) for x in (start, end)]
+        does = joint * acts[:, None, None]
+        return self._each(wide[0], does, wide[1])
+
+    def _each(self, *parts: Tensor) -> Tensor:
+        """The smaller Q `[B, J, K]` of inputs side by side, `[B, J, .]` or `[B, .]` alike for every J."""
+        count = max(x.shape[1] for x in parts if x.dim() == 3)
+        whole = torch.cat([x if x.dim() == 3 else x.unsqueeze(1).expand(-1, count, -1) for x in parts], 2)
+        q: Tensor = self.heads["central"](whole.flatten(0, 1))
+        return q.amin(1).view(len(whole), count, self.rows)
+
+    def _local(self, group: AgentGroup, x: Tensor) -> Tensor:
+        """Both functions `[2, B, n]` of a group's agents."""
+        return torch.stack([self.heads[f"{group.name}_{twin}"](x).squeeze(-1) for twin in ("first", "second")])
 
     def _by_group(self, actions: Sequence[Tensor]) -> list[tuple[AgentGroup, Tensor]]:
         parts, first = [], 0
@@ -143,16 +175,3 @@ class TwinQ(nn.Module):
             parts.append((group, torch.stack(list(actions[first : first + n]), 1)))
             first += n
         return parts
-
-    def _joint(self, name: str) -> Tensor:
-        joint: Tensor = self.get_buffer(f"joint_{name}")
-        return joint
-
-    def _weights(self, name: str, probs: Tensor, agents: Sequence[AgentGroup]) -> Tensor:
-        """Probability `[B, J]` of each joint action from those of its choices side by side."""
-        sizes = [size for group in agents for size in choices(group.action_space)]
-        joint = self._joint(name)
-        weight = torch.ones((), dtype=probs.dtype)
-        for part, chosen in zip(torch.split(probs, sizes, 1), torch.split(joint, sizes, 1), strict=True):
-            weight = weight * part[:, chosen.argmax(1)]
-        return weight

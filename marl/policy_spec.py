@@ -23,8 +23,9 @@ SCHEMA = 1
 MOST_LAYERS, WIDEST, MOST_NUMBERS = 64, 2**16, 2**24
 """What a file may ask for: hidden layers, their width, and numbers in an observation or an action. Read before any
 memory is taken for them."""
-MOST_SUMMED, MOST_SUMMABLE = 16, 1024
-"""Joint actions over which expectations are summed by themselves, and where it is asked for."""
+MOST_JOINT, MOST_OWN, MOST_SUMMED = 16, 32, 1024
+"""Joint actions of a team, and own actions of an agent, over which expectations are summed where nothing else is said,
+and the most of either where it is."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +95,26 @@ def check_bounded(spec: PolicySpec) -> None:
             )
 
 
-def sums_exactly(spec: PolicySpec, central: bool, expectation: str) -> bool:
-    """Whether a soft learner sums over joint actions (`exact`, or `auto` where they are few) or samples them.
+def expectation(spec: PolicySpec, central: bool, asked: str) -> str:
+    """How a soft learner takes expectations over discrete actions: `joint`, `own` or `drawn` (`SACConfig.expectation`).
 
-    UsageError where it is to sum and cannot.
+    `auto` is the first of them that stays small. UsageError where what is asked for cannot be.
     """
-    if expectation == "sampled":
-        return False
     sizes = {group.name: math.prod(choices(group.action_space)) for group in spec.groups}
     boxes = [group.name for group in spec.groups if not choices(group.action_space)]
     joint = math.prod(sizes[g.name] ** spec.members(g) for g in spec.groups) if central else max(sizes.values())
-    if expectation == "auto":
-        return not boxes and joint <= MOST_SUMMED
-    if boxes:
-        raise UsageError(f"group {boxes[0]!r} has continuous actions: set --expectation auto or sampled")
-    if joint > MOST_SUMMABLE:
-        raise UsageError(f"{joint} joint actions are too many to sum over: set --expectation auto or sampled")
-    return True
+    own = max(sizes.values())
+    if asked == "auto":
+        if not boxes and joint <= MOST_JOINT:
+            return "joint"
+        return "own" if own <= MOST_OWN else "drawn"
+    if asked == "joint" and boxes:
+        raise UsageError(f"group {boxes[0]!r} has continuous actions: set --expectation own, drawn or auto")
+    if asked != "drawn" and (joint if asked == "joint" else own) > MOST_SUMMED:
+        raise UsageError(
+            f"{joint if asked == 'joint' else own} actions are too many to sum over: set --expectation auto"
+        )
+    return asked
 
 
 def bytes_per_sample(spec: PolicySpec, state_size: int, rows: int) -> int:

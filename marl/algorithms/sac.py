@@ -19,11 +19,11 @@ from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.buffers import Rollout
 from marl.config import SACConfig
-from marl.critics import TwinQ
+from marl.critics import TwinQ, joint_weights
 from marl.distributions import Categorical, MultiCategorical, SquashedGaussian, divergence, head_size, straight_through
 from marl.networks import ACTIVATIONS
 from marl.policy import Chosen, Policy, PolicyStep, RandomPolicy, View
-from marl.policy_spec import PolicySpec, check_bounded, choices, sums_exactly
+from marl.policy_spec import PolicySpec, check_bounded, choices, expectation
 from marl.replay_buffer import ReplayBuffer, Sample, Views
 from marl.seeding import torch_generator
 from marl.values import ValueNorm
@@ -50,6 +50,7 @@ class Act(NamedTuple):
     """What some agents of a group do, as a function of their parameters."""
 
     value: Tensor  # [B, n, d] as `TwinQ` takes it
+    probs: Tensor | None  # [B, n, sum K] of discrete choices
     log_prob: Tensor  # [B, n] of what was drawn (Box, normalised units), or its expectation (discrete)
     drift: Tensor | None  # [B, n] divergence from the earlier policy
 
@@ -69,9 +70,10 @@ class SAC:
         self.agents = [(group, i) for group in self.spec.groups for i in range(self.spec.members(group))]
         central = config.critic == "central"
         rows = 1 if central and reward != "agent" else len(self.agents)
-        exact = sums_exactly(self.spec, central, config.expectation)
+        self.expectation = expectation(self.spec, central, config.expectation)
+        summed = self.expectation == "joint" or (self.expectation == "own" and not central)
         critic = torch_generator(seed, kind, "critic")
-        self.critic = TwinQ(self.spec, env.state_size, central, rows, config.hidden, exact, critic)
+        self.critic = TwinQ(self.spec, env.state_size, central, rows, config.hidden, summed, critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
         self.norm = ValueNorm(FORGET) if config.value_norm else None
         self.buffer = ReplayBuffer(self.spec, reward == "agent", config.buffer_size, env.max_wait)
@@ -227,35 +229,24 @@ class SAC:
 
     def _actor_steps(self, sample: Sample, acting: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Step every actor; log-probabilities `[B, R]` before the steps."""
-        views, critic = sample.now, self.critic
-        seen = critic.see(views)
+        seen = self.critic.see(sample.now)
         with torch.no_grad():
-            tables = critic.table(seen, views.acting) if critic.exact else []
+            tables = self.critic.tables(seen, sample.now.acting)
+        hopes = Hopes(self, sample.now, seen, tables)
+        steps = self._all_at_once if self.config.order == "at_once" else self._one_by_one
+        return steps(sample, acting, hopes)
 
-        def q_of(values: Sequence[Tensor]) -> Tensor:
-            return self._raw(critic.expected(tables, values) if critic.exact else critic(seen, values).amin(0))
-
-        if self.config.order == "at_once":
-            return self._all_at_once(sample, acting, q_of)
-        return self._one_by_one(sample, acting, q_of)
-
-    def _all_at_once(self, sample: Sample, acting: Tensor, q_of: Any) -> tuple[Tensor, dict[str, float]]:
+    def _all_at_once(self, sample: Sample, acting: Tensor, hopes: Hopes) -> tuple[Tensor, dict[str, float]]:
         acts = [self._acts(group, sample.now) for group in self.spec.groups]
-        values, log_prob = self._values(acts, sample.now.acting), self._log_probs(acts, sample.now.acting)
+        log_prob = self._log_probs(acts, sample.now.acting)
         share = acting / acting.sum(0).clamp(min=1)
-        if self.critic.central and self.critic.rows > 1:
-            q = [q_of([x if i == j else x.detach() for j, x in enumerate(values)])[:, i] for i in range(len(values))]
-            gain = (share * torch.stack(q, 1)).sum()
-        elif self.critic.central:  # one Q of all: each agent's part of its gradient is weighed by the agent's own share
-            gain = q_of([_scale_gradient(x, share[:, i : i + 1]) for i, x in enumerate(values)]).sum()
-        else:
-            gain = (share * q_of(values)).sum()
+        gain = hopes.of_all(self._values(acts, sample.now.acting), self._probs(acts), share)
         cost = self.log_temperature.detach().exp() * log_prob + self._drifts(acts, log_prob)
         loss = losses.masked_sum(cost * share, acting) - gain
         norm = self._step("actor_0", loss, self.parts[0], sample)
         return log_prob.detach(), {"actor_gradient": norm, "entropy": _entropy(log_prob.detach(), acting)}
 
-    def _one_by_one(self, sample: Sample, acting: Tensor, q_of: Any) -> tuple[Tensor, dict[str, float]]:
+    def _one_by_one(self, sample: Sample, acting: Tensor, hopes: Hopes) -> tuple[Tensor, dict[str, float]]:
         """In a fresh random order; each agent draws again after its step, so that the next sees what it has become."""
         views = sample.now
         temperature = self.log_temperature.detach().exp()
@@ -268,8 +259,8 @@ class SAC:
         for r in order:
             acts_now = views.acting[:, r : r + 1]
             own, mine = self._values([acts[r]], acts_now)[0], self._log_probs([acts[r]], acts_now)
-            q = q_of([*values[:r], own, *values[r + 1 :]])[:, r if self.critic.rows > 1 else 0]
-            cost = (temperature[r] * mine + self._drifts([acts[r]], mine))[:, 0] - q
+            hope = hopes.of_one(r, [*values[:r], own, *values[r + 1 :]], self._probs([acts[r]])[0])
+            cost = (temperature[r] * mine + self._drifts([acts[r]], mine))[:, 0] - hope
             loss = losses.masked_sum(cost, acting[:, r]) / acting[:, r].sum().clamp(min=1)
             norms.append(self._step(f"actor_{r}", loss, self.parts[r], sample))
             if r != order[-1]:
@@ -331,22 +322,23 @@ class SAC:
     def _act(self, chosen: Chosen, earlier: Chosen | None, noise: Tensor) -> Act:
         drift = None if earlier is None else divergence(chosen, earlier)
         if isinstance(chosen, SquashedGaussian):
-            return Act(*chosen.draw(noise), drift)
+            value, log_prob = chosen.draw(noise)
+            return Act(value, None, log_prob, drift)
         assert isinstance(chosen, Categorical | MultiCategorical)
-        if self.critic.exact:
-            return Act(chosen.probs, -chosen.entropy(), drift)
+        if self.critic.summed:
+            return Act(chosen.probs, chosen.probs, -chosen.entropy(), drift)
         parts = chosen.parts if isinstance(chosen, MultiCategorical) else [chosen]
         widths = [part.log_probs.shape[-1] for part in parts]
         noises = torch.split(noise, widths, -1)
         drawn = [straight_through(part.log_probs, u) for part, u in zip(parts, noises, strict=True)]
-        return Act(torch.cat(drawn, -1), -chosen.entropy(), drift)
+        return Act(torch.cat(drawn, -1), chosen.probs, -chosen.entropy(), drift)
 
     def _noise(self, group: AgentGroup, rows: int, agents: int) -> Tensor:
         """Normal numbers `[B, n, d]` for a Box, uniform ones `[B, n, sum K]` for discrete choices that are drawn."""
         shape, generator = (rows, agents, head_size(group.action_space)), self.generators["noise"]
         if not choices(group.action_space):
             return torch.randn(shape, generator=generator)
-        if self.critic.exact:
+        if self.critic.summed:
             return torch.zeros(0)
         return torch.rand(shape, generator=generator).clamp_(1e-7, 1 - 1e-7)
 
@@ -368,8 +360,17 @@ class SAC:
 
     def _values(self, acts: Sequence[Act], acting: Tensor) -> list[Tensor]:
         """What agents do, one `[B, d]` each: zeros where they do not act, or probabilities."""
-        rows = [x for act in acts for x in act.value.unbind(1)]
-        return rows if self.critic.exact else [x * acting[:, i : i + 1] for i, x in enumerate(rows)]
+        summed = bool(self.critic.summed)
+        rows = [(x, summed and act.probs is not None) for act in acts for x in act.value.unbind(1)]
+        return [x if whole else x * acting[:, i : i + 1] for i, (x, whole) in enumerate(rows)]
+
+    def _probs(self, acts: Sequence[Act]) -> list[Tensor | None]:
+        """Probabilities `[B, sum K]` of each agent whose own actions are summed over, others' being drawn."""
+        own = self.expectation == "own" and self.critic.central
+        found: list[Tensor | None] = []
+        for act in acts:
+            found += act.probs.unbind(1) if own and act.probs is not None else [None] * act.value.shape[1]
+        return found
 
     def _log_probs(self, acts: Sequence[Act], acting: Tensor) -> Tensor:
         """`[B, R]`, 0 where agents do not act."""
@@ -397,6 +398,43 @@ class SAC:
             raise NumericalFailure(f"loss or gradient of {name.split('_')[0]} is not finite", sample)
         self.optimisers[name].step()
         return norm
+
+
+class Hopes:
+    """What a learner's critics expect, in reward units, as a function of what its agents would do."""
+
+    def __init__(self, made: SAC, views: Views, seen: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> None:
+        self.made, self.critic, self.acting, self.seen, self.tables = made, made.critic, views.acting, seen, tables
+
+    def of(self, values: Sequence[Tensor]) -> Tensor:
+        """`[B, K]`, of all agents' values."""
+        if self.tables:
+            return self.made._raw(self.critic.expected(self.tables, self.seen, values))
+        both: Tensor = self.critic(self.seen, values)
+        return self.made._raw(both.amin(0))
+
+    def of_one(self, agent: int, values: Sequence[Tensor], probs: Tensor | None) -> Tensor:
+        """`[B]`, an agent's own; summed over its own actions where their probabilities are given."""
+        column = agent if self.critic.rows > 1 else 0
+        if probs is None:
+            return self.of(values)[:, column]
+        with torch.no_grad():
+            table = self.critic.own(agent, self.seen, self.acting[:, agent], values)[..., column]
+        group = self.critic.members[agent]
+        weight = joint_weights(probs, self.critic.get_buffer(f"joint_{group.name}"), [group])
+        return self.made._raw((weight * table).sum(1))
+
+    def of_all(self, values: Sequence[Tensor], probs: Sequence[Tensor | None], share: Tensor) -> Tensor:
+        """Sum over agents and samples of what each expects of its own action, the others' given, times its share."""
+        critic = self.critic
+        if not critic.central:
+            return (share * self.of(values)).sum()
+        if critic.rows == 1 and all(x is None for x in probs):
+            # one Q for all: one pass has every agent's part of the gradient, each weighed by the agent's own share
+            return self.of([_scale_gradient(x, share[:, i : i + 1]) for i, x in enumerate(values)]).sum()
+        fixed = [x.detach() for x in values]
+        hopes = [self.of_one(i, [*fixed[:i], x, *fixed[i + 1 :]], probs[i]) for i, x in enumerate(values)]
+        return (share * torch.stack(hopes, 1)).sum()
 
 
 def _adam(parameters: Sequence[Tensor], rate: float, config: SACConfig) -> torch.optim.Adam:

@@ -23,7 +23,7 @@ from marl import config as settings
 from marl import files, runs
 from marl.cli import players
 from marl.config import ALGORITHMS, TrainConfig
-from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, sums_exactly
+from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, expectation
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -151,7 +151,7 @@ class Plan:
 
     def _check_soft(self, policy: PolicySpec, config: settings.SACConfig, samples: int) -> None:
         check_bounded(policy)
-        sums_exactly(policy, config.critic == "central", config.expectation)
+        expectation(policy, config.critic == "central", config.expectation)
         if config.buffer_size < samples:
             raise UsageError(f"a rollout has {samples} samples: set --buffer-size to that or more")
 
