@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from environments.spec import AgentGroup
 from marl import files
 from marl.distributions import (
+    LARGEST_LOG_STD,
+    SMALLEST_LOG_STD,
     Categorical,
     DiagonalGaussian,
     MultiCategorical,
@@ -31,7 +33,7 @@ from marl.distributions import (
     noise_size,
 )
 from marl.engine.fused import Passes, every
-from marl.engine.heads import Choose, Point
+from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
 from marl.networks import AgentMLP
 from marl.policy_spec import SCHEMA, PolicySpec, checksum, read_spec, refused
@@ -81,7 +83,7 @@ class Policy(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.actors = nn.ModuleDict()
         self.log_std = nn.ParameterDict()
-        self.compiled = spec.box == "gaussian"
+        self.compiled = True
         """Act by compiled functions (networks in float32 on the CPU), or by torch."""
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
@@ -182,7 +184,8 @@ class Policy(nn.Module):
         if isinstance(group.action_space, spaces.Box):
             point = np.empty((seats, agents, head_size(group.action_space)), np.float32)
             normal = torch.special.ndtri(draws).contiguous().numpy()
-            passes.evaluate(Point(*self.box_place(group, passes), normal, point, log_prob), obs, every(seats))
+            task = self._box_task(group, passes, normal, point, log_prob)
+            passes.evaluate(task, obs, every(seats))
             return PolicyStep(torch.from_numpy(point), torch.from_numpy(log_prob))
         sizes, mask = self.choice_place(group, view.action_mask)
         chosen = np.empty((seats, agents, len(sizes)), np.int32)
@@ -190,6 +193,13 @@ class Policy(nn.Module):
         action = torch.from_numpy(chosen)
         shaped = action if isinstance(group.action_space, spaces.MultiDiscrete) else action.squeeze(-1)
         return PolicyStep(shaped, torch.from_numpy(log_prob))
+
+    def _box_task(self, group: AgentGroup, passes: Passes, *arrays: np.ndarray) -> Point | Squash:
+        if self.spec.box == "gaussian":
+            return Point(*self.box_place(group, passes), *arrays)
+        centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
+        bounds = np.float32(SMALLEST_LOG_STD), np.float32(LARGEST_LOG_STD)
+        return Squash(centre.numpy(), half.numpy(), *bounds, *arrays)
 
     @torch.inference_mode()
     def explain(self, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

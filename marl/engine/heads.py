@@ -17,6 +17,7 @@ from marl.engine.mlp import width
 from marl.engine.scalar import F, exp
 
 U = np.uint64
+LOG_2 = F(math.log(2))
 LOG_SQRT_2PI = F(0.5 * math.log(2 * math.pi))
 
 
@@ -37,6 +38,19 @@ class Point(NamedTuple):
     centre: NDArray[np.float32]  # [d]
     half: NDArray[np.float32]  # [d]
     noise: NDArray[np.float32]  # [S, n, d] standard normal; empty: take the mean
+    action: NDArray[np.float32]  # [S, n, d] written
+    log_prob: NDArray[np.float32]  # [S, n] written
+
+
+class Squash(NamedTuple):
+    """Choose a point of a box from independent normals squashed into its bounds: outputs are means, then log-deviations
+    before squashing."""
+
+    centre: NDArray[np.float32]  # [d]
+    half: NDArray[np.float32]  # [d]
+    smallest: np.float32  # bounds of the log-deviations
+    largest: np.float32
+    noise: NDArray[np.float32]  # [S, n, d] standard normal; empty: take the squashed mean
     action: NDArray[np.float32]  # [S, n, d] written
     log_prob: NDArray[np.float32]  # [S, n] written
 
@@ -193,6 +207,28 @@ def point(task, net, parameters, index, start, samples, stack, work):
             z = (action - mean) * F(math.exp(-log_std))  # of the action as rounded, which is what will be learnt from
             task.action[b, a, d] = action
             log_prob -= F(0.5) * z * z + log_std + LOG_SQRT_2PI
+        task.log_prob[b, a] = log_prob
+
+
+@kernel_for(finish, Squash)
+def squash(task, net, parameters, index, start, samples, stack, work):
+    """As `distributions.SquashedGaussian`."""
+    layers = net.size.shape[0] - 1
+    agents, dims = U(width(net)), net.size[layers] // 2
+    for r in range(U(samples * width(net))):
+        b, a = index[start + r // agents], stack + r % agents
+        first = net.at[layers] + r * U(2 * dims)
+        log_prob = F(0.0)
+        for d in range(U(dims)):
+            log_std = work[first + U(dims) + d]
+            log_std = task.smallest if log_std < task.smallest else log_std  # in this form NaN stays NaN
+            log_std = task.largest if log_std > task.largest else log_std
+            z = F(0.0) if task.noise.shape[0] == 0 else task.noise[b, a, d]
+            u = work[first + d] + F(math.exp(log_std)) * z
+            softplus = F(math.log1p(math.exp(-F(2.0) * abs(u)))) + (F(-2.0) * u if u < F(0.0) else F(0.0))
+            slope = F(2.0) * (LOG_2 - u - softplus)
+            task.action[b, a, d] = task.centre[d] + task.half[d] * F(math.tanh(u))
+            log_prob -= F(0.5) * z * z + log_std + LOG_SQRT_2PI + slope + F(math.log(task.half[d]))
         task.log_prob[b, a] = log_prob
 
 
