@@ -40,7 +40,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     rows = {**result["teams"], **({"sum": result["sum"]} if len(result["teams"]) > 1 else {})}
     width = max(len(name) for name in rows)
     choice = "greedy" if result["greedy"] else "sampled"
-    lines = [f"{result['scenario']}: {result['episodes']} episodes, {choice} actions, seed {result['seed']}"]
+    trained = f", trained on reward {result['reward']}" if result.get("reward") else ""
+    lines = [f"{result['scenario']}: {result['episodes']} episodes, {choice} actions, seed {result['seed']}{trained}"]
     for name, value in rows.items():
         low, high = (value[end] for end in ("low", "high"))
         spread = "" if low is None else f"   [{low:.2f}, {high:.2f}]"

@@ -99,7 +99,9 @@ def test_means_and_intervals_are_those_of_the_episodes() -> None:
         2 + 12.706 * 1.0, rel=1e-3
     )  # t(1 degree), deviation / sqrt(2) = 1
     told = results.describe(found)
-    assert "greedy actions, seed 3" in told[0] and any(line.startswith("  sum") for line in told)
+    assert told[0].endswith("greedy actions, seed 3") and any(line.startswith("  sum") for line in told)
+    shared = results.describe({**found, "reward": "team_mean"})
+    assert shared[0].endswith("greedy actions, seed 3, trained on reward team_mean")
 
 
 def test_one_episode_has_no_interval(tmp_path: Path) -> None:

@@ -350,7 +350,8 @@ def test_gif_has_every_frame_at_its_time(tmp_path: Path) -> None:
 
 
 def test_mp4(tmp_path: Path) -> None:
-    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    import imageio_ffmpeg
+
     video.save_mp4(Viewer(record("particle/spread")), tmp_path / "a.mp4", height=300)
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))
     assert frames == 26 * 3 + 30 and seconds == pytest.approx(3.6, abs=0.1)

@@ -15,8 +15,6 @@ import pytest
 from tests.environments.particle import mpe
 from tests.environments.particle.mpe import Reference
 
-pytest.importorskip("mpe2")
-
 TOLERANCE = 1e-4
 COPIES = 9
 
