@@ -77,9 +77,13 @@ def work(run: Run, lock: Lock) -> int:
     if entry is not None and finished and _policies_are_current(run, plan, entry):
         print(f"{run.folder} is finished: {entry.step} of {plan.train.total_steps} steps; --total-steps sets a new end")
         return 0
+    from environments import compile
     from marl.cli.loop import Session
     from marl.cli.stop import Stop
+    from marl.engine import SOURCES
 
+    if compile.is_cold(SOURCES):
+        print("compiling the learners' kernels, once for this machine: about 20 s", flush=True)
     session = Session(run, plan, plan.build(), Stop())
     if entry is not None:
         session.resume(entry)
