@@ -359,3 +359,48 @@ def test_what_is_not_finite_stops_training_and_changes_nothing(where: str, garba
     assert caught.value.batch is not None
     made.critic.heads["central"].weights[0].data[0, 0, 0] = before[0].flatten()[0]
     assert same_bits(kept, [x.clone() for x in made.policy.parameters()])
+
+
+def test_only_decisions_move_a_critic_and_a_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the target, the log-probability or the temperature of one who does not act."""
+    for name, reward in (("isac", "team_sum"), ("isac", "agent"), ("hasac", "agent")):
+        ends = []
+        for garbage in (0.0, 1e6):
+            made = ready("toy/siege", name, reward)
+            sample = sample_of(made)
+            idle = ~sample.now.acting
+            assert bool(idle.any())
+            target = made._targets(sample).masked_fill(idle, garbage)
+            monkeypatch.setattr(made, "_targets", lambda sample, target=target: target)
+            made._critic_step(sample)
+            log_prob = torch.full(idle.shape, -1.0).masked_fill(idle, garbage)
+            made._temperature_step(sample, log_prob, sample.now.acting)
+            ends.append(parameters(made))
+        assert same_bits(*ends)
+    wanted = made._wanted(sample.now)
+    before = made.log_temperature.detach().clone()
+    made = ready("toy/siege", "hasac")
+    made._temperature_step(sample, torch.where(idle, 0.0, -wanted), sample.now.acting)  # entropies are at their targets
+    torch.testing.assert_close(made.log_temperature.detach(), torch.zeros_like(before), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["isac", "masac", "hasac"])
+def test_samples_that_are_not_used_move_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ready("particle/spread", name)
+    unused = replace(sample_of(made), use=torch.zeros(64, dtype=torch.bool))
+    monkeypatch.setattr(made.buffer, "sample", lambda *arguments: unused)
+    before = [x.clone() for x in (*made.policy.parameters(), *made.critic.parameters())]
+    made._learn()
+    assert same_bits(before, [x.clone() for x in (*made.policy.parameters(), *made.critic.parameters())])
+    assert not bool(made.log_temperature.any())
+
+
+def test_a_dead_member_of_a_team_expects_what_the_living_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local critics under team reward: the team is paid for what a member did also when that is gone."""
+    made = ready("particle/spread", "isac", "team_sum", gamma=0.5, temperature=1e-9)
+    sample = sample_of(made)
+    acting = torch.tensor([True, False, True]).expand(len(sample.then.acting), 3)
+    sample = replace(sample, then=replace(sample.then, acting=acting))
+    values = torch.tensor([3.0, 100.0, 5.0]).expand(len(acting), 3)
+    monkeypatch.setattr(made.target, "smaller", lambda seen, acting, actions: values)
+    torch.testing.assert_close(made._targets(sample), sample.reward + 0.5 * torch.tensor([3.0, 4.0, 5.0]))
