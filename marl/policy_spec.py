@@ -157,6 +157,8 @@ def read_spec(path: Path | str) -> tuple[PolicySpec, Any]:
 @contextmanager
 def refused(path: Path | str) -> Iterator[None]:
     """Turn whatever a missing, damaged or hostile policy file makes fail into a RefusedFile of one line."""
+    if Path(path).is_dir():
+        raise RefusedFile(f"{path} is a folder, not a policy file")
     try:
         yield
     except RefusedFile:

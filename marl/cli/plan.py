@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from marl import config as settings
 from marl import files, runs
 from marl.cli import players
 from marl.config import ALGORITHMS, TrainConfig
-from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, expectation
+from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, choices, expectation
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -80,8 +81,10 @@ class Plan:
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         """RefusedFile where the data is not what `to_json` writes."""
         try:
+            if not data["teams"] or data["reward"] not in typing.get_args(settings.RewardMode):
+                raise TypeError("no teams, or an unknown reward")
             teams = {
-                name: team["player"]
+                name: _text(team["player"])
                 if "player" in team
                 else Learns(
                     team["algorithm"],
@@ -92,7 +95,7 @@ class Plan:
             }
             plain = {name: data[name] for name in ("scenario", "algorithm", "environment", "reward", "preset")}
             train = settings.changed(TrainConfig(), data["train"])
-            return cls(**plain, options=dict(data["options"]), train=train, teams=teams)
+            return cls(**plain, options={**data["options"]}, train=train, teams=teams)
         except (KeyError, TypeError, AttributeError, UsageError) as error:
             raise RefusedFile(f"the run's config cannot be read ({type(error).__name__}: {error})") from None
 
@@ -121,6 +124,7 @@ class Plan:
                 continue
             known = ALGORITHMS[team.algorithm]
             known.engine(self.train.engine)
+            check_place(known, team.config)
             for group in spec.kind(name).groups:
                 kind = type(spec.group(group).action_space).__name__
                 if kind not in known.actions:
@@ -162,6 +166,9 @@ class Plan:
             mine, theirs = getattr(team.config, name), getattr(player.about, name)
             if mine != theirs:
                 raise RefusedFile(f"{player.text} has {name} {theirs}, the run {mine}; set --{name.replace('_', '-')}")
+        box = "squashed" if isinstance(team.config, settings.SACConfig) else "gaussian"
+        if player.about.box != box and not all(choices(group.action_space) for group in player.about.groups):
+            raise RefusedFile(f"{player.text} draws {player.about.box} Box actions; {team.algorithm} needs {box} ones")
 
     def _check_memory(self, spec: EnvSpec) -> None:
         """UsageError where the rollout or the networks alone would not fit."""
@@ -233,6 +240,13 @@ def describe(environment: str, options: Mapping[str, Any]) -> EnvSpec:
     return game.spec(registry.check_options(game, dict(options)))
 
 
+def _text(value: object) -> str:
+    """The value, if it is text. TypeError otherwise."""
+    if not isinstance(value, str):
+        raise TypeError(f"text is wanted, not {value!r}")
+    return value
+
+
 def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
     """`NAME=ALGORITHM|PLAYER`, an algorithm with settings after commas: `good=ippo,learning_rate=1e-4`."""
     name, equals, what = text.partition("=")
@@ -268,6 +282,21 @@ def with_texts(config: settings.Settings, texts: list[str]) -> settings.Settings
             raise UsageError(f"unknown setting {name!r}{nearest(name, known)}")
         words += [f"--{name}", *value.strip("[]").replace(",", " ").split()]
     return parse.parse(type(config), words, "marl train ALGORITHM SCENARIO", default=config)
+
+
+def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None:
+    """UsageError where settings make it another algorithm."""
+    place = (typed.critic, getattr(typed, "order", algorithm.order))
+    if place != (algorithm.critic, algorithm.order):
+        known = [a.name for a in ALGORITHMS.values() if (a.family, a.critic, a.order) == (algorithm.family, *place)]
+        changed = [asked for asked, own in zip(place, (algorithm.critic, algorithm.order), strict=True) if asked != own]
+        own = f"{algorithm.name} has a {algorithm.critic} critic and updates agents {_spoken(algorithm.order)}"
+        other = f"; with a {changed[0]} one it is" if changed[0] == typed.critic else f"; {_spoken(changed[0])} it is"
+        settings.require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def split_outside_brackets(text: str) -> list[str]:

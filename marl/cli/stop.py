@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the work to stop and save, the second ends the process at once."""
+"""Ctrl-C, SIGTERM and a terminal that is gone: the first asks the work to stop and save, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 PATIENCE = 8.0
 """Seconds that an iteration may still take once it was asked to stop; saving has two more."""
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGHUP: 75}
 
 
 class Interrupted(BaseException):
@@ -27,8 +27,9 @@ class Stop:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Handle both signals inside the block; `Interrupted` is raised in it where the work does not stop in time."""
-        before = {number: signal.signal(number, self._ask) for number in CODES}
+        """Handle these signals inside the block; `Interrupted` is raised in it where the work does not stop in time."""
+        handled = [number for number in CODES if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        before = {number: signal.signal(number, self._ask) for number in handled}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
         try:
             yield

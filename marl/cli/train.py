@@ -118,27 +118,12 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         teams={team: plans.Learns(algorithm.name, typed.settings) for team in scenario.teams},
         preset=preset,
     )
-    _check_place(algorithm, typed.settings)
+    plans.check_place(algorithm, typed.settings)  # before the other words: it is the first that is typed
     named = [plans.parse_team(text, plan) for text in typed.launch.team]
     players.check_named_once([name for name, _ in named])
     plan = _with_init(replace(plan, teams={**plan.teams, **dict(named)}), typed.launch.init)
     plan.check()
     return Train(plan, typed.launch)
-
-
-def _check_place(algorithm: Algorithm, typed: settings.Settings) -> None:
-    """UsageError where settings make it another algorithm."""
-    place = (typed.critic, getattr(typed, "order", algorithm.order))
-    if place != (algorithm.critic, algorithm.order):
-        known = [a.name for a in ALGORITHMS.values() if (a.family, a.critic, a.order) == (algorithm.family, *place)]
-        changed = [asked for asked, own in zip(place, (algorithm.critic, algorithm.order), strict=True) if asked != own]
-        own = f"{algorithm.name} has a {algorithm.critic} critic and updates agents {_spoken(algorithm.order)}"
-        other = f"; with a {changed[0]} one it is" if changed[0] == typed.critic else f"; {_spoken(changed[0])} it is"
-        settings.require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _all_options(defaults: dict[str, Any], prog: str) -> type[Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from environments.errors import UsageError
+from environments.errors import RefusedFile, UsageError
 from marl import checkpoint, files, runs
 from marl.cli import loop, plan, side_by_side, train
 from marl.cli.main import main
@@ -214,7 +214,7 @@ def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     saved = checkpoint.find(index.parent, say=pytest.fail).step
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)):
         process = start("resume", str(folder))
         wait_for(lambda before=saved: steps(folder)[-1:] > [before], process)
         asked = time.monotonic()
@@ -226,6 +226,18 @@ def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
         assert steps(folder) == list(range(100, steps(folder)[-1] + 1, 100))
         saved = checkpoint.find(index.parent, say=pytest.fail).step
         assert saved == steps(folder)[-1]
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """`nohup marl train ...` goes on when its terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with stop.watching():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.code is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_second_signal_ends_the_process_at_once() -> None:
@@ -394,6 +406,17 @@ def test_a_preset_sets_defaults_and_what_is_typed_wins(monkeypatch: pytest.Monke
     assert parsed.plan.train.num_envs == 8 and parsed.plan.learners["team"].config.gamma == 0.8
     assert parsed.plan.preset == "fast"
     assert plan.Plan.from_json(json.loads(json.dumps(parsed.plan.to_json()))) == parsed.plan
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"teams": {}}, {"teams": {"team": {"player": 5}}}, {"options": []}, {"reward": "xx"}, {"train": {"seed": -1}}],
+)
+def test_a_config_edited_by_hand_is_refused(change: dict[str, object]) -> None:
+    made = train.parse(["mappo", "particle/spread"])
+    assert made is not None
+    with pytest.raises(RefusedFile, match="config cannot be read"):
+        plan.Plan.from_json({**made.plan.to_json(), **change})
 
 
 def test_what_an_algorithm_cannot_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
