@@ -11,7 +11,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
 
@@ -124,11 +124,13 @@ class PPOConfig:
 
 
 @dataclass(frozen=True)
-class SACConfig:
-    """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
+class OffPolicyConfig:
+    """Settings that learners from a replay buffer have in common."""
 
+    box: ClassVar[str]
+    """What the policy does with Box actions (`PolicySpec.box`)."""
     critic: Literal["local", "central"] = "central"
-    """What soft Q values are predicted from: each agent's own observation and action, or the state and all actions."""
+    """What Q values are predicted from: each agent's own observation and action, or the state and all actions."""
     order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
     """Agents of a team are updated at once, or one after the other in a fresh random order, each seeing the last."""
     parameters: Literal["shared", "per_agent"] = "per_agent"
@@ -153,8 +155,6 @@ class SACConfig:
     """Step size of the actors' Adam; at least 0."""
     critic_learning_rate: float = 5e-4
     """Step size of the critics' Adam; at least 0."""
-    temperature_learning_rate: float = 3e-4
-    """Step size of the temperatures' Adam; 0 keeps them fixed."""
     adam_eps: float = 1e-8
     """Adam's epsilon; above 0."""
     gamma: float = 0.99
@@ -162,17 +162,7 @@ class SACConfig:
     n_step: int = 1
     """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
     polyak: float = 0.005
-    """Part of the way that target critics move towards the critics in each update; above 0, to 1."""
-    temperature: float = 1.0
-    """Weight of the entropy, at the start or throughout; above 0."""
-    entropy_per_dimension: float = -1.0
-    """Entropy that each dimension of a Box action is led to, in nats, bounds scaled to [-1, 1]; finite."""
-    entropy_per_choice: float = 0.3
-    """Entropy that each discrete choice is led to, as a part of the logarithm of its legal actions; 0 to 1."""
-    critic_temperature: Literal["agents", "team"] = "agents"
-    """What weighs entropy in targets: each agent's temperature, or one more, of the team's summed entropy."""
-    expectation: Literal["auto", "joint", "own", "drawn"] = "auto"
-    """Over discrete actions: sum over the team's, sum over an agent's own and draw others', or draw all."""
+    """Part of the way that target networks move towards the networks each time; above 0, to 1."""
     value_loss: Literal["huber", "mse"] = "mse"
     """Error of the critics."""
     huber_delta: float = 10.0
@@ -181,6 +171,35 @@ class SACConfig:
     """Predict values in units of their running mean and deviation."""
     max_grad_norm: float | None = 10.0
     """Largest gradient norm of each actor, and of the critics together, or none; above 0."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_widths(self.hidden)
+        _check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step")
+        _check_range(self, 0.0, math.inf, "actor_learning_rate", "critic_learning_rate", "warmup_steps")
+        _check_range(self, 0.0, 1.0, "gamma", "polyak")
+        _check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "huber_delta", "max_grad_norm")
+        alone = self.order == "agent_by_agent" and self.parameters == "shared"
+        require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
+
+
+@dataclass(frozen=True)
+class SACConfig(OffPolicyConfig):
+    """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
+
+    box: ClassVar[str] = "squashed"
+    temperature: float = 1.0
+    """Weight of the entropy, at the start or throughout; above 0."""
+    temperature_learning_rate: float = 3e-4
+    """Step size of the temperatures' Adam; 0 keeps them fixed."""
+    entropy_per_dimension: float = -1.0
+    """Entropy that each dimension of a Box action is led to, in nats, bounds scaled to [-1, 1]; finite."""
+    entropy_per_choice: float = 0.3
+    """Entropy that each discrete choice is led to, as a part of the logarithm of its legal actions; 0 to 1."""
+    critic_temperature: Literal["agents", "team"] = "agents"
+    """What weighs entropy in targets: each agent's temperature, or one more, of the team's summed entropy."""
+    expectation: Literal["auto", "joint", "own", "drawn"] = "auto"
+    """Over discrete actions: sum over the team's, sum over an agent's own and draw others', or draw all."""
     drift: Literal["none", "kl"] = "none"
     """What holds a policy back: nothing, or its divergence from an earlier one (mirror descent)."""
     drift_weight: float = 1.0
@@ -189,16 +208,12 @@ class SACConfig:
     """Updates after which the policy that the drift looks at is taken anew; at least 1."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
-        _check_widths(self.hidden)
-        _check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step", "drift_updates")
-        rates = ("actor_learning_rate", "critic_learning_rate", "temperature_learning_rate")
-        _check_range(self, 0.0, math.inf, *rates, "warmup_steps", "drift_weight")
-        _check_range(self, 0.0, 1.0, "gamma", "polyak", "entropy_per_choice")
+        super().__post_init__()
+        _check_counts(self, "drift_updates")
+        _check_range(self, 0.0, math.inf, "temperature_learning_rate", "drift_weight")
+        _check_range(self, 0.0, 1.0, "entropy_per_choice")
         _check_range(self, -math.inf, math.inf, "entropy_per_dimension")
-        _check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "temperature", "huber_delta", "max_grad_norm")
-        alone = self.order == "agent_by_agent" and self.parameters == "shared"
-        require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
+        _check_above(self, 0.0, "temperature")
         team = self.critic_temperature == "team" and self.critic == "local"
         require(not team, "a local critic has no team temperature: set --critic-temperature agents")
 

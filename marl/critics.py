@@ -1,4 +1,4 @@
-"""Twin soft Q functions of a team: what it expects of a view and the actions of its agents."""
+"""Q functions of a team: what it expects of a view and the actions of its agents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup
 from marl.distributions import head_size
-from marl.networks import AgentMLP
+from marl.networks import AgentMLP, layered
 from marl.policy_spec import PolicySpec, choices
 from marl.replay_buffer import Views
 
@@ -33,14 +33,14 @@ def joint_weights(probs: Tensor, joint: Tensor, agents: Sequence[AgentGroup]) ->
 
 
 class TwinQ(nn.Module):
-    """Two soft Q functions, by agent or by team; `R` agents of a team, `K` values of a team.
+    """Two Q functions (or as many as `functions`), by agent or by team; `R` agents of a team, `K` values of a team.
 
-    `central`: both from the state (the team's observations side by side where there is none), which team of the kind it
+    `central`: all from the state (the team's observations side by side where there is none), which team of the kind it
     is, and what all agents do; `K` outputs, one per agent with its own reward, one for a team's. `local`: an agent's
     from its own observation and action, K = R.
 
     What an agent does is `[B, d]`: a Box action in normalised units, one-hots of discrete choices, zeros where it does
-    not act. What is expected is the smaller of both functions. With `summed`, it is summed over all joint actions (over
+    not act. What is expected is the smallest of the functions. With `summed`, it is summed over all joint actions (over
     the agent's own, for a local critic; of Box actions none): then an agent's probabilities stand there instead.
     """
 
@@ -53,9 +53,11 @@ class TwinQ(nn.Module):
         hidden: tuple[int, ...],
         summed: bool,
         generator: torch.Generator,
+        functions: int = 2,
     ) -> None:
         super().__init__()
         self.spec, self.central, self.state_size, self.rows = spec, central, state_size, rows
+        self.names = ("first", "second")[:functions]
         self.members = [group for group in spec.groups for _ in range(spec.members(group))]
         """Group of each agent."""
         flat = {group.name: math.prod(group.observation_space.shape) for group in spec.groups}
@@ -70,13 +72,13 @@ class TwinQ(nn.Module):
             seen = state_size or sum(flat[group.name] for group in self.members)
             seen += spec.teams if spec.teams > 1 else 0
             self.heads["central"] = network(
-                seen + sum(wide[group.name] for group in self.members), rows, 2, "per_agent"
+                seen + sum(wide[group.name] for group in self.members), rows, functions, "per_agent"
             )
         else:
             for group in spec.groups:
                 inputs, agents = flat[group.name] + wide[group.name], spec.members(group)
-                for twin in ("first", "second"):
-                    self.heads[f"{group.name}_{twin}"] = network(inputs, 1, agents, spec.parameters)
+                for name in self.names:
+                    self.heads[f"{group.name}_{name}"] = network(inputs, 1, agents, spec.parameters)
         self.summed = {group.name for group in spec.groups if summed and choices(group.action_space)}
         """Groups of whose agents the probabilities are taken."""
         for group in spec.groups:
@@ -98,12 +100,24 @@ class TwinQ(nn.Module):
         return {"central": torch.cat([x.to(dtype) for x in parts], 1)}
 
     def forward(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
-        """Both Q functions `[2, B, K]` of actions, one `[B, d]` per agent."""
+        """All `F` functions `[F, B, K]` of actions, one `[B, d]` per agent."""
         if self.central:
             both: Tensor = self.heads["central"](torch.cat([seen["central"], *actions], 1))
             return both.transpose(0, 1)
         rows = [self._local(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
         return torch.cat(rows, 2)
+
+    def first(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
+        """The first of the functions alone, `[B, K]`."""
+        if self.central:
+            head = self.heads["central"]
+            return layered(
+                torch.cat([seen["central"], *actions], 1),
+                [x[0] for x in (*head.weights, *head.biases)],  # type: ignore[misc]
+                self.spec.activation,
+            )
+        rows = [(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
+        return torch.cat([self.heads[f"{group.name}_first"](x).squeeze(-1) for group, x in rows], 1)
 
     def smaller(self, seen: Mapping[str, Tensor], acting: Tensor, actions: Sequence[Tensor]) -> Tensor:
         """What is expected `[B, K]` of the actions, or of their probabilities where they are summed over."""
@@ -165,8 +179,8 @@ class TwinQ(nn.Module):
         return q.amin(1).view(len(whole), count, self.rows)
 
     def _local(self, group: AgentGroup, x: Tensor) -> Tensor:
-        """Both functions `[2, B, n]` of a group's agents."""
-        return torch.stack([self.heads[f"{group.name}_{twin}"](x).squeeze(-1) for twin in ("first", "second")])
+        """All functions `[F, B, n]` of a group's agents."""
+        return torch.stack([self.heads[f"{group.name}_{name}"](x).squeeze(-1) for name in self.names])
 
     def _by_group(self, actions: Sequence[Tensor]) -> list[tuple[AgentGroup, Tensor]]:
         parts, first = [], 0

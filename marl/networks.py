@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -110,6 +110,16 @@ class AgentMLP(nn.Module):
             if layer < last:
                 x = self.activate(x)
         return x.transpose(0, 1)
+
+
+def layered(x: Tensor, parameters: Sequence[Tensor], activation: str) -> Tensor:
+    """One perceptron's outputs `[B, K]` from `x [B, D]`; `parameters` are its weights, then its biases, in order."""
+    layers = len(parameters) // 2
+    for layer in range(layers):
+        x = torch.addmm(parameters[layers + layer], x, parameters[layer])
+        if layer < layers - 1:
+            x = ACTIVATIONS[activation](x)
+    return x
 
 
 def _orthogonal(rows: int, columns: int, gain: float, generator: torch.Generator) -> Tensor:

@@ -9,41 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from environments.errors import NumericalFailure
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
-from marl.buffers import Rollout
+from marl.algorithms.off_policy import OffPolicy, adam, outputs_of, spec_of
 from marl.config import SACConfig
-from marl.critics import TwinQ, joint_weights
+from marl.critics import joint_weights
 from marl.distributions import Categorical, MultiCategorical, SquashedGaussian, divergence, head_size, straight_through
-from marl.networks import ACTIVATIONS
-from marl.policy import Chosen, Policy, PolicyStep, RandomPolicy, View
-from marl.policy_spec import PolicySpec, check_bounded, choices, expectation
-from marl.replay_buffer import ReplayBuffer, Sample, Views
-from marl.seeding import torch_generator
-from marl.values import ValueNorm
-
-FORGET = 0.99
-"""Weight that each update of the running moments of targets keeps of the past."""
-
-
-class Explorer:
-    """Who sits in the seats while a learner trains: uniformly random at first, then the learner's policy."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy, self.random = policy, RandomPolicy(policy.spec)
-        self.exploring = True
-
-    def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
-    ) -> dict[str, PolicyStep]:
-        """Actions of every group's agents."""
-        return (self.random if self.exploring else self.policy).step(views, noise, greedy)
+from marl.policy import Chosen
+from marl.policy_spec import choices, expectation
+from marl.replay_buffer import Sample, Views
 
 
 class Act(NamedTuple):
@@ -55,155 +34,49 @@ class Act(NamedTuple):
     drift: Tensor | None  # [B, n] divergence from the earlier policy
 
 
-class SAC:
+class SAC(OffPolicy):
     """Learner of one kind of team, off-policy, of maximum entropy."""
 
+    MODULES: ClassVar[tuple[str, ...]] = (*OffPolicy.MODULES, "earlier")
+    config: SACConfig
+
     def __init__(self, env: EnvSpec, kind: str, config: SACConfig, reward: str, seed: int, threads: int = 1) -> None:
-        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat)."""
-        self.threads, self.config, self.reward = threads, config, reward
-        network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
-        self.spec = PolicySpec.of(env, kind, box="squashed", **network)
-        check_bounded(self.spec)
-        self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
-        self.policy.compiled = False  # compiled acting would take the parameters elsewhere, under the optimisers' feet
-        self.actor = Explorer(self.policy)
-        self.agents = [(group, i) for group in self.spec.groups for i in range(self.spec.members(group))]
-        central = config.critic == "central"
-        rows = 1 if central and reward != "agent" else len(self.agents)
-        self.expectation = expectation(self.spec, central, config.expectation)
+        """As `OffPolicy`."""
+        spec, central = spec_of(env, kind, config), config.critic == "central"
+        self.expectation = expectation(spec, central, config.expectation)
         summed = self.expectation == "joint" or (self.expectation == "own" and not central)
-        critic = torch_generator(seed, kind, "critic")
-        self.critic = TwinQ(self.spec, env.state_size, central, rows, config.hidden, summed, critic)
-        self.target = deepcopy(self.critic).requires_grad_(False)
-        self.norm = ValueNorm(FORGET) if config.value_norm else None
-        self.buffer = ReplayBuffer(self.spec, reward == "agent", config.buffer_size, env.max_wait)
-        self.wait = 1.0 if env.turn_based else config.gamma
-        self.generators = {name: torch_generator(seed, kind, name) for name in ("replay", "noise", "order")}
+        super().__init__(env, spec, config, reward, seed, threads, summed)
         start = math.log(config.temperature)
         self.log_temperature = nn.Parameter(torch.full((len(self.agents),), start))
         self.log_team_temperature = nn.Parameter(torch.tensor(start))
-        self.parts = self._parts()
-        rates = [config.actor_learning_rate] * len(self.parts)
         temperatures = [self.log_temperature, self.log_team_temperature]
-        self.optimisers = {
-            f"actor_{i}": _adam(part, rate, config)
-            for i, (part, rate) in enumerate(zip(self.parts, rates, strict=True))
-        }
-        self.optimisers["critic"] = _adam(list(self.critic.parameters()), config.critic_learning_rate, config)
-        self.optimisers["temperature"] = _adam(temperatures, config.temperature_learning_rate, config)
+        self.optimisers["temperature"] = adam(temperatures, config.temperature_learning_rate, config)
         self.earlier = deepcopy(self.policy).requires_grad_(False) if config.drift == "kl" else None
-        self.steps = self.updates = 0
-        self.due = 0.0
-
-    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Remember a rollout and make the updates that are due.
-
-        NumericalFailure where the rollout, a loss or a gradient is not finite, with the rollout or the sample as
-        `batch`; that step is not taken then.
-        """
-        self.buffer.add(rollout, self._paid(rollout))
-        steps = rollout.steps * rollout.seats // self.spec.teams
-        self.steps += steps
-        self.actor.exploring = self.steps < self.config.warmup_steps
-        totals: dict[str, float] = {}
-        count = 0
-        if not self.actor.exploring and self.buffer.ready:
-            self.due += self.config.updates_per_step * steps
-            count = int(self.due)
-            self.due -= count
-        for _ in range(count):
-            for name, value in self._learn().items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-        means = {name: value / count for name, value in totals.items()}
-        return means | {"updates": float(count), "remembered": float(self.buffer.size * rollout.seats)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimisers, temperatures, scale of values, replay buffer, generators and counters."""
-        return {
-            "policy": self.policy.state_dict(),
-            "critic": self.critic.state_dict(),
-            "target": self.target.state_dict(),
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
-            "temperature": self.log_temperature.detach(),
-            "team_temperature": self.log_team_temperature.detach(),
-            "norm": {} if self.norm is None else self.norm.state_dict(),
-            "earlier": {} if self.earlier is None else self.earlier.state_dict(),
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "counters": {"steps": self.steps, "updates": self.updates, "due": self.due},
-            "buffer": self.buffer.state_dict(),
-        }
+        """As `OffPolicy.state_dict`, with the temperatures and the policy that the drift looks at."""
+        temperatures = {"temperature": self.log_temperature, "team_temperature": self.log_team_temperature}
+        return super().state_dict() | {name: value.detach() for name, value in temperatures.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
-        modules = ("policy", "critic", "target", "norm", "earlier")
-        for name in modules:
-            module = getattr(self, name)
-            if module is not None:
-                module.load_state_dict(state[name])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(deepcopy(state["optimisers"][name]))
+        super().load_state_dict(state)
         with torch.no_grad():
             self.log_temperature.copy_(state["temperature"])
             self.log_team_temperature.copy_(state["team_temperature"])
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
-        counters = state["counters"]
-        self.steps, self.updates, self.due = int(counters["steps"]), int(counters["updates"]), float(counters["due"])
-        self.buffer.load_state_dict(state["buffer"])
-        self.actor.exploring = self.steps < self.config.warmup_steps
-
-    def _parts(self) -> list[list[Tensor]]:
-        """Parameters that are stepped together: all, or agent by agent views of the policy's own."""
-        if self.config.order == "at_once":
-            return [list(self.policy.acting_parameters())]
-        parts: list[list[Tensor]] = []
-        for group, i in self.agents:
-            actor = self.policy.actors[group.name]
-            parts.append([x.data[i].requires_grad_() for x in (*actor.weights, *actor.biases)])  # type: ignore[misc]
-        return parts
-
-    def _paid(self, rollout: Rollout) -> Tensor:
-        """Reward `[T, S, K]` of the rows of the clock."""
-        reward = torch.cat([rollout.groups[group.name].reward for group in self.spec.groups], 2)
-        if self.reward == "agent":
-            return reward
-        return reward.sum(2, keepdim=True) if self.reward == "team_sum" else reward.mean(2, keepdim=True)
 
     def _learn(self) -> dict[str, float]:
         """One update of critics, actors, temperatures and targets, on one sample."""
-        config = self.config
-        if self.earlier is not None and self.updates % config.drift_updates == 0:
+        if self.earlier is not None and self.updates % self.config.drift_updates == 0:
             self.earlier.load_state_dict(self.policy.state_dict())
-        sample = self.buffer.sample(
-            config.batch_size, config.n_step, config.gamma, self.wait, self.generators["replay"]
-        )
+        sample = self._draw()
         metrics = self._critic_step(sample)
         acting = sample.now.acting & sample.use.unsqueeze(1)
         log_probs, more = self._actor_steps(sample, acting)
         metrics |= more | self._temperature_step(sample, log_probs, acting)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.target.parameters()), list(self.critic.parameters()), config.polyak)
+        self._follow(self.target, self.critic)
         self.updates += 1
         return metrics
-
-    def _critic_step(self, sample: Sample) -> dict[str, float]:
-        config, critic = self.config, self.critic
-        use = sample.use.unsqueeze(1)
-        if critic.rows == len(self.agents) and (self.reward == "agent" or not critic.central):
-            use = use & sample.now.acting
-        target = self._targets(sample)
-        if self.norm is not None:
-            self.norm.update(target, use)
-            mean, deviation = self.norm.moments
-            target = (target - mean) / deviation
-        actions = self._remembered(sample)
-        q = critic(critic.see(sample.now), actions)
-        huber = config.huber_delta if config.value_loss == "huber" else None
-        error = losses.value_error(q, target.expand_as(q), huber)
-        loss = losses.masked_sum(error, use.expand_as(error)) / use.sum().clamp(min=1)
-        norm = self._step("critic", loss, list(critic.parameters()), sample)
-        value = losses.masked_sum(self._raw(q[0].detach()), use) / use.sum().clamp(min=1)
-        return {"critic_loss": float(loss.detach()), "critic_gradient": norm, "q": float(value)}
 
     @torch.no_grad()
     def _targets(self, sample: Sample) -> Tensor:
@@ -221,11 +94,7 @@ class SAC:
         else:
             terms = self.log_temperature.exp() * log_prob
             value = q - (terms.sum(1, keepdim=True) if q.shape[1] < terms.shape[1] else terms)
-        if self.reward == "agent" or q.shape[1] == 1:
-            return sample.reward + sample.discount * value.gather(0, sample.which.expand(-1, q.shape[1]))
-        mean = torch.where(then.acting, value, 0.0).sum(1, keepdim=True) / then.acting.sum(1, keepdim=True).clamp(min=1)
-        value = torch.where(then.acting, value, mean)  # a team's reward goes on when a member does not
-        return sample.reward + sample.discount * value[sample.which[:, 0]]
+        return self._discounted(sample, value)
 
     def _actor_steps(self, sample: Sample, acting: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Step every actor; log-probabilities `[B, R]` before the steps."""
@@ -312,12 +181,12 @@ class SAC:
         obs, mask = views.obs[group.name][:, i : i + 1], views.action_mask[group.name]
         mask = None if mask is None else mask[:, i : i + 1]
         part = self.parts[agent]
-        chosen = self.policy.head(group, _outputs(obs, part, self.config.activation), mask)
+        chosen = self.policy.head(group, outputs_of(obs, part, self.config.activation), mask)
         if self.earlier is None:
             return self._act(chosen, None, noise)
         actor = self.earlier.actors[group.name]
         before = [x[i] for x in (*actor.weights, *actor.biases)]  # type: ignore[misc]
-        return self._act(chosen, self.earlier.head(group, _outputs(obs, before, self.config.activation), mask), noise)
+        return self._act(chosen, self.earlier.head(group, outputs_of(obs, before, self.config.activation), mask), noise)
 
     def _act(self, chosen: Chosen, earlier: Chosen | None, noise: Tensor) -> Act:
         drift = None if earlier is None else divergence(chosen, earlier)
@@ -342,22 +211,6 @@ class SAC:
             return torch.zeros(0)
         return torch.rand(shape, generator=generator).clamp_(1e-7, 1 - 1e-7)
 
-    def _remembered(self, sample: Sample) -> list[Tensor]:
-        """The sample's actions as `TwinQ` takes them."""
-        actions = []
-        for group in self.spec.groups:
-            action, sizes = sample.action[group.name], choices(group.action_space)
-            if sizes:
-                columns = action.long().unbind(-1) if len(sizes) > 1 or action.dim() == 3 else [action.long()]
-                hots = [nn.functional.one_hot(x, size) for x, size in zip(columns, sizes, strict=True)]
-                value = torch.cat(hots, -1).to(self.log_temperature.dtype)
-            else:
-                centre, half = (self.policy.get_buffer(f"{name}_{group.name}") for name in ("centre", "half"))
-                value = ((action - centre) / half).to(self.log_temperature.dtype)
-            actions.append(value)
-        rows = [x for value in actions for x in value.unbind(1)]
-        return [x * sample.now.acting[:, i : i + 1] for i, x in enumerate(rows)]
-
     def _values(self, acts: Sequence[Act], acting: Tensor) -> list[Tensor]:
         """What agents do, one `[B, d]` each: zeros where they do not act, or probabilities."""
         summed = bool(self.critic.summed)
@@ -380,24 +233,6 @@ class SAC:
         """Weighed drift of each agent, shaped as `like`."""
         parts = [act.drift for act in acts if act.drift is not None]
         return self.config.drift_weight * torch.cat(parts, 1) if parts else torch.zeros_like(like)
-
-    def _raw(self, q: Tensor) -> Tensor:
-        """Q in reward units."""
-        if self.norm is None:
-            return q
-        mean, deviation = self.norm.moments
-        return q * deviation + mean
-
-    def _step(self, name: str, loss: Tensor, parameters: list[Tensor], sample: Sample, clip: bool = True) -> float:
-        """One step of an optimiser down the loss's gradient; the gradient's norm."""
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        limit = self.config.max_grad_norm if clip and self.config.max_grad_norm is not None else math.inf
-        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
-        if not math.isfinite(norm) or not math.isfinite(float(loss.detach())):
-            raise NumericalFailure(f"loss or gradient of {name.split('_')[0]} is not finite", sample)
-        self.optimisers[name].step()
-        return norm
 
 
 class Hopes:
@@ -435,21 +270,6 @@ class Hopes:
         fixed = [x.detach() for x in values]
         hopes = [self.of_one(i, [*fixed[:i], x, *fixed[i + 1 :]], probs[i]) for i, x in enumerate(values)]
         return (share * torch.stack(hopes, 1)).sum()
-
-
-def _adam(parameters: Sequence[Tensor], rate: float, config: SACConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(parameters, lr=rate, eps=config.adam_eps, fused=True)
-
-
-def _outputs(obs: Tensor, part: Sequence[Tensor], activation: str) -> Tensor:
-    """One agent's network `[B, 1, K]`: weights, then biases, first layer first."""
-    layers = len(part) // 2
-    x = obs.flatten(1).to(part[0].dtype)
-    for layer in range(layers):
-        x = torch.addmm(part[layers + layer], x, part[layer])
-        if layer < layers - 1:
-            x = ACTIVATIONS[activation](x)
-    return x.unsqueeze(1)
 
 
 def _scale_gradient(x: Tensor, factor: Tensor) -> Tensor:
