@@ -19,13 +19,15 @@ class Rounds:
     """Length of a round."""
 
 
-def row(name: str, value: float, against: tuple[str, float] | None) -> dict[str, Any]:
+def row(
+    name: str, value: float, against: tuple[str, float] | None, unit: str = "environment steps/s"
+) -> dict[str, Any]:
     """A measurement, and its ratio to another of the same run where there is one."""
     ratio = None if against is None else value / against[1]
     return {
         "name": name,
         "value": value,
-        "unit": "environment steps/s",
+        "unit": unit,
         "ratio": ratio,
         "against": None if against is None else against[0],
     }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench_env, bench_plain, bench_rows
+from marl.cli import bench_env, bench_plain, bench_rows, bench_soft
 from marl.cli.main import main
 from scenarios import catalog
 
@@ -59,6 +59,7 @@ def test_without_mpe2_there_are_no_ratios_and_it_is_said(
 
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_plain, "STEPS", 4)
+    monkeypatch.setattr(bench_soft, "BATCH", 8)
     rows = measured("train", "--copies", "4", "8", "--threads", "2", to=tmp_path / "a.json")
     assert [row["name"].split(", ", 1)[1] for row in rows] == [
         "plain torch PPO",
@@ -70,14 +71,32 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "mappo, 4 x 4, 2 threads, updates alone",
         "mappo, 4 x 4, 2 threads, one core busy",
         "mappo, 8 x 4, 2 threads",
+        "continuous, hasac, batch 8, 128 wide, 1 thread, a plain list of modules",
+        "continuous, hasac, batch 8, 128 wide, 1 thread",
+        "continuous, hasac, batch 8, 128 wide, 1 thread, beside its products",
     ]
     assert [row["against"] for row in rows] == [
-        None, *["plain torch PPO"] * 5, "its matrix products", "mappo, 4 x 4, 2 threads", None
+        None, *["plain torch PPO"] * 5, "its matrix products", "mappo, 4 x 4, 2 threads", None,
+        None, "a plain list of modules", "its matrix products",
     ]  # fmt: skip
     assert rows[2]["ratio"] == pytest.approx(rows[2]["value"] / rows[0]["value"])
     assert 0 < rows[6]["ratio"] < 1
     assert rows[7]["ratio"] == pytest.approx(rows[7]["value"] / rows[2]["value"])
     assert all(row["value"] > 0 for row in rows)
+
+
+def test_the_plain_soft_loop_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ours is measured against moves every parameter, and lowers its critics' error on its one batch."""
+    monkeypatch.setattr(bench_soft, "BATCH", 32)
+    plain = bench_soft.Plain()
+    networks = [*plain.actors, *plain.critics, *plain.targets]
+    before = [p.detach().clone() for network in networks for p in network.parameters()]
+    alpha = plain.log_alpha.detach().clone()
+    for _ in range(3):
+        plain.update()
+    after = [p for network in networks for p in network.parameters()]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert (plain.log_alpha != alpha).all()
 
 
 def test_the_plain_loop_does_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
