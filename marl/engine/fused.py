@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Passes:
         workers.shared(count).run(block, (*arguments, np.zeros(1, np.int64)), rows)
 
 
-@cache
+@lru_cache(16)
 def every(samples: int) -> NDArray[np.int64]:
     """Index of all samples of a batch."""
     return np.arange(samples)
