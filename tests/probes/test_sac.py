@@ -402,3 +402,8 @@ def test_quantal_equilibria(name: str, expectation: str, temperature: float, wan
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_mirror_descent(iterations: int) -> None:
     mirror_descent("hasac", iterations)
+
+
+def test_a_sacrifice_needs_a_team_reward() -> None:
+    with pytest.raises(AssertionError):
+        sacrifice("hasac", "agent")
