@@ -67,6 +67,7 @@ def _check_above(config: Any, low: float, *names: str) -> None:
 class PPOConfig:
     """Settings of the PPO family (IPPO, MAPPO)."""
 
+    box: ClassVar[str] = "gaussian"  # `PolicySpec.box` of its policies
     critic: Literal["local", "central"] = "central"
     """What values are predicted from: each agent's own observation, or the global state."""
     parameters: Literal["shared", "per_agent"] = "shared"
@@ -127,8 +128,7 @@ class PPOConfig:
 class OffPolicyConfig:
     """Settings that learners from a replay buffer have in common."""
 
-    box: ClassVar[str]
-    """What the policy does with Box actions (`PolicySpec.box`)."""
+    box: ClassVar[str]  # `PolicySpec.box` of their policies
     critic: Literal["local", "central"] = "central"
     """What Q values are predicted from: each agent's own observation and action, or the state and all actions."""
     order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
@@ -218,7 +218,29 @@ class SACConfig(OffPolicyConfig):
         require(not team, "a local critic has no team temperature: set --critic-temperature agents")
 
 
-Settings = PPOConfig | SACConfig
+@dataclass(frozen=True)
+class DDPGConfig(OffPolicyConfig):
+    """Settings of the deterministic policy gradient family (MADDPG, MATD3, HADDPG, HATD3)."""
+
+    box: ClassVar[str] = "deterministic"
+    twin: bool = True
+    """Two Q functions, the smaller of which targets bootstrap from, or one."""
+    exploration_noise: float = 0.1
+    """Deviation of the noise that is added to what agents play in training, bounds scaled to [-1, 1]; at least 0."""
+    target_noise: float = 0.2
+    """Deviation of the noise that is added to actions in targets, bounds scaled to [-1, 1]; at least 0."""
+    target_noise_clip: float = 0.5
+    """Largest size of that noise; at least 0."""
+    policy_delay: int = 2
+    """Updates of the critics for each update of actors and targets; at least 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_counts(self, "policy_delay")
+        _check_range(self, 0.0, math.inf, "exploration_noise", "target_noise", "target_noise_clip")
+
+
+Settings = PPOConfig | SACConfig | DDPGConfig
 """Settings of some algorithm."""
 
 
@@ -279,8 +301,8 @@ class Algorithm:
 
     name: str
     summary: str
-    family: Literal["ppo", "sac"]
-    """Its core, and so its settings and whether it learns from rollouts or from a replay buffer."""
+    family: Literal["ppo", "sac", "ddpg", "td3"]
+    """Its core (the last two share one), and so its settings and whether it learns from rollouts or a replay buffer."""
     critic: Literal["local", "central"]
     order: Literal["at_once", "agent_by_agent"]
     """Whether the agents of a team are updated at once or one after the other."""
@@ -317,6 +339,13 @@ def _sac(name: str, summary: str, critic: Literal["local", "central"], **setting
     return Algorithm(name, summary, "sac", critic, config.order, actions, False, learner, config, compiled=False)
 
 
+def _ddpg(name: str, summary: str, family: Literal["ddpg", "td3"], **settings: Any) -> Algorithm:
+    plain: dict[str, Any] = {"twin": False, "target_noise": 0.0, "policy_delay": 1} if family == "ddpg" else {}
+    config = DDPGConfig(**plain, **settings)
+    learner = "marl.algorithms.ddpg:DDPG"
+    return Algorithm(name, summary, family, "central", config.order, ("Box",), False, learner, config, compiled=False)
+
+
 ALGORITHMS: dict[str, Algorithm] = {
     "ippo": _ppo("ippo", "PPO; every agent's value from its own observation", "local"),
     "mappo": _ppo("mappo", "PPO; values from the global state, used in training only", "central"),
@@ -329,6 +358,24 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "hasac": _sac(
         "hasac", "soft actor-critic; soft Q of the state and all actions, agents updated one by one", "central"
+    ),
+    "maddpg": _ddpg(
+        "maddpg",
+        "deterministic actors; Q of the state and all actions, agents updated at once",
+        "ddpg",
+        order="at_once",
+    ),
+    "matd3": _ddpg(
+        "matd3",
+        "deterministic actors; twin Q, smoothed targets, delayed actors, agents updated at once",
+        "td3",
+        order="at_once",
+    ),
+    "haddpg": _ddpg(
+        "haddpg", "deterministic actors; Q of the state and all actions, agents updated one by one", "ddpg"
+    ),
+    "hatd3": _ddpg(
+        "hatd3", "deterministic actors; twin Q, smoothed targets, delayed actors, agents updated one by one", "td3"
     ),
 }
 """Every algorithm by name."""

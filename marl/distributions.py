@@ -204,6 +204,40 @@ class SquashedGaussian:
         return (self.log_std + 0.5 + LOG_SQRT_2PI + slope + self.half.log()).sum(-1)
 
 
+class Deterministic:
+    """One point of the bounds, a = centre + half * tanh(output), whatever the noise: log-probability and entropy are 0.
+
+    Exploring is not its business: whoever wants noise adds it to `y` = tanh(output), the action in normalised units.
+    """
+
+    def __init__(self, output: Tensor, centre: Tensor, half: Tensor) -> None:
+        self.y, self.centre, self.half = torch.tanh(output), centre, half
+
+    def scaled(self, y: Tensor) -> Tensor:
+        """`y [..., d]` in the action's own units."""
+        return self.centre + self.half * y
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The point."""
+        return self.mode()
+
+    def mode(self) -> Tensor:
+        """The point."""
+        return self.scaled(self.y)
+
+    def deviation(self) -> Tensor:
+        """Zeros `[..., d]`."""
+        return torch.zeros_like(self.y)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Zeros, of the point as of any other: nobody is to learn from them."""
+        return torch.zeros_like(action[..., 0])
+
+    def entropy(self) -> Tensor:
+        """Zeros."""
+        return torch.zeros_like(self.y[..., 0])
+
+
 def _log_slope(u: Tensor) -> Tensor:
     """log(1 - tanh^2 u)."""
     return 2 * (math.log(2) - u - torch.nn.functional.softplus(-2 * u))

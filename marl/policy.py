@@ -24,6 +24,7 @@ from marl.distributions import (
     LARGEST_LOG_STD,
     SMALLEST_LOG_STD,
     Categorical,
+    Deterministic,
     DiagonalGaussian,
     MultiCategorical,
     SquashedGaussian,
@@ -43,7 +44,7 @@ ACTION_GAIN = 0.01
 """Small last layer: the first policy is near uniform (Andrychowicz et al. 2021, arXiv:2006.05990)."""
 
 
-Chosen = Categorical | MultiCategorical | DiagonalGaussian | SquashedGaussian
+Chosen = Categorical | MultiCategorical | DiagonalGaussian | SquashedGaussian | Deterministic
 """Distributions that a policy's networks parameterise."""
 
 NO_NOISE = torch.zeros(0, 0, 0)
@@ -83,8 +84,8 @@ class Policy(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.actors = nn.ModuleDict()
         self.log_std = nn.ParameterDict()
-        self.compiled = True
-        """Act by compiled functions (networks in float32 on the CPU), or by torch."""
+        self.compiled = spec.box != "deterministic"
+        """Act by compiled functions (networks in float32 on the CPU; there is none for single points), or by torch."""
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
@@ -133,6 +134,8 @@ class Policy(nn.Module):
         if self.spec.box == "squashed":
             mean, log_std = outputs.chunk(2, -1)
             return SquashedGaussian(mean, log_std, centre, half)
+        if self.spec.box == "deterministic":
+            return Deterministic(outputs, centre, half)
         return DiagonalGaussian(outputs, self.log_std[group.name], centre, half)
 
     @torch.inference_mode()
@@ -214,7 +217,7 @@ class Policy(nn.Module):
         for group in self.spec.groups:
             view = views[group.name]
             chosen = self.distribution(group, view.obs, view.action_mask)
-            if isinstance(chosen, DiagonalGaussian | SquashedGaussian):
+            if isinstance(chosen, DiagonalGaussian | SquashedGaussian | Deterministic):
                 parameters = torch.cat([chosen.mode(), chosen.deviation()], -1)
             else:
                 parameters = chosen.probs

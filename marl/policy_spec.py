@@ -42,7 +42,8 @@ class PolicySpec:
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     box: str = "gaussian"
-    """Distribution over Box actions: normals whose draws are clipped, or `squashed` into the bounds by tanh."""
+    """Distribution over Box actions: normals whose draws are clipped, or `squashed` into the bounds by tanh, or a
+    `deterministic` point, squashed too."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from: algorithm, scenario, steps, parent; not used to rebuild it."""
 
@@ -70,7 +71,7 @@ class PolicySpec:
             raise ValueError(f"hidden layers {spec.hidden[:MOST_LAYERS]}")
         if spec.parameters not in ("shared", "per_agent"):
             raise ValueError(f"parameters {spec.parameters!r}")
-        if spec.box not in ("gaussian", "squashed"):
+        if spec.box not in ("gaussian", "squashed", "deterministic"):
             raise ValueError(f"distribution over Box actions {spec.box!r}")
         if spec.teams < 1 or any(len(group.agents) % spec.teams or not group.agents for group in groups):
             raise ValueError(f"{spec.teams} teams do not share the agents")

@@ -19,7 +19,7 @@ import numpy as np
 import environments
 from environments import registry
 from environments.errors import RefusedFile, UsageError, nearest
-from environments.spec import EnvSpec
+from environments.spec import AgentGroup, EnvSpec
 from marl import config as settings
 from marl import files, runs
 from marl.cli import players
@@ -125,10 +125,7 @@ class Plan:
             known = ALGORITHMS[team.algorithm]
             known.engine(self.train.engine)
             check_place(known, team.config)
-            for group in spec.kind(name).groups:
-                kind = type(spec.group(group).action_space).__name__
-                if kind not in known.actions:
-                    raise UsageError(f"{team.algorithm} cannot learn {kind} actions, which {group!r} has")
+            self._check_actions(known, spec, name)
             for shared in SHARED_BY_RUN:
                 if getattr(team.config, shared) != getattr(self, shared):
                     raise UsageError(f"{shared} is the same for all teams: set it as --{shared.replace('_', '-')}")
@@ -137,7 +134,7 @@ class Plan:
                 if team.config.minibatches > samples:
                     raise UsageError(f"{samples} samples cannot be cut into {team.config.minibatches} minibatches")
             else:
-                self._check_soft(PolicySpec.of(spec, name), team.config, samples)
+                self._check_memories(PolicySpec.of(spec, name), team.config, samples)
             if team.init is not None:
                 self._check_init(team, players.find(team.init, spec, name))
         self._check_memory(spec)
@@ -153,9 +150,25 @@ class Plan:
                 found[name] += f" ({team.algorithm} has no compiled gradients)"
         return found
 
-    def _check_soft(self, policy: PolicySpec, config: settings.SACConfig, samples: int) -> None:
+    def _check_actions(self, known: settings.Algorithm, spec: EnvSpec, team: str) -> None:
+        """UsageError where an agent has actions that the algorithm cannot learn: whose, which, and what would work."""
+        unfit = _unfit(known, spec, team)
+        if unfit is None:
+            return
+        space = unfit.action_space
+        ways = [f"train with {', '.join(a.name for a in ALGORITHMS.values() if _unfit(a, spec, team) is None)}"]
+        for name, value in self.options.items():
+            if isinstance(value, bool) and _fits_with(known, self.environment, {**self.options, name: not value}, team):
+                ways.append(f"set --env.{name.replace('_', '-')} {str(not value).lower()}")
+        raise UsageError(
+            f"{known.name} cannot learn {type(space).__name__} actions, which {unfit.agents[0]!r} has ({space}): "
+            + ", or ".join(ways)
+        )
+
+    def _check_memories(self, policy: PolicySpec, config: settings.OffPolicyConfig, samples: int) -> None:
         check_bounded(policy)
-        expectation(policy, config.critic == "central", config.expectation)
+        if isinstance(config, settings.SACConfig):
+            expectation(policy, config.critic == "central", config.expectation)
         if config.buffer_size < samples:
             raise UsageError(f"a rollout has {samples} samples: set --buffer-size to that or more")
 
@@ -166,7 +179,7 @@ class Plan:
             mine, theirs = getattr(team.config, name), getattr(player.about, name)
             if mine != theirs:
                 raise RefusedFile(f"{player.text} has {name} {theirs}, the run {mine}; set --{name.replace('_', '-')}")
-        box = "squashed" if isinstance(team.config, settings.SACConfig) else "gaussian"
+        box = team.config.box
         if player.about.box != box and not all(choices(group.action_space) for group in player.about.groups):
             raise RefusedFile(f"{player.text} draws {player.about.box} Box actions; {team.algorithm} needs {box} ones")
 
@@ -182,7 +195,7 @@ class Plan:
         for name, team in self.learners.items():
             weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
             copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
-            if isinstance(team.config, settings.SACConfig):
+            if isinstance(team.config, settings.OffPolicyConfig):
                 kind, rows = PolicySpec.of(spec, name), len(spec.agents) if self.reward == "agent" else 1
                 seen = bytes_per_sample(kind, spec.state_size, rows) * team.config.buffer_size
                 _check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
@@ -286,13 +299,30 @@ def with_texts(config: settings.Settings, texts: list[str]) -> settings.Settings
 
 def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None:
     """UsageError where settings make it another algorithm."""
-    place = (typed.critic, getattr(typed, "order", algorithm.order))
+    family = [known for known in ALGORITHMS.values() if known.family == algorithm.family]
+    named = {known.critic for known in family}  # a critic that names none of the family is a setting like others
+    critic = typed.critic if typed.critic in named else algorithm.critic
+    place = (critic, getattr(typed, "order", algorithm.order))
     if place != (algorithm.critic, algorithm.order):
-        known = [a.name for a in ALGORITHMS.values() if (a.family, a.critic, a.order) == (algorithm.family, *place)]
+        known = [a.name for a in family if (a.critic, a.order) == place]
         changed = [asked for asked, own in zip(place, (algorithm.critic, algorithm.order), strict=True) if asked != own]
         own = f"{algorithm.name} has a {algorithm.critic} critic and updates agents {_spoken(algorithm.order)}"
         other = f"; with a {changed[0]} one it is" if changed[0] == typed.critic else f"; {_spoken(changed[0])} it is"
         settings.require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
+
+
+def _unfit(algorithm: settings.Algorithm, spec: EnvSpec, team: str) -> AgentGroup | None:
+    """The first group of a kind of team whose actions the algorithm cannot learn."""
+    groups = [spec.group(name) for name in spec.kind(team).groups]
+    return next((group for group in groups if type(group.action_space).__name__ not in algorithm.actions), None)
+
+
+def _fits_with(algorithm: settings.Algorithm, environment: str, options: Mapping[str, Any], team: str) -> bool:
+    """Whether the algorithm could learn all actions of a kind of team, were these the environment's options."""
+    try:
+        return _unfit(algorithm, describe(environment, options), team) is None
+    except UsageError:
+        return False
 
 
 def _spoken(name: str) -> str:

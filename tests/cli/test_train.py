@@ -425,5 +425,5 @@ def test_what_an_algorithm_cannot_learn_is_said(monkeypatch: pytest.MonkeyPatch)
     from marl.config import ALGORITHMS
 
     monkeypatch.setitem(ALGORITHMS, "mappo", replace(ALGORITHMS["mappo"], actions=("Box",)))
-    with pytest.raises(UsageError, match="mappo cannot learn Discrete actions, which 'agent' has"):
+    with pytest.raises(UsageError, match="mappo cannot learn Discrete actions, which 'agent_0' has"):
         train.parse(["mappo", "particle/spread"])

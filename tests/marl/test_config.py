@@ -13,7 +13,7 @@ import pytest
 
 from environments.errors import UsageError
 from marl import config
-from marl.config import ALGORITHMS, PPOConfig, TrainConfig
+from marl.config import ALGORITHMS, DDPGConfig, PPOConfig, SACConfig, TrainConfig
 
 BAD: list[tuple[type, str, Any]] = [
     (PPOConfig, "hidden", ()),
@@ -32,6 +32,14 @@ BAD: list[tuple[type, str, Any]] = [
     (PPOConfig, "target_kl", -1.0),
     (PPOConfig, "critic", "centre"),
     (PPOConfig, "advantage_norm", None),
+    (DDPGConfig, "hidden", (0,)),
+    (DDPGConfig, "batch_size", 0),
+    (DDPGConfig, "policy_delay", 0),
+    (DDPGConfig, "polyak", 0.0),
+    (DDPGConfig, "exploration_noise", -0.1),
+    (DDPGConfig, "target_noise", float("inf")),
+    (DDPGConfig, "target_noise_clip", float("nan")),
+    (DDPGConfig, "order", "together"),
     (TrainConfig, "seed", -1),
     (TrainConfig, "seed", 2**63),
     (TrainConfig, "total_steps", 0),
@@ -56,15 +64,17 @@ def test_edges_of_the_ranges_are_in() -> None:
     TrainConfig(seed=2**63 - 1, num_envs=2**20, total_steps=1, reward="team_sum", eval_every=1)
 
 
-@pytest.mark.parametrize("cls", [PPOConfig, TrainConfig])
+@pytest.mark.parametrize("cls", [PPOConfig, SACConfig, DDPGConfig, TrainConfig])
 def test_every_setting_has_its_sentence(cls: type) -> None:
-    body = ast.parse(inspect.getsource(cls)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    described = {
-        field.target.id
-        for field, text in zip(body.body, body.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
-    }
+    described = set()
+    for part in cls.__mro__[:-1]:
+        body = ast.parse(inspect.getsource(part)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        described |= {
+            field.target.id
+            for field, text in zip(body.body, body.body[1:], strict=False)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+        }
     assert described == {field.name for field in dataclasses.fields(cls)}
 
 
