@@ -188,6 +188,8 @@ class SACConfig(OffPolicyConfig):
     """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
 
     box: ClassVar[str] = "squashed"
+    n_step: int = 5
+    """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
     temperature: float = 1.0
     """Weight of the entropy, at the start or throughout; above 0."""
     temperature_learning_rate: float = 3e-4

@@ -24,6 +24,7 @@ SMALL = SACConfig(
     batch_size=64,
     buffer_size=8 * 40,
     polyak=0.1,
+    n_step=1,
     temperature_learning_rate=1e-2,
 )
 

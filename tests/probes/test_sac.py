@@ -41,6 +41,7 @@ SMALL = SACConfig(
     temperature=0.01,
     gamma=0.9,
     polyak=0.1,
+    n_step=1,
 )
 NAMES = ["isac", "masac", "hasac"] if os.environ.get("PROBES") == "all" else ["hasac"]
 TOLERANCE = 0.05
