@@ -294,23 +294,24 @@ def led(name: str) -> None:
         temperature_learning_rate=2e-2,
         actor_learning_rate=1e-2,
         entropy_per_choice=0.6,
+        batch_size=64,
     )
-    probe.train(800)
+    probe.train(700)
     p = probe.probabilities()[0]
     entropy = -np.where(p > 0, p * np.log(np.maximum(p, 1e-30)), 0.0).sum(-1)
-    near(entropy / np.log([2, 3, 4]), 0.6, 0.05)
+    near(entropy / np.log([2, 4]), 0.6, 0.05)
     assert probe.learners["team"].log_temperature.max() < math.log(0.5)
 
 
 class Narrow(Rules):
-    """One step; three agents who may play the first 2, 3 or 4 of 4 actions. The first action pays a little."""
+    """One step; two agents who may play the first 2, or all, of 4 actions. The first action pays a little."""
 
-    teams: ClassVar = {"team": 3}
+    teams: ClassVar = {"team": 2}
     actions: ClassVar = spaces.Discrete(4)
     masked: ClassVar = True
 
     def mask(self, hidden: Array, step: Array) -> Array:
-        return (np.arange(4) < np.array([2, 3, 4])[:, None])[None]
+        return (np.arange(4) < np.array([2, 4])[:, None])[None]
 
     def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
         return 0.1 * (actions == 0), end(step)
@@ -321,10 +322,9 @@ def mirror_descent(name: str, iterations: int) -> None:
 
     pi_{k+1} ~ pi_k^{c / (alpha + c)} exp(Q / (alpha + c)): log-odds x_{k+1} = (c x_k + 1) / (alpha + c).
     """
-    probe = Probe(
-        games.Bandit(), name, temperature=0.5, drift="kl", drift_weight=2.0, drift_updates=400, actor_learning_rate=1e-2
-    )
-    probe.train(400 * iterations)
+    drift = {"drift": "kl", "drift_weight": 2.0, "drift_updates": 320}
+    probe = Probe(games.Bandit(), name, temperature=0.5, actor_learning_rate=1e-2, batch_size=64, **drift)
+    probe.train(320 * iterations)
     odds = 0.0
     for _ in range(iterations):
         odds = (2.0 * odds + 1.0) / 2.5
