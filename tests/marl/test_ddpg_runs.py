@@ -1,4 +1,4 @@
-"""Runs of the deterministic learners: refusing, kinds of agents together, going on after a stop, and the command line."""
+"""Runs of the deterministic learners: refusing, kinds of agents together, going on after a stop, the command line."""
 
 from __future__ import annotations
 
