@@ -51,6 +51,12 @@ class Row:
         return f"{self.scenario.replace('/', '-')}-{self.algorithm}-{variant}{reward}"
 
 
+def _off_policy(*names: str) -> list[Row]:
+    """Learners from a replay buffer, as many steps as the reference implementation's were measured at."""
+    options = ("--preset", "tuned", "--env.continuous-actions", "true")
+    return [Row(name, "particle/spread", "continuous, tuned", 135_000, 3, None, options) for name in names]
+
+
 def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
     return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("mappo", "ippo")]
 
@@ -66,6 +72,7 @@ ROWS = [
     *_both("particle/tag", "default", 1_000_000, 5),
     *_both("particle/adversary", "default", 1_000_000, 3),
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
+    *_off_policy("hasac", "masac", "isac"),
     # the same learning by compiled gradients and by torch's
     Row("mappo", "particle/spread", "short", 2_000_000, 5, "agent"),
     Row("mappo", "particle/spread", "short, torch engine", 2_000_000, 5, "agent", ("--engine", "torch")),
@@ -146,9 +153,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="rows whose name contains this word")
     parser.add_argument("--list", action="store_true", help="say what there is and what is done")
+    parser.add_argument("--seeds", type=int, default=100, help="no more seeds than these of each row")
     parser.add_argument("--workers", type=int, default=2, help="runs side by side")
     arguments = parser.parse_args()
-    wanted = [(row, seed) for row in ROWS if arguments.only in row.name for seed in range(row.seeds)]
+    chosen = [row for row in ROWS if arguments.only in row.name]
+    wanted = [(row, seed) for row in chosen for seed in range(min(row.seeds, arguments.seeds))]
     if arguments.list:
         for row, seed in wanted:
             print("done   " if (FOLDER / f"{row.name}-{seed}.json").exists() else "missing", f"{row.name}-{seed}")

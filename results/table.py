@@ -3,14 +3,14 @@
     python results/table.py            write the tables
     python results/table.py --check    exit 1 where a page is out of step
 
-A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's name or
-`speed`.
+A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
+scenario's name, or `speed`.
 
 A file `NAME.json` here, or in a folder below, is one of two things:
 
 - an object, one training run: `scenario`, `algorithm`, `variant` ("default", "tuned", ...), `reward` (what agents were
-  paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation` and `random`,
-  each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
+  paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation`, `greedy` and
+  `random`, each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
 - a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`.
 
 Runs that differ by their seed alone are one row: the interquartile mean over seeds of the mean return per run, with
@@ -60,7 +60,7 @@ def fill(page: str, runs: Sequence[Run], speeds: Sequence[Run]) -> str:
         if selection == "speed":
             body = speed_table(speeds)
         else:
-            body = learning_table([run for run in runs if selection in ("all", run["algorithm"])])
+            body = learning_table([run for run in runs if selection in ("all", run["algorithm"], run["scenario"])])
         return f"{match[1]}{body}{match[4]}"
 
     return MARKED.sub(table, page)
@@ -74,13 +74,14 @@ def learning_table(runs: Iterable[Run]) -> str:
     if not rows:
         return NOTHING
     lines = [
-        "| scenario | algorithm | reward | steps | seeds | return [95 % interval] | random play | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| scenario | algorithm | reward | steps | seeds | return [95 % interval] | greedy | random play | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for (scenario, algorithm, variant, reward, steps), seeds in sorted(rows.items()):
         name = algorithm if variant == "default" else f"{algorithm}, {variant}"
         minutes = sum(run["seconds"] for run in seeds) / len(seeds) / 60
-        cells = (scenario, name, reward, _steps(steps), len(seeds), _returns(seeds), _random(seeds), f"{minutes:.1f}")
+        measured = (_returns(seeds, "evaluation"), _returns(seeds, "greedy"), _random(seeds))
+        cells = (scenario, name, reward, _steps(steps), len(seeds), *measured, f"{minutes:.1f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", _conventions([run for seeds in rows.values() for run in seeds]), ""])
 
@@ -97,12 +98,12 @@ def speed_table(speeds: Sequence[Run]) -> str:
     return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
 
 
-def _returns(seeds: Sequence[Run]) -> str:
+def _returns(seeds: Sequence[Run], play: str) -> str:
     """Per team where there are several, else for the one team."""
-    teams = list(seeds[0]["evaluation"]["teams"])
+    teams = list(seeds[0][play]["teams"])
     cells = []
     for team in teams:
-        results = [run["evaluation"]["teams"][team] for run in seeds]
+        results = [run[play]["teams"][team] for run in seeds]
         if len(results) == 1:
             mean, low, high = (results[0][key] for key in ("mean", "low", "high"))
         else:
@@ -129,7 +130,8 @@ def _conventions(runs: Sequence[Run]) -> str:
     text = (
         "Undiscounted returns, summed over each team's agents; IQM over seeds with its 95 % stratified bootstrap "
         "interval (over episodes where there is one seed). "
-        f"Each seed: {' or '.join(map(str, episodes))} episodes, {' or '.join(actions)} actions."
+        f"Each seed: {' or '.join(map(str, episodes))} episodes, {' or '.join(actions)} actions, and as many greedy. "
+        "Minutes are of training."
     )
     return f"{text} Machine: {'; '.join(machines)}." if machines else text
 

@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+OFF_POLICY_SPREAD = {"num_envs": 20, "reward": "team_sum"}
+"""The team's mean would weigh entropy three times as much; few copies, for updates are what takes time."""
+MATRIX = {"num_envs": 20, "hidden": (64, 64), "batch_size": 128, "warmup_steps": 1000, "updates_per_step": 0.1}
+"""Two agents that see nothing: small networks, small batches."""
+
 PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
     ("mappo", "particle/spread"): {
         "tuned": {"epochs": 10, "learning_rate": 7e-4, "entropy": 0.003},  # the best return at 10M steps
@@ -19,6 +24,8 @@ PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
             "learning_rate": 7e-4,
         },
     },
+    **{(name, "particle/spread"): {"tuned": OFF_POLICY_SPREAD} for name in ("isac", "masac", "hasac")},
+    **{(name, "matrix/climbing"): {"tuned": MATRIX} for name in ("isac", "masac", "hasac")},
 }
 """(algorithm, scenario) -> preset's name -> setting -> value."""
 

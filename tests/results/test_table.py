@@ -23,7 +23,7 @@ def _run(seed: int, mean: float, **changes: Any) -> dict[str, Any]:
 
     run = {"scenario": "particle/spread", "algorithm": "mappo", "variant": "default", "reward": "team_mean"}
     run |= {"seed": seed, "total_steps": 10_000_000, "seconds": 120.0, "machine": MACHINE}
-    return run | {"evaluation": measured(mean), "random": measured(-83.0)} | changes
+    return run | {"evaluation": measured(mean), "greedy": measured(mean + 2), "random": measured(-83.0)} | changes
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -35,7 +35,8 @@ def test_runs_that_differ_by_their_seed_are_one_row() -> None:
     (row,) = _rows(table.learning_table([_run(seed, mean) for seed, mean in enumerate([-90.0, -50, -40, -30, 0])]))
     assert row[:5] == ["particle/spread", "mappo", "team_mean", "10M", "5"]
     assert row[5].startswith("-40.0 [")  # the interquartile mean, not the mean (-42)
-    assert row[6:] == ["-83.0", "2.0"]
+    assert row[6].startswith("-38.0 [")
+    assert row[7:] == ["-83.0", "2.0"]
 
 
 def test_what_differs_otherwise_is_a_row_of_its_own() -> None:
@@ -57,7 +58,7 @@ def test_one_seed_shows_the_interval_of_its_episodes() -> None:
 def test_teams_are_never_added_up() -> None:
     teams = {"good": {"mean": -5.0, "low": -6, "high": -4}, "adversary": {"mean": 12.0, "low": 11, "high": 13}}
     both = {"teams": teams, "episodes": 10, "greedy": True}
-    text = table.learning_table([_run(0, 0.0, evaluation=both, random=both)])
+    text = table.learning_table([_run(0, 0.0, evaluation=both, greedy=both, random=both)])
     (row,) = _rows(text)
     assert row[5] == "good -5.0 [-6.0, -4.0]<br>adversary 12.0 [11.0, 13.0]"
     assert "10 episodes, greedy actions" in text
