@@ -14,7 +14,7 @@ PIP   := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 MARL  := $(VENV)/bin/marl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test probes check format clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -33,6 +33,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal
+
+# Every probe for every learner; CI runs each once per core of learners.
+probes: $(VENV)/.installed-dev
+	PROBES=all $(VENV)/bin/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal tests/probes
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
