@@ -159,7 +159,7 @@ class OffPolicyConfig:
     """Adam's epsilon; above 0."""
     gamma: float = 0.99
     """Discount per step; 0 to 1."""
-    n_step: int = 1
+    n_step: int = 5
     """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
     polyak: float = 0.005
     """Part of the way that target networks move towards the networks each time; above 0, to 1."""
@@ -188,8 +188,6 @@ class SACConfig(OffPolicyConfig):
     """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
 
     box: ClassVar[str] = "squashed"
-    n_step: int = 5
-    """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
     temperature: float = 1.0
     """Weight of the entropy, at the start or throughout; above 0."""
     temperature_learning_rate: float = 3e-4

@@ -29,6 +29,7 @@ SMALL = DDPGConfig(
     updates_per_step=4 / 48,
     batch_size=64,
     buffer_size=8 * 40,
+    n_step=1,
     polyak=0.1,
 )
 PLACE = ("order", "parameters", "twin", "target_noise", "policy_delay")

@@ -93,6 +93,7 @@ def test_targets_of_teams_and_agents(monkeypatch: Patch) -> None:
 def test_target_actions_are_the_slow_policys_moved_by_clipped_noise(deviation: float, monkeypatch: Patch) -> None:
     """a' = clip(mu'(o') + clip(s z, -c, c), -1, 1), with z drawn agent by agent; zeros where nobody acts."""
     made = ready("hatd3", reward="team_sum", target_noise=deviation, target_noise_clip=0.3)
+    made.target_policy.actors["team"].biases[-1].data += torch.tensor([2.0, -2.0])  # near the bounds
     sample = sample_of(made)
     views, looked = sample.then, []
 
@@ -246,6 +247,24 @@ def test_the_second_agent_sees_what_the_first_has_become(name: str, order: list[
             torch.testing.assert_close(x.data[i], y.data, rtol=1e-4, atol=1e-6)
     assert all(torch.equal(x, y) for x, y in zip(wanted[first], stale[first], strict=True))
     assert any(float((x - y).detach().abs().max()) > 1e-3 for x, y in zip(wanted[second], stale[second], strict=True))
+
+
+@pytest.mark.parametrize("name", ["maddpg", "hatd3"])
+def test_who_does_not_act_does_nothing_in_anybodys_eyes(name: str, monkeypatch: Patch) -> None:
+    """The critic sees zeros for it, from the first agent's step to the last."""
+    made = ready(name, reward="team_sum")
+    sample = sample_of(made)
+    acting, looked, first = sample.now.acting, [], made.critic.first
+
+    def look(seen: Any, actions: list[Tensor]) -> Tensor:
+        looked.append(torch.stack([a.detach() for a in actions], 1))
+        return first(seen, actions)
+
+    monkeypatch.setattr(made.critic, "first", look)
+    (made._all_at_once if name == "maddpg" else made._one_by_one)(sample, acting)
+    assert len(looked) == 3 and not bool(acting.all())
+    for actions in looked:
+        assert not bool(actions[~acting].any()) and bool((actions[acting] != 0).all(1).any())
 
 
 @pytest.mark.parametrize("reward", ["agent", "team_sum"])

@@ -36,6 +36,7 @@ SMALL = DDPGConfig(
     actor_learning_rate=5e-3,
     critic_learning_rate=1e-2,
     gamma=0.9,
+    n_step=1,
     polyak=0.1,
 )
 NAMES = ["maddpg", "matd3", "haddpg", "hatd3"] if os.environ.get("PROBES") == "all" else ["hatd3"]
