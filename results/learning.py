@@ -72,7 +72,7 @@ ROWS = [
     *_both("particle/tag", "default", 1_000_000, 5),
     *_both("particle/adversary", "default", 1_000_000, 3),
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
-    *_off_policy("hasac", "masac", "isac"),
+    *_off_policy("hasac", "hatd3", "masac", "isac", "matd3", "haddpg", "maddpg"),
     # the same learning by compiled gradients and by torch's
     Row("mappo", "particle/spread", "short", 2_000_000, 5, "agent"),
     Row("mappo", "particle/spread", "short, torch engine", 2_000_000, 5, "agent", ("--engine", "torch")),

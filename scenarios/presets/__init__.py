@@ -25,6 +25,7 @@ PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
         },
     },
     **{(name, "particle/spread"): {"tuned": OFF_POLICY_SPREAD} for name in ("isac", "masac", "hasac")},
+    **{(name, "particle/spread"): {"tuned": {"num_envs": 20}} for name in ("maddpg", "matd3", "haddpg", "hatd3")},
     **{(name, "matrix/climbing"): {"tuned": MATRIX} for name in ("isac", "masac", "hasac")},
 }
 """(algorithm, scenario) -> preset's name -> setting -> value."""
