@@ -28,7 +28,8 @@ class Stop:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Handle these signals inside the block; `Interrupted` is raised in it where the work does not stop in time."""
-        handled = [number for number in CODES if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # whoever said so means it
+        handled = [number for number in CODES if number != signal.SIGHUP or not nohup]
         before = {number: signal.signal(number, self._ask) for number in handled}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
         try:

@@ -228,16 +228,20 @@ def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
         assert saved == steps(folder)[-1]
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """`nohup marl train ...` goes on when its terminal is closed."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def test_under_nohup_a_lost_terminal_is_ignored_and_an_interrupt_is_not() -> None:
+    """`nohup marl train ... &` goes on when its terminal is closed, and a shell's `&` alone ignores SIGINT."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)}
     try:
         stop = Stop()
         with stop.watching():
             os.kill(os.getpid(), signal.SIGHUP)
-        assert stop.code is None
+            assert stop.code is None
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.code == 130
+            stop.in_time()
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_second_signal_ends_the_process_at_once() -> None:
