@@ -69,6 +69,7 @@ def algorithms() -> list[Row]:
             "critic": known.critic,
             "order": known.order,
             "actions": " ".join(known.actions),
+            "recurrent": "yes" if known.recurrent else "no",
             "about": known.summary,
         }
         for known in ALGORITHMS.values()
