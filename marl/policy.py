@@ -48,6 +48,7 @@ Chosen = Categorical | MultiCategorical | DiagonalGaussian | SquashedGaussian | 
 """Distributions that a policy's networks parameterise."""
 
 NO_NOISE = torch.zeros(0, 0, 0)
+"""Tells the engine to take the likeliest action."""
 
 
 class View(NamedTuple):
@@ -144,7 +145,8 @@ class Policy(nn.Module):
     ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
         if self.compiled and self._fits_engine():
-            return {g.name: self._step_compiled(g, views[g.name], noise[g.name], greedy) for g in self.spec.groups}
+            draws = {g.name: NO_NOISE if greedy else noise[g.name] for g in self.spec.groups}
+            return {g.name: self._step_compiled(g, views[g.name], draws[g.name]) for g in self.spec.groups}
         steps = {}
         for group in self.spec.groups:
             view = views[group.name]
@@ -178,11 +180,10 @@ class Policy(nn.Module):
         centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
         return passes.network.extra[0], centre.numpy(), half.numpy()
 
-    def _step_compiled(self, group: AgentGroup, view: View, noise: Tensor, greedy: bool) -> PolicyStep:
+    def _step_compiled(self, group: AgentGroup, view: View, draws: Tensor) -> PolicyStep:
         passes = self.passes(group)
         seats, agents = view.acting.shape
         log_prob = np.empty((seats, agents), np.float32)
-        draws = NO_NOISE if greedy else noise
         obs = view.obs.flatten(2)
         if isinstance(group.action_space, spaces.Box):
             point = np.empty((seats, agents, head_size(group.action_space)), np.float32)

@@ -19,7 +19,7 @@ from marl.evaluate import evaluate
 from marl.policy import Policy, PolicyStep, View
 from marl.returns import lambda_advantages
 from marl.values import ValueFunction
-from tests.probes import games
+from tests.probes import games, train
 from tests.probes.environment import FunctionEnv
 from tests.probes.train import Probe
 
@@ -320,6 +320,7 @@ def the_second_team_is_paid_as_the_first(patch: Patch) -> None:
 
 
 def masks_are_forgotten(patch: Patch) -> None:
+    patch.setattr(train, "ENGINE", "torch")
     whole = Categorical.__init__
     patch.setattr(Categorical, "__init__", lambda self, logits, mask=None: whole(self, logits))
 
@@ -336,6 +337,7 @@ def the_discount_is_forgotten(patch: Patch) -> None:
 
 
 def the_gradient_points_down(patch: Patch) -> None:
+    patch.setattr(train, "ENGINE", "torch")
     whole = ppo.losses.ppo_clip_loss
     patch.setattr(ppo.losses, "ppo_clip_loss", lambda log_ratio, advantage, clip: whole(log_ratio, -advantage, clip))
 

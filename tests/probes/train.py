@@ -17,6 +17,8 @@ from tests.probes.environment import FunctionEnv, Rules
 torch.set_num_threads(1)  # as a run does: small networks gain nothing from more
 
 COPIES = 128
+ENGINE = "fused"
+"""How learners compute. Bugs planted in the torch functions are found with "torch"; that both agree is tested apart."""
 SMALL = PPOConfig(
     hidden=(32,),
     rollout_length=4,
@@ -39,7 +41,9 @@ class Probe:
         self.env = FunctionEnv(game, COPIES, seed) if isinstance(game, Rules) else game
         self.config = replace(SMALL, critic=critic, **settings)
         spec = self.env.spec
-        self.learners = {kind.name: PPO(spec, kind.name, self.config, reward, seed) for kind in spec.kinds}
+        self.learners = {
+            kind.name: PPO(spec, kind.name, self.config, reward, seed, engine=ENGINE) for kind in spec.kinds
+        }
         seats = {name: Seats.all(learner.policy, self.env.num_envs) for name, learner in self.learners.items()}
         self.collector = Collector(self.env, seats, self.config.rollout_length, seed)
 
