@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -83,3 +84,10 @@ class Batch:
             else:
                 fields[name] = value.index_select(0, index)
         return Batch(**fields)
+
+
+def neutral_outside(x: Tensor, rows: Tensor) -> Tensor:
+    """`x` with zeros outside `rows`, which has x's leading axes."""
+    if bool(rows.all()):
+        return x
+    return torch.where(rows.view(*rows.shape, *([1] * (x.dim() - rows.dim()))), x, torch.zeros((), dtype=x.dtype))

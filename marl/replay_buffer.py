@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
-from marl.buffers import Rollout
+from marl.buffers import Rollout, neutral_outside
 from marl.policy_spec import PolicySpec
 
 GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
@@ -182,9 +182,9 @@ class ReplayBuffer:
         widths = [group.action.shape[2] for group in groups]
         for group, rows, cuts in zip(self.spec.groups, groups, torch.split(own[kept], widths, 1), strict=True):
             name = group.name
-            views[f"obs/{name}"] = _kept(rows.obs, rows.acting)
-            events[f"action/{name}"] = _kept(rows.action, rows.acting[:-1])
-            finals[f"obs/{name}"] = _kept(last.obs[name][kept], cuts)
+            views[f"obs/{name}"] = neutral_outside(rows.obs, rows.acting)
+            events[f"action/{name}"] = neutral_outside(rows.action, rows.acting[:-1])
+            finals[f"obs/{name}"] = neutral_outside(last.obs[name][kept], cuts)
             legal = last.action_mask[name]
             if rows.action_mask is not None and legal is not None:
                 views[f"mask/{name}"] = rows.action_mask | ~rows.acting.unsqueeze(-1)
@@ -294,10 +294,3 @@ class ReplayBuffer:
     def _at(self, name: str, at: Tensor) -> Tensor:
         """Entries of an array at places in the flattened ring."""
         return self.arrays[name].flatten(0, 1).index_select(0, at)
-
-
-def _kept(x: Tensor, rows: Tensor) -> Tensor:
-    """`x` with zeros outside `rows`, which has x's leading axes."""
-    if bool(rows.all()):
-        return x
-    return torch.where(rows.view(*rows.shape, *([1] * (x.dim() - rows.dim()))), x, torch.zeros((), dtype=x.dtype))

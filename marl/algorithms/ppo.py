@@ -18,7 +18,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from environments.spec import EnvSpec
 from marl import losses, workers
-from marl.buffers import Batch, GroupRollout, Rollout
+from marl.buffers import Batch, GroupRollout, Rollout, neutral_outside
 from marl.config import PPOConfig
 from marl.engine.ppo import FusedPPO
 from marl.policy import Policy
@@ -266,7 +266,7 @@ class PPO:
             cut = truncated[finals.step, finals.seat]  # [F, R] rows of others were never written
             widths = [g.action.shape[2] for g in (rollout.groups[group.name] for group in self.spec.groups)]
             obs = {
-                group.name: _kept(finals.obs[group.name], part)
+                group.name: neutral_outside(finals.obs[group.name], part)
                 for group, part in zip(self.spec.groups, torch.split(cut, widths, 1), strict=True)
             }
             values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
@@ -299,17 +299,11 @@ def _clean(group: GroupRollout) -> GroupRollout:
     mask = group.action_mask
     return replace(
         group,
-        obs=_kept(group.obs, group.acting),
+        obs=neutral_outside(group.obs, group.acting),
         action_mask=None if mask is None else mask | ~group.acting.unsqueeze(-1),
-        action=_kept(group.action, acts),
-        log_prob=_kept(group.log_prob, acts),
+        action=neutral_outside(group.action, acts),
+        log_prob=neutral_outside(group.log_prob, acts),
     )
-
-
-def _kept(x: Tensor, rows: Tensor) -> Tensor:
-    """`x` with zeros outside `rows`, which has x's leading axes."""
-    rows = rows.view(*rows.shape, *([1] * (x.dim() - rows.dim())))
-    return torch.where(rows, x, torch.zeros((), dtype=x.dtype))
 
 
 def _mean(x: Tensor, use: Tensor) -> Tensor:
