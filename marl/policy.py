@@ -177,8 +177,7 @@ class Policy(nn.Module):
 
     def box_place(self, group: AgentGroup, passes: Passes) -> tuple[int, np.ndarray, np.ndarray]:
         """Place of the deviations, centre and half as the engine takes them, for Box actions."""
-        centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
-        return passes.network.extra[0], centre.numpy(), half.numpy()
+        return passes.network.extra[0], *self._box_scale(group)
 
     def _step_compiled(self, group: AgentGroup, view: View, draws: Tensor) -> PolicyStep:
         passes = self.passes(group)
@@ -201,9 +200,11 @@ class Policy(nn.Module):
     def _box_task(self, group: AgentGroup, passes: Passes, *arrays: np.ndarray) -> Point | Squash:
         if self.spec.box == "gaussian":
             return Point(*self.box_place(group, passes), *arrays)
-        centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
         bounds = np.float32(SMALLEST_LOG_STD), np.float32(LARGEST_LOG_STD)
-        return Squash(centre.numpy(), half.numpy(), *bounds, *arrays)
+        return Squash(*self._box_scale(group), *bounds, *arrays)
+
+    def _box_scale(self, group: AgentGroup) -> tuple[np.ndarray, np.ndarray]:
+        return self.get_buffer(f"centre_{group.name}").numpy(), self.get_buffer(f"half_{group.name}").numpy()
 
     @torch.inference_mode()
     def explain(self, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
