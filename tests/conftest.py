@@ -9,7 +9,13 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+import hypothesis
 import pytest
+
+# A machine that judges a change draws the same examples every time; people's machines go on looking for new ones.
+hypothesis.settings.register_profile("judging", derandomize=True, database=None)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("judging")
 
 for shared in ("checks", "play", "strict"):
     pytest.register_assert_rewrite(f"tests.contracts.{shared}")
