@@ -135,7 +135,7 @@ def in_float64(batch: Batch) -> Batch:
 
 
 def errors(found: Iterable[Tensor], wanted: Iterable[Tensor], summands: Iterable[float]) -> list[float]:
-    """||g - g64|| of every tensor, over the sizes of what was summed: where rows cancel, few digits of the sum are left."""
+    """||g - g64|| of every tensor, over the sizes of what was summed: where rows cancel, few digits are left."""
     return [
         float((have.double() - want).norm()) / max(size, 1e-9)
         for have, want, size in zip(found, wanted, summands, strict=True)
