@@ -25,7 +25,7 @@ from numba.extending import overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
-SHARED_SOURCES = ("compile.py", "intrinsics.py", "rng.py", "loops.py")
+SHARED_SOURCES = ("compile.py", "intrinsics.py", "rng.py", "workers.py", "loops.py")
 """What every game's compiled code contains, besides the files in the folder of its rules."""
 KEPT_CACHES = 4
 """Caches of older sources kept per folder of rules, for those who switch between versions."""

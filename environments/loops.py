@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 
 from environments.compile import kernel
-from environments.intrinsics import clear_rows, fetch_add
+from environments.intrinsics import clear_rows
 from environments.rng import episode_seed
+from environments.workers import report, take
 
 reset_one: Any
 step_one: Any
 observe_one: Any
 
 U = np.uint64
+F = np.float32
 STEP, BEGIN, SHOW = 0, 1, 2
 """What `run` may be asked to do."""
 
@@ -93,10 +95,14 @@ def judge(limits, clock, out, e):
     ended = False
     survivors = 0
     agent = 0
+    team, earned = limits.team[0], F(0.0)  # what the team got in this step, in a register until all of it is known
     for g in range(len(out.groups)):
         group = out.groups[g]
         for n in range(group.reward.shape[1]):
-            clock.score[limits.team[agent]] += group.reward[e, n]
+            if limits.team[agent] != team:
+                clock.score[team] += earned
+                team, earned = limits.team[agent], F(0.0)
+            earned += group.reward[e, n]
             if clock.alive[agent]:
                 group.truncated[e, n] = late
                 ended |= group.terminated[e, n] or late
@@ -105,6 +111,7 @@ def judge(limits, clock, out, e):
                 if not group.terminated[e, n]:
                     survivors += 1
             agent += 1
+    clock.score[team] += earned
     for m in range(out.metrics.shape[1]):
         clock.metrics[m] += out.metrics[e, m]
         out.metrics[e, m] = clock.metrics[m]
@@ -180,13 +187,12 @@ def advance(state, params, limits, clock, actions, out, e, task):
 
 
 @kernel(entry=True)
-def run(states, params, limits, clocks, actions, out, copies, task, rows, size, progress):
+def run(states, params, limits, clocks, actions, out, copies, task, rows, size, progress, who):
     """Carry out `task` for all copies (STEP) or the listed `copies` (BEGIN, SHOW), block by block; see `workers`."""
     while True:
-        first = fetch_add(progress, 0, size)
+        first, stop = take(progress, rows, size, who)
         if first >= rows:
             return
-        stop = min(first + size, rows)
         if task == STEP:
             clear_events(out, first, stop)
         for i in range(U(first), U(stop)):
@@ -194,4 +200,4 @@ def run(states, params, limits, clocks, actions, out, copies, task, rows, size, 
                 clear_events(out, copies[i], copies[i] + 1)
             e = i if task == STEP else U(copies[i])
             advance(states[e], params[0], limits[0], clocks[e], actions, out, e, task)
-        fetch_add(progress, 1, stop - first)
+        report(progress, first, stop)

@@ -119,7 +119,7 @@ class NativeEnv:
         self._every = np.arange(num_envs)
         self._records = (self.states, self.params, self.limits, self.clocks)
         self._idle: tuple[Array, ...] = tuple(np.zeros(*action_shape(group, 1)) for group in self.spec.groups)
-        self._run = entry_point(game.loops().run, (*self._records, self._idle, self.buffers, self._every, STEP, 1, 1))
+        self._run = entry_point(game.loops().run, (*self._records, self._idle, self.buffers, self._every, STEP))
         self.clocks["key"] = rng.copy_keys(seed, first_copy, num_envs)
         self._show(self._every, BEGIN)
 
@@ -191,8 +191,8 @@ class NativeEnv:
         if copies.size and (copies.min() < 0 or copies.max() >= self.num_envs):
             raise IndexError(f"{self.spec.name}: copies {copies.tolist()} are not all within 0..{self.num_envs - 1}")
         rows = len(copies)
-        work = (*self._records, self._idle, self.buffers, copies, task, rows, rows, np.zeros(2, np.int64))
-        self._run(*work)
+        work = (*self._records, self._idle, self.buffers, copies, task)
+        workers.alone(self._run, work, rows)
 
     def _refused(self, arrays: Sequence[Array]) -> str:
         """What is wrong with the first action array that does not fit."""
@@ -219,7 +219,7 @@ def entry_point(function: Any, arguments: tuple[Any, ...]) -> Callable[..., None
 
     Numba's own call costs 2 microseconds more, on every step of a single copy.
     """
-    types = (*(numba.typeof(value) for value in arguments), numba.typeof(np.zeros(2, np.int64)))
+    types = tuple(numba.typeof(value) for value in (*arguments, *workers.share(1, 1, 1)))
     entry: Callable[..., None] = function.compile(types)
     return entry
 

@@ -56,7 +56,7 @@ class Passes:
 
     def _run(self, block: Callable[..., None], arguments: tuple[Any, ...], rows: int, smallest: int) -> None:
         count = min(self.threads, max(1, rows // smallest))
-        workers.shared(count).run(block, (*arguments, np.zeros(1, np.int64)), rows)
+        workers.shared(count).run(block, arguments, rows)
 
 
 @lru_cache(16)

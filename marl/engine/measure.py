@@ -9,7 +9,7 @@ import numpy as np
 
 from environments import workers
 from environments.compile import kernel
-from environments.intrinsics import fetch_add
+from environments.workers import report, take
 from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
 from marl.engine import blas
 from marl.engine.blas import NEW, product
@@ -21,18 +21,17 @@ TRIALS = 5
 
 
 @kernel(entry=True)
-def multiply(works, slots, times, width, rows, size, progress):
+def multiply(works, times, width, rows, size, progress, who):
     """Every thread multiplies its own `[ROWS, width]` by `[width, width]` matrices."""
-    work = works[fetch_add(slots, 0, 1)]
+    work = works[who]
     second, result = ROWS * width, ROWS * width + width * width
     while True:
-        first = fetch_add(progress, 0, size)
+        first, stop = take(progress, rows, size, who)
         if first >= rows:
             return
-        stop = min(first + size, rows)
         for _ in range((stop - first) * times):
             product(work, 0, work, second, work, result, ROWS, width, width, NEW)
-        fetch_add(progress, 1, stop - first)
+        report(progress, first, stop)
 
 
 def product_rate(threads: int, width: int) -> float:
@@ -42,7 +41,7 @@ def product_rate(threads: int, width: int) -> float:
     best = 0.0
     for _ in range(TRIALS):
         started = time.perf_counter()
-        workers.shared(threads).run(multiply, (works, np.zeros(1, np.int64), REPEAT // 10, width), 10 * threads)
+        workers.shared(threads).run(multiply, (works, REPEAT // 10, width), 10 * threads)
         seconds = time.perf_counter() - started
         best = max(best, threads * REPEAT * 2.0 * ROWS * width * width / seconds)
     return best

@@ -1,6 +1,6 @@
 """The two loops of the engine: every chunk of a batch forward, and every chunk of a minibatch forward and backward.
 
-Threads take work from a common counter (`environments.workers`). Gradients are summed per block, and there are as many
+Threads take work from common counters (`environments.workers`). Gradients are summed per block, and there are as many
 blocks for one thread as for many, so the result does not depend on their number.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from environments.compile import kernel
-from environments.intrinsics import fetch_add
+from environments.workers import report, take
 from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
 from marl.engine.heads import errors, finish
 from marl.engine.mlp import ROWS, backward, forward, turn, width
@@ -32,36 +32,34 @@ def gather(net, inputs, index, start, samples, stack, work):
 
 
 @kernel(entry=True)
-def evaluate(task, net, parameters, inputs, index, works, slots, rows, size, progress):
+def evaluate(task, net, parameters, inputs, index, works, rows, size, progress, who):
     """Forward passes of the samples `index [rows]`, what becomes of the outputs being `task`'s affair."""
-    work = works[fetch_add(slots, 0, 1)]
+    work = works[who]
     chunk = max(1, ROWS // width(net))
     while True:
-        first = fetch_add(progress, 0, size)
+        first, stop = take(progress, rows, size, who)
         if first >= rows:
             return
-        stop = min(first + size, rows)
         for stack in range(net.stacks):
             for start in range(first, stop, chunk):
                 samples = min(chunk, stop - start)
                 gather(net, inputs, index, start, samples, stack, work)
                 forward(net, parameters, stack, samples, work)
                 finish(task, net, parameters, index, start, samples, stack, work)
-        fetch_add(progress, 1, stop - first)
+        report(progress, first, stop)
 
 
 @kernel(entry=True)
-def differentiate(task, net, parameters, gradients, totals, inputs, index, works, slots, rows, size, progress):
+def differentiate(task, net, parameters, gradients, totals, inputs, index, works, rows, size, progress, who):
     """Gradient `gradients[b]` and sums `totals[b]` of every block b of the samples `index`, cut in `rows` blocks."""
-    work = works[fetch_add(slots, 0, 1)]
+    work = works[who]
     chunk = max(1, ROWS // width(net))
     count, samples_in_all = gradients.shape[1], index.shape[0]
     flat = gradients.reshape(gradients.size)
     while True:
-        first = fetch_add(progress, 0, size)
+        first, stop = take(progress, rows, size, who)
         if first >= rows:
             return
-        stop = min(first + size, rows)
         for block in range(first, stop):
             base = block * count
             for i in range(U(base), U(base + count)):
@@ -78,4 +76,4 @@ def differentiate(task, net, parameters, gradients, totals, inputs, index, works
                     forward(net, parameters, stack, samples, work)
                     errors(task, net, parameters, flat, base, sums, index, start, samples, stack, work)
                     backward(net, parameters, flat, base, stack, samples, work)
-        fetch_add(progress, 1, stop - first)
+        report(progress, first, stop)

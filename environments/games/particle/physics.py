@@ -18,7 +18,7 @@ import numpy as np
 
 from environments.compile import kernel
 from environments.intrinsics import copy_row
-from environments.rng import uniform
+from environments.rng import U, uniform
 
 F = np.float32
 ZERO, ONE = F(0.0), F(1.0)
@@ -311,7 +311,7 @@ def write_words(row, column, state, i):
 @kernel
 def zero(row, first, stop):
     """Zeros from column `first` up to `stop`."""
-    for c in range(first, stop):
+    for c in range(U(first), U(stop)):  # unsigned: Numba would ask of each whether it counts from the end
         row[c] = ZERO
 
 
