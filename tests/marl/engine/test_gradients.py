@@ -26,7 +26,7 @@ from tests.marl.rollouts import copied, shaken
 KINK = 1e-5
 """Rows this near to where a derivative jumps are left out: there float32 may be on the other side."""
 UNLIKELY = 30.0
-"""Actions of a greater -log-probability are left out: the ratio's relative error is the log-probability's absolute one."""
+"""Less likely actions (-log-probability) are left out: an error in the log-probability is one in the ratio."""
 
 action_spaces = st.one_of(
     st.integers(1, 9).map(spaces.Discrete),
