@@ -254,16 +254,16 @@ def landmark_number(goal, state):
 @kernel
 def write_pair(row, column, p, i):
     """The two numbers `p[i]`."""
-    row[column] = p[i, 0]
-    row[column + 1] = p[i, 1]
+    row[U(column)] = p[i, 0]
+    row[U(column + 1)] = p[i, 1]
     return column + 2
 
 
 @kernel
 def write_offset(row, column, p, i, q, k):
     """Place `q[k]` as seen from place `p[i]`."""
-    row[column] = q[k, 0] - p[i, 0]
-    row[column + 1] = q[k, 1] - p[i, 1]
+    row[U(column)] = q[k, 0] - p[i, 0]
+    row[U(column + 1)] = q[k, 1] - p[i, 1]
     return column + 2
 
 
@@ -304,7 +304,7 @@ def write_offsets(row, column, slots, p, i, q, but):
 def write_words(row, column, state, i):
     """What agent `i` said last."""
     for c in range(state.communication.shape[1]):
-        row[column + c] = state.communication[i, c]
+        row[U(column + c)] = state.communication[i, c]
     return column + state.communication.shape[1]
 
 
