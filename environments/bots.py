@@ -1,0 +1,61 @@
+"""Bots: players that somebody wrote, by name.
+
+    bot = environments.bot("board/tictactoe/perfect")
+    actions = bot(observations, masks, noise)
+
+A bot is a function of what its agents see, with no memory: a row of its answer depends on the same row of its arguments
+alone, so play does not depend on how games are batched. Chance enters by `noise`, one number in [0, 1) per row.
+
+A name is `ENVIRONMENT/bot`, or `family/bot` for one that plays every environment of its family. The table is literal,
+and nothing is imported until a bot is asked for; the functions stand in the families' `bots.py` and need numpy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from environments.errors import UsageError, nearest
+
+BOTS: dict[str, str] = {}
+"""Name -> `module:function`."""
+
+
+class Bot(Protocol):
+    """What every bot's function is like."""
+
+    def __call__(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None, noise: NDArray[np.float32]) -> NDArray[Any]:
+        """Actions of agents that see `obs`, one row each.
+
+        Args:
+            obs: `[B, *shape]` observations of agents that act.
+            mask: `[B, K]` True where an action is legal; None where the environment has no masks.
+            noise: `[B]` in [0, 1), the only source of chance.
+
+        Returns int32 `[B]` for Discrete actions, `[B, choices]` for MultiDiscrete; float32 `[B, dims]` for a Box.
+        UsageError where such observations are not what the bot reads.
+        """
+        ...
+
+
+def bots() -> list[str]:
+    """Names that `bot` knows, sorted."""
+    return sorted(BOTS)
+
+
+def bot(name: str) -> Bot:
+    """The bot of that name. UsageError on an unknown one names the nearest."""
+    if name not in BOTS:
+        raise UsageError(f"unknown bot {name!r}{nearest(str(name), BOTS)}")
+    module, function = BOTS[name].split(":")
+    found: Bot = getattr(importlib.import_module(module), function)
+    return found
+
+
+def plays(name: str, environment: str) -> bool:
+    """True where a bot's name says that it plays an environment: that one, or all of its family."""
+    place = name.rpartition("/")[0]
+    return environment == place or environment.startswith(f"{place}/")
