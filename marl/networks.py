@@ -74,7 +74,7 @@ class AgentMLP(nn.Module):
         for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             gain = output_gain if layer == len(hidden) else HIDDEN_GAIN[activation]
             rows = fan_in + agents if layer == 0 and knows_agent else fan_in
-            weight = torch.stack([_orthogonal(rows, fan_out, gain, generator) for _ in range(stacks)])
+            weight = torch.stack([orthogonal(rows, fan_out, gain, generator) for _ in range(stacks)])
             if layer == 0 and knows_agent:
                 self.identity = nn.Parameter(weight[0, fan_in:].clone())
                 weight = weight[:, :fan_in].clone()
@@ -122,7 +122,7 @@ def layered(x: Tensor, parameters: Sequence[Tensor], activation: str) -> Tensor:
     return x
 
 
-def _orthogonal(rows: int, columns: int, gain: float, generator: torch.Generator) -> Tensor:
+def orthogonal(rows: int, columns: int, gain: float, generator: torch.Generator) -> Tensor:
     """A `[rows, columns]` matrix with orthonormal rows or columns times gain (Saxe et al. 2014, arXiv:1312.6120)."""
     weight = torch.empty(columns, rows)
     nn.init.orthogonal_(weight, gain, generator=generator)
