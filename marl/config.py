@@ -1,4 +1,6 @@
-"""All settings of training, as frozen dataclasses, and the table of algorithms. Imports no torch.
+"""Settings of training, as frozen dataclasses, and the table of algorithms. Imports no torch.
+
+Those of the learners from a replay buffer stand in `config_replay`, what all of them check in `config_checks`.
 
 The command line is generated from these classes: the default is on the line, the sentence below it says what the
 setting is, with unit and range. Derived numbers are properties; a value out of range is a UsageError.
@@ -8,59 +10,14 @@ from __future__ import annotations
 
 import importlib
 import math
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
+from marl.config_checks import check_above, check_choices, check_counts, check_range, check_widths, require
+from marl.config_replay import DDPGConfig, SACConfig
+
 RewardMode = Literal["agent", "team_sum", "team_mean"]
-
-
-def require(ok: bool, message: str) -> None:
-    """UsageError with that message unless `ok`.
-
-    Imported here and not above because `import environments` takes longer than all else that `--help` does.
-    """
-    if not ok:
-        from environments.errors import UsageError
-
-        raise UsageError(message)
-
-
-def _check_choices(config: Any) -> None:
-    """Fields declared as Literal hold one of its values; also where they do not come from the command line."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        for part in (hint, *typing.get_args(hint)):
-            if typing.get_origin(part) is Literal:
-                value, known = getattr(config, name), typing.get_args(part)
-                optional = type(None) in typing.get_args(hint) and value is None
-                require(optional or value in known, f"{name} must be one of {', '.join(known)}, not {value!r}")
-
-
-def _check_widths(hidden: tuple[int, ...]) -> None:
-    require(
-        len(hidden) > 0 and all(1 <= width <= 65536 for width in hidden),
-        f"hidden must be widths of 1 to 65536, not {hidden}",
-    )
-
-
-def _check_counts(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
-
-
-def _check_range(config: Any, low: float, high: float, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g} and finite"
-        require(low <= value <= high and math.isfinite(value), f"{name} must be {reach}, not {value}")
-
-
-def _check_above(config: Any, low: float, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        require(value is None or low < value, f"{name} must be above {low:g}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -116,128 +73,12 @@ class PPOConfig:
     """Mean divergence from the acting policy after which no further pass is made, or none; above 0."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
-        _check_widths(self.hidden)
-        _check_counts(self, "rollout_length", "epochs", "minibatches")
-        _check_range(self, 0.0, math.inf, "learning_rate", "entropy", "value_coefficient")
-        _check_range(self, 0.0, 1.0, "gamma", "gae_lambda")
-        _check_above(self, 0.0, "adam_eps", "clip", "huber_delta", "value_clip", "max_grad_norm", "target_kl")
-
-
-@dataclass(frozen=True)
-class OffPolicyConfig:
-    """Settings that learners from a replay buffer have in common."""
-
-    box: ClassVar[str]  # `PolicySpec.box` of their policies
-    critic: Literal["local", "central"] = "central"
-    """What Q values are predicted from: each agent's own observation and action, or the state and all actions."""
-    order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
-    """Agents of a team are updated at once, or one after the other in a fresh random order, each seeing the last."""
-    parameters: Literal["shared", "per_agent"] = "per_agent"
-    """One network for all agents of a group, or one for each; agent by agent needs the latter."""
-    agent_id: bool = True
-    """Let shared networks see which agent they act for."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers of actors and critics; each 1 to 65536."""
-    activation: Literal["tanh", "relu"] = "relu"
-    """What follows every hidden layer."""
-    rollout_length: int = 8
-    """Steps of every copy between two visits to the replay buffer; at least 1."""
-    buffer_size: int = 1_000_000
-    """Joint samples (a team at one step) that are remembered; at least a rollout."""
-    warmup_steps: int = 10_000
-    """Environment steps of uniformly random legal actions before the first update; at least 0."""
-    updates_per_step: float = 0.05
-    """Updates per environment step; above 0."""
-    batch_size: int = 1000
-    """Joint samples per update; at least 1."""
-    actor_learning_rate: float = 5e-4
-    """Step size of the actors' Adam; at least 0."""
-    critic_learning_rate: float = 5e-4
-    """Step size of the critics' Adam; at least 0."""
-    adam_eps: float = 1e-8
-    """Adam's epsilon; above 0."""
-    gamma: float = 0.99
-    """Discount per step; 0 to 1."""
-    n_step: int = 5
-    """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
-    polyak: float = 0.005
-    """Part of the way that target networks move towards the networks each time; above 0, to 1."""
-    value_loss: Literal["huber", "mse"] = "mse"
-    """Error of the critics."""
-    huber_delta: float = 10.0
-    """Error beyond which Huber's loss grows linearly; above 0."""
-    value_norm: bool = False
-    """Predict values in units of their running mean and deviation."""
-    max_grad_norm: float | None = 10.0
-    """Largest gradient norm of each actor, and of the critics together, or none; above 0."""
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-        _check_widths(self.hidden)
-        _check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step")
-        _check_range(self, 0.0, math.inf, "actor_learning_rate", "critic_learning_rate", "warmup_steps")
-        _check_range(self, 0.0, 1.0, "gamma", "polyak")
-        _check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "huber_delta", "max_grad_norm")
-        alone = self.order == "agent_by_agent" and self.parameters == "shared"
-        require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
-
-
-@dataclass(frozen=True)
-class SACConfig(OffPolicyConfig):
-    """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
-
-    box: ClassVar[str] = "squashed"
-    temperature: float = 1.0
-    """Weight of the entropy, at the start or throughout; above 0."""
-    temperature_learning_rate: float = 3e-4
-    """Step size of the temperatures' Adam; 0 keeps them fixed."""
-    entropy_per_dimension: float = -1.0
-    """Entropy that each dimension of a Box action is led to, in nats, bounds scaled to [-1, 1]; finite."""
-    entropy_per_choice: float = 0.3
-    """Entropy that each discrete choice is led to, as a part of the logarithm of its legal actions; 0 to 1."""
-    critic_temperature: Literal["agents", "team"] = "agents"
-    """What weighs entropy in targets: each agent's temperature, or one more, of the team's summed entropy."""
-    expectation: Literal["auto", "joint", "own", "drawn"] = "auto"
-    """Over discrete actions: sum over the team's, sum over an agent's own and draw others', or draw all."""
-    drift: Literal["none", "kl"] = "none"
-    """What holds a policy back: nothing, or its divergence from an earlier one (mirror descent)."""
-    drift_weight: float = 1.0
-    """Weight of the drift; at least 0."""
-    drift_updates: int = 10
-    """Updates after which the policy that the drift looks at is taken anew; at least 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_counts(self, "drift_updates")
-        _check_range(self, 0.0, math.inf, "temperature_learning_rate", "drift_weight")
-        _check_range(self, 0.0, 1.0, "entropy_per_choice")
-        _check_range(self, -math.inf, math.inf, "entropy_per_dimension")
-        _check_above(self, 0.0, "temperature")
-        team = self.critic_temperature == "team" and self.critic == "local"
-        require(not team, "a local critic has no team temperature: set --critic-temperature agents")
-
-
-@dataclass(frozen=True)
-class DDPGConfig(OffPolicyConfig):
-    """Settings of the deterministic policy gradient family (MADDPG, MATD3, HADDPG, HATD3)."""
-
-    box: ClassVar[str] = "deterministic"
-    twin: bool = True
-    """Two Q functions, the smaller of which targets bootstrap from, or one."""
-    exploration_noise: float = 0.1
-    """Deviation of the noise that is added to what agents play in training, bounds scaled to [-1, 1]; at least 0."""
-    target_noise: float = 0.2
-    """Deviation of the noise that is added to actions in targets, bounds scaled to [-1, 1]; at least 0."""
-    target_noise_clip: float = 0.5
-    """Largest size of that noise; at least 0."""
-    policy_delay: int = 2
-    """Updates of the critics for each update of actors and targets; at least 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_counts(self, "policy_delay")
-        _check_range(self, 0.0, math.inf, "exploration_noise", "target_noise", "target_noise_clip")
+        check_choices(self)
+        check_widths(self.hidden)
+        check_counts(self, "rollout_length", "epochs", "minibatches")
+        check_range(self, 0.0, math.inf, "learning_rate", "entropy", "value_coefficient")
+        check_range(self, 0.0, 1.0, "gamma", "gae_lambda")
+        check_above(self, 0.0, "adam_eps", "clip", "huber_delta", "value_clip", "max_grad_norm", "target_kl")
 
 
 Settings = PPOConfig | SACConfig | DDPGConfig
@@ -282,8 +123,8 @@ class TrainConfig:
     """Project that W&B files the run under."""
 
     def __post_init__(self) -> None:
-        _check_choices(self)
-        _check_counts(self, "total_steps", "checkpoint_every", "eval_every", "eval_episodes")
+        check_choices(self)
+        check_counts(self, "total_steps", "checkpoint_every", "eval_every", "eval_episodes")
         for name, low, high in (
             ("seed", 0, 2**63 - 1),
             ("num_envs", 1, 2**20),
@@ -292,7 +133,7 @@ class TrainConfig:
         ):
             value = getattr(self, name)
             require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
-        _check_above(self, 0.0, "max_minutes")
+        check_above(self, 0.0, "max_minutes")
 
 
 @dataclass(frozen=True)

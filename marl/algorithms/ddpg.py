@@ -17,7 +17,7 @@ from torch import Tensor
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.algorithms.off_policy import OffPolicy, outputs_of, spec_of
-from marl.config import DDPGConfig
+from marl.config_replay import DDPGConfig
 from marl.distributions import Deterministic
 from marl.policy import Actor, Policy, PolicyStep, View
 from marl.replay_buffer import Sample, Views

@@ -16,7 +16,7 @@ from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses
 from marl.buffers import Rollout
-from marl.config import OffPolicyConfig
+from marl.config_replay import OffPolicyConfig
 from marl.critics import TwinQ
 from marl.networks import layered
 from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.algorithms.off_policy import OffPolicy, adam, outputs_of, spec_of
-from marl.config import SACConfig
+from marl.config_replay import SACConfig
 from marl.critics import joint_weights
 from marl.distributions import Categorical, MultiCategorical, SquashedGaussian, divergence, head_size, straight_through
 from marl.policy import Chosen

@@ -24,6 +24,8 @@ from marl import config as settings
 from marl import files, runs
 from marl.cli import players
 from marl.config import ALGORITHMS, TrainConfig
+from marl.config_checks import require
+from marl.config_replay import OffPolicyConfig, SACConfig
 from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, choices, expectation
 
 if TYPE_CHECKING:
@@ -165,9 +167,9 @@ class Plan:
             + ", or ".join(ways)
         )
 
-    def _check_memories(self, policy: PolicySpec, config: settings.OffPolicyConfig, samples: int) -> None:
+    def _check_memories(self, policy: PolicySpec, config: OffPolicyConfig, samples: int) -> None:
         check_bounded(policy)
-        if isinstance(config, settings.SACConfig):
+        if isinstance(config, SACConfig):
             expectation(policy, config.critic == "central", config.expectation)
         if config.buffer_size < samples:
             raise UsageError(f"a rollout has {samples} samples: set --buffer-size to that or more")
@@ -195,7 +197,7 @@ class Plan:
         for name, team in self.learners.items():
             weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
             copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
-            if isinstance(team.config, settings.OffPolicyConfig):
+            if isinstance(team.config, OffPolicyConfig):
                 kind, rows = PolicySpec.of(spec, name), len(spec.agents) if self.reward == "agent" else 1
                 seen = bytes_per_sample(kind, spec.state_size, rows) * team.config.buffer_size
                 _check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
@@ -308,7 +310,7 @@ def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None
         changed = [asked for asked, own in zip(place, (algorithm.critic, algorithm.order), strict=True) if asked != own]
         own = f"{algorithm.name} has a {algorithm.critic} critic and updates agents {_spoken(algorithm.order)}"
         other = f"; with a {changed[0]} one it is" if changed[0] == typed.critic else f"; {_spoken(changed[0])} it is"
-        settings.require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
+        require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
 
 
 def _unfit(algorithm: settings.Algorithm, spec: EnvSpec, team: str) -> AgentGroup | None:

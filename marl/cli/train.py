@@ -15,6 +15,7 @@ import tyro
 
 from marl import config as settings
 from marl.config import ALGORITHMS, Algorithm, TrainConfig
+from marl.config_checks import require
 from scenarios import catalog, presets
 from scenarios.scenario import Scenario
 
@@ -41,7 +42,7 @@ class Launch:
     """Begin from tuned settings instead of the defaults; what is typed still wins."""
 
     def __post_init__(self) -> None:
-        settings.require(self.seeds is None or 1 <= self.seeds <= 1000, f"seeds must be 1 to 1000, not {self.seeds}")
+        require(self.seeds is None or 1 <= self.seeds <= 1000, f"seeds must be 1 to 1000, not {self.seeds}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def parse(words: Sequence[str]) -> Train:
         if any(word in ("-h", "--help") for word in words):
             print(first_help())
             raise SystemExit(0)
-        settings.require(False, f"train needs ALGORITHM and SCENARIO first, as in: {PROG} mappo particle/spread")
+        require(False, f"train needs ALGORITHM and SCENARIO first, as in: {PROG} mappo particle/spread")
     algorithm, scenario = settings.algorithm(names[0]), catalog.find(names[1])
     return _second_stage(algorithm, scenario, list(words[2:]))
 

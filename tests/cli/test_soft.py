@@ -12,7 +12,8 @@ import pytest
 from environments import replay
 from marl import files, policy, runs
 from marl.cli.main import main
-from marl.config import ALGORITHMS, SACConfig, changed
+from marl.config import ALGORITHMS, changed
+from marl.config_replay import SACConfig
 from tests.cli.test_train import content, measured
 
 SMALL = ["--num-envs", "4", "--rollout-length", "25", "--hidden", "8", "--threads", "1", "--batch-size", "32"]

@@ -14,7 +14,8 @@ from environments.vector import VectorEnv
 from marl.algorithms.ddpg import DDPG
 from marl.buffers import Rollout
 from marl.collector import Collector, Seats
-from marl.config import ALGORITHMS, DDPGConfig
+from marl.config import ALGORITHMS
+from marl.config_replay import DDPGConfig
 from marl.replay_buffer import Sample
 from marl.seeding import torch_generator
 from tests.marl.rollouts import copied, kind_of, shaken

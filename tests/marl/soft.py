@@ -11,7 +11,8 @@ from environments.vector import VectorEnv
 from marl.algorithms.sac import SAC
 from marl.buffers import Rollout
 from marl.collector import Collector, Seats
-from marl.config import ALGORITHMS, SACConfig
+from marl.config import ALGORITHMS
+from marl.config_replay import SACConfig
 from marl.replay_buffer import Sample
 from marl.seeding import torch_generator
 from tests.marl.rollouts import copied, kind_of, make, shaken

@@ -13,7 +13,8 @@ import pytest
 
 from environments.errors import UsageError
 from marl import config
-from marl.config import ALGORITHMS, DDPGConfig, PPOConfig, SACConfig, TrainConfig
+from marl.config import ALGORITHMS, PPOConfig, TrainConfig
+from marl.config_replay import DDPGConfig, SACConfig
 
 BAD: list[tuple[type, str, Any]] = [
     (PPOConfig, "hidden", ()),

@@ -18,7 +18,8 @@ from gymnasium import spaces
 from environments.vector import Array
 from marl.algorithms.ddpg import DDPG
 from marl.collector import Collector, Seats
-from marl.config import ALGORITHMS, DDPGConfig
+from marl.config import ALGORITHMS
+from marl.config_replay import DDPGConfig
 from marl.replay_buffer import ReplayBuffer, Views
 from tests.probes import games
 from tests.probes.environment import FunctionEnv, Rules

@@ -19,7 +19,8 @@ from gymnasium import spaces
 from environments.vector import Array
 from marl.algorithms.sac import SAC
 from marl.collector import Collector, Seats
-from marl.config import ALGORITHMS, SACConfig
+from marl.config import ALGORITHMS
+from marl.config_replay import SACConfig
 from marl.distributions import Categorical, SquashedGaussian
 from marl.replay_buffer import ReplayBuffer, Views
 from tests.probes import games

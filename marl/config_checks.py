@@ -1,0 +1,58 @@
+"""What settings check of themselves: each a UsageError in one line. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import typing
+from typing import Any, Literal
+
+
+def require(ok: bool, message: str) -> None:
+    """UsageError with that message unless `ok`.
+
+    Imported here and not above because `import environments` takes longer than all else that `--help` does.
+    """
+    if not ok:
+        from environments.errors import UsageError
+
+        raise UsageError(message)
+
+
+def check_choices(config: Any) -> None:
+    """Fields declared as Literal hold one of its values; also where they do not come from the command line."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        for part in (hint, *typing.get_args(hint)):
+            if typing.get_origin(part) is Literal:
+                value, known = getattr(config, name), typing.get_args(part)
+                optional = type(None) in typing.get_args(hint) and value is None
+                require(optional or value in known, f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def check_widths(hidden: tuple[int, ...]) -> None:
+    """Widths of hidden layers are 1 to 65536, and there are some."""
+    require(
+        len(hidden) > 0 and all(1 <= width <= 65536 for width in hidden),
+        f"hidden must be widths of 1 to 65536, not {hidden}",
+    )
+
+
+def check_counts(config: Any, *names: str) -> None:
+    """Those fields are at least 1, or none."""
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
+
+
+def check_range(config: Any, low: float, high: float, *names: str) -> None:
+    """Those fields are finite and between `low` and `high`."""
+    for name in names:
+        value = getattr(config, name)
+        reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g} and finite"
+        require(low <= value <= high and math.isfinite(value), f"{name} must be {reach}, not {value}")
+
+
+def check_above(config: Any, low: float, *names: str) -> None:
+    """Those fields are above `low`, or none."""
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or low < value, f"{name} must be above {low:g}, not {value}")

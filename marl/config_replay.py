@@ -1,0 +1,125 @@
+"""Settings of the learners from a replay buffer, as frozen dataclasses. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from marl.config_checks import check_above, check_choices, check_counts, check_range, check_widths, require
+
+
+@dataclass(frozen=True)
+class OffPolicyConfig:
+    """Settings that learners from a replay buffer have in common."""
+
+    box: ClassVar[str]  # `PolicySpec.box` of their policies
+    critic: Literal["local", "central"] = "central"
+    """What Q values are predicted from: each agent's own observation and action, or the state and all actions."""
+    order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
+    """Agents of a team are updated at once, or one after the other in a fresh random order, each seeing the last."""
+    parameters: Literal["shared", "per_agent"] = "per_agent"
+    """One network for all agents of a group, or one for each; agent by agent needs the latter."""
+    agent_id: bool = True
+    """Let shared networks see which agent they act for."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers of actors and critics; each 1 to 65536."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """What follows every hidden layer."""
+    rollout_length: int = 8
+    """Steps of every copy between two visits to the replay buffer; at least 1."""
+    buffer_size: int = 1_000_000
+    """Joint samples (a team at one step) that are remembered; at least a rollout."""
+    warmup_steps: int = 10_000
+    """Environment steps of uniformly random legal actions before the first update; at least 0."""
+    updates_per_step: float = 0.05
+    """Updates per environment step; above 0."""
+    batch_size: int = 1000
+    """Joint samples per update; at least 1."""
+    actor_learning_rate: float = 5e-4
+    """Step size of the actors' Adam; at least 0."""
+    critic_learning_rate: float = 5e-4
+    """Step size of the critics' Adam; at least 0."""
+    adam_eps: float = 1e-8
+    """Adam's epsilon; above 0."""
+    gamma: float = 0.99
+    """Discount per step; 0 to 1."""
+    n_step: int = 5
+    """Own decisions whose rewards a target sums before it bootstraps; at least 1."""
+    polyak: float = 0.005
+    """Part of the way that target networks move towards the networks each time; above 0, to 1."""
+    value_loss: Literal["huber", "mse"] = "mse"
+    """Error of the critics."""
+    huber_delta: float = 10.0
+    """Error beyond which Huber's loss grows linearly; above 0."""
+    value_norm: bool = False
+    """Predict values in units of their running mean and deviation."""
+    max_grad_norm: float | None = 10.0
+    """Largest gradient norm of each actor, and of the critics together, or none; above 0."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_widths(self.hidden)
+        check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step")
+        check_range(self, 0.0, math.inf, "actor_learning_rate", "critic_learning_rate", "warmup_steps")
+        check_range(self, 0.0, 1.0, "gamma", "polyak")
+        check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "huber_delta", "max_grad_norm")
+        alone = self.order == "agent_by_agent" and self.parameters == "shared"
+        require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
+
+
+@dataclass(frozen=True)
+class SACConfig(OffPolicyConfig):
+    """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
+
+    box: ClassVar[str] = "squashed"
+    temperature: float = 1.0
+    """Weight of the entropy, at the start or throughout; above 0."""
+    temperature_learning_rate: float = 3e-4
+    """Step size of the temperatures' Adam; 0 keeps them fixed."""
+    entropy_per_dimension: float = -1.0
+    """Entropy that each dimension of a Box action is led to, in nats, bounds scaled to [-1, 1]; finite."""
+    entropy_per_choice: float = 0.3
+    """Entropy that each discrete choice is led to, as a part of the logarithm of its legal actions; 0 to 1."""
+    critic_temperature: Literal["agents", "team"] = "agents"
+    """What weighs entropy in targets: each agent's temperature, or one more, of the team's summed entropy."""
+    expectation: Literal["auto", "joint", "own", "drawn"] = "auto"
+    """Over discrete actions: sum over the team's, sum over an agent's own and draw others', or draw all."""
+    drift: Literal["none", "kl"] = "none"
+    """What holds a policy back: nothing, or its divergence from an earlier one (mirror descent)."""
+    drift_weight: float = 1.0
+    """Weight of the drift; at least 0."""
+    drift_updates: int = 10
+    """Updates after which the policy that the drift looks at is taken anew; at least 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "drift_updates")
+        check_range(self, 0.0, math.inf, "temperature_learning_rate", "drift_weight")
+        check_range(self, 0.0, 1.0, "entropy_per_choice")
+        check_range(self, -math.inf, math.inf, "entropy_per_dimension")
+        check_above(self, 0.0, "temperature")
+        team = self.critic_temperature == "team" and self.critic == "local"
+        require(not team, "a local critic has no team temperature: set --critic-temperature agents")
+
+
+@dataclass(frozen=True)
+class DDPGConfig(OffPolicyConfig):
+    """Settings of the deterministic policy gradient family (MADDPG, MATD3, HADDPG, HATD3)."""
+
+    box: ClassVar[str] = "deterministic"
+    twin: bool = True
+    """Two Q functions, the smaller of which targets bootstrap from, or one."""
+    exploration_noise: float = 0.1
+    """Deviation of the noise that is added to what agents play in training, bounds scaled to [-1, 1]; at least 0."""
+    target_noise: float = 0.2
+    """Deviation of the noise that is added to actions in targets, bounds scaled to [-1, 1]; at least 0."""
+    target_noise_clip: float = 0.5
+    """Largest size of that noise; at least 0."""
+    policy_delay: int = 2
+    """Updates of the critics for each update of actors and targets; at least 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "policy_delay")
+        check_range(self, 0.0, math.inf, "exploration_noise", "target_noise", "target_noise_clip")
