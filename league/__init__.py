@@ -1,1 +1,1 @@
-"""Populations of players: who exists, who meets whom, and what the results say."""
+"""Populations of players: who plays whom, what came of it, and what that says."""
