@@ -14,9 +14,9 @@ class Bench:
     """Measure environment steps per second; medians of several rounds, ratios within one run.
 
     `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
-    environment, against mpe2's. `train`: whole iterations (128 steps, 4 epochs x 4 minibatches, separate 64x64 tanh
-    networks), against the same written plainly with torch, taking turns; the share of an update that its matrix
-    products alone would take; and the same with one core kept busy.
+    environment, against other people's of the same rules where there are any. `train`: whole iterations (128 steps,
+    4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same written plainly with torch, taking turns;
+    the share of an update that its matrix products alone would take; and the same with one core kept busy.
     """
 
     what: tyro.conf.Positional[Literal["env", "train"]]

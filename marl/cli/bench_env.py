@@ -1,10 +1,7 @@
-"""Environment steps per second: batches, one copy as a PettingZoo environment, and mpe2's own."""
+"""Environment steps per second: batches, one copy as a PettingZoo environment, and other people's of the same rules."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,29 +11,13 @@ import numpy as np
 import environments
 from environments.spec import AgentGroup
 from environments.vector import action_shape
+from marl.cli import bench_peers
 from marl.cli.bench_rows import Rounds, median, row
 from scenarios.scenario import Scenario
 
 COPIES = (1, 64, 4096)
 SMALL = 1024
 """Below it, one thread is measured alone: more would not be used."""
-MPE2 = {
-    "particle/simple": "simple_v3",
-    "particle/adversary": "simple_adversary_v3",
-    "particle/crypto": "simple_crypto_v3",
-    "particle/push": "simple_push_v3",
-    "particle/reference": "simple_reference_v3",
-    "particle/speaker_listener": "simple_speaker_listener_v4",
-    "particle/spread": "simple_spread_v3",
-    "particle/tag": "simple_tag_v3",
-    "particle/world_comm": "simple_world_comm_v3",
-    "particle/formation": "simple_formation_v1",
-    "particle/line": "simple_line_v1",
-    "particle/collect_treasure": "collect_treasure_v1",
-}
-"""The environments that have the same rules as ours."""
-DRAWS = 16
-"""Joint actions drawn beforehand and used in turn: drawing is not what is measured."""
 
 
 class Contender:
@@ -66,14 +47,15 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
 
     The contenders take turns in every round: what else happens on the machine happens to all.
     """
-    name = scenario.environment
-    reference = mpe2(name)
+    peer = bench_peers.find(scenario)
+    reference = None if peer is None else Contender(*peer)
     contenders = [] if reference is None else [reference]
-    contenders.append(Contender("1 copy, PettingZoo parallel", parallel(environments.parallel_env(name))))
+    face = environments.parallel_env(scenario.environment, **scenario.options)
+    contenders.append(Contender("1 copy, PettingZoo parallel", bench_peers.parallel(face)))
     for copies in options.copies or COPIES:
         for threads in sorted({1, options.threads} if copies >= SMALL else {1}):
             label = f"{_count(copies, 'copy', 'copies')}, {_count(threads, 'thread', 'threads')}"
-            contenders.append(Contender(label, batch(name, copies, threads), copies))
+            contenders.append(Contender(label, batch(scenario, copies, threads), copies))
     speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
     for number in range(options.rounds + 1):
         for each in contenders:
@@ -82,44 +64,15 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
                 speeds[each.name].append(speed)
     against = None if reference is None else (reference.name, median(speeds[reference.name]))
     for each in contenders:
-        yield row(f"{name}, {each.name}", median(speeds[each.name]), None if each is reference else against)
+        yield row(f"{scenario.name}, {each.name}", median(speeds[each.name]), None if each is reference else against)
 
 
-def batch(name: str, copies: int, threads: int) -> Callable[[int], object]:
+def batch(scenario: Scenario, copies: int, threads: int) -> Callable[[int], object]:
     """Steps a batch."""
-    env = environments.make(name, copies, num_threads=threads)
+    env = environments.make(scenario.environment, copies, num_threads=threads, **scenario.options)
     rng = np.random.default_rng(0)
-    actions = [{group.name: _draw(rng, group, copies) for group in env.spec.groups} for _ in range(DRAWS)]
-    return lambda k: env.step(actions[k % DRAWS])
-
-
-def mpe2(name: str) -> Contender | None:
-    """mpe2's environment of the same rules, if any; None, said aloud, where mpe2 is not installed."""
-    if name not in MPE2:
-        return None
-    try:
-        version = importlib.metadata.version("mpe2")
-        module = importlib.import_module(f"mpe2.{MPE2[name]}")
-    except (importlib.metadata.PackageNotFoundError, ImportError):
-        print("skipped: mpe2 is not installed, so there are no ratios; pip install 'marl[envs]'", file=sys.stderr)
-        return None
-    return Contender(f"mpe2 {version} parallel_env", parallel(module.parallel_env()))
-
-
-def parallel(env: Any) -> Callable[[int], object]:
-    """Steps a PettingZoo parallel environment, and resets it where nobody is left."""
-    env.reset(seed=0)
-    rng = np.random.default_rng(0)
-    spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
-    actions = [{agent: int(rng.integers(space.n)) for agent, space in spaces.items()} for _ in range(DRAWS)]
-
-    def step(k: int) -> None:
-        joint = actions[k % DRAWS]
-        env.step({agent: joint[agent] for agent in env.agents})
-        if not env.agents:
-            env.reset()
-
-    return step
+    actions = [{group.name: _draw(rng, group, copies) for group in env.spec.groups} for _ in range(bench_peers.DRAWS)]
+    return lambda k: env.step(actions[k % bench_peers.DRAWS])
 
 
 def _draw(rng: np.random.Generator, group: AgentGroup, copies: int) -> np.ndarray:

@@ -31,7 +31,7 @@ class Plain:
 
     def __init__(self, scenario: Scenario, copies: int, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.env = environments.make(scenario.environment, copies, num_threads=threads)
+        self.env = environments.make(scenario.environment, copies, num_threads=threads, **scenario.options)
         (group,) = self.env.spec.groups
         width = int(np.prod(group.observation_space.shape))
         space: Any = group.action_space

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench_env, bench_plain, bench_rows, bench_soft
+from marl.cli import bench_peers, bench_plain, bench_rows, bench_soft
 from marl.cli.main import main
 from scenarios import catalog
 
@@ -45,13 +45,13 @@ def test_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_every_scenario_has_its_row() -> None:
     ours = {scenario.environment for scenario in catalog.SCENARIOS.values()}
-    assert set(bench_env.MPE2) == {name for name in ours if name.startswith("particle/")}
+    assert set(bench_peers.MPE2) == {name for name in ours if name.startswith("particle/")}
 
 
 def test_without_mpe2_there_are_no_ratios_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(bench_env.MPE2, "particle/spread", "not_there")
+    monkeypatch.setitem(bench_peers.MPE2, "particle/spread", "not_there")
     rows = measured("env", "particle/spread", "--copies", "64", to=tmp_path / "a.json")
     assert all(row["ratio"] is None for row in rows) and len(rows) == 2
     assert "skipped: mpe2 is not installed" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""Other people's environments with the same rules as ours: what `marl bench env` sets beside them.
+
+One literal table, by family. A peer is stepped as its own users step it, and reset where an episode ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scenarios.scenario import Scenario
+
+Stepper = Callable[[int], object]
+"""Takes step number k."""
+DRAWS = 16
+"""Joint actions drawn beforehand and used in turn: drawing is not what is measured."""
+MPE2 = {
+    "particle/simple": "simple_v3",
+    "particle/adversary": "simple_adversary_v3",
+    "particle/crypto": "simple_crypto_v3",
+    "particle/push": "simple_push_v3",
+    "particle/reference": "simple_reference_v3",
+    "particle/speaker_listener": "simple_speaker_listener_v4",
+    "particle/spread": "simple_spread_v3",
+    "particle/tag": "simple_tag_v3",
+    "particle/world_comm": "simple_world_comm_v3",
+    "particle/formation": "simple_formation_v1",
+    "particle/line": "simple_line_v1",
+    "particle/collect_treasure": "collect_treasure_v1",
+}
+"""Its module for each of our particle environments."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A package that has a family's environments."""
+
+    package: str
+    face: str
+    """Which of its faces is stepped."""
+    extra: str
+    """Our extra that installs it."""
+    stepper: Callable[[Scenario], Stepper]
+    """Makes the scenario's environment; ImportError where the package does not have it."""
+
+
+def find(scenario: Scenario) -> tuple[str, Stepper] | None:
+    """Name and stepper of the scenario's peer, if any; None, said aloud, where its package is not installed."""
+    peer = PEERS.get(scenario.name.split("/")[0])
+    if peer is None:
+        return None
+    try:
+        version = importlib.metadata.version(peer.package)
+        stepper = peer.stepper(scenario)
+    except (importlib.metadata.PackageNotFoundError, ImportError):
+        missing = f"skipped: {peer.package} is not installed, so there are no ratios"
+        print(f"{missing}; pip install 'marl[{peer.extra}]'", file=sys.stderr)
+        return None
+    return f"{peer.package} {version} {peer.face}", stepper
+
+
+def parallel(env: Any) -> Stepper:
+    """Steps a PettingZoo parallel environment, and resets it where nobody is left."""
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
+    actions = [{agent: int(rng.integers(space.n)) for agent, space in spaces.items()} for _ in range(DRAWS)]
+
+    def step(k: int) -> None:
+        joint = actions[k % DRAWS]
+        env.step({agent: joint[agent] for agent in env.agents})
+        if not env.agents:
+            env.reset()
+
+    return step
+
+
+def joint(env: Any) -> Stepper:
+    """Steps an environment of Gymnasium's that takes a list of all agents' actions, and resets it where it ends."""
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    actions = [[int(rng.integers(space.n)) for space in env.action_space] for _ in range(DRAWS)]
+
+    def step(k: int) -> None:
+        _, _, terminated, truncated, _ = env.step(actions[k % DRAWS])
+        if terminated or truncated:
+            env.reset()
+
+    return step
+
+
+def _mpe2(scenario: Scenario) -> Stepper:
+    module = importlib.import_module(f"mpe2.{MPE2[scenario.environment]}")
+    return parallel(module.parallel_env(**scenario.options))
+
+
+PEERS = {
+    "particle": Peer("mpe2", "parallel_env", "envs", _mpe2),
+}
+"""Family -> who else has it."""
