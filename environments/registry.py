@@ -52,16 +52,34 @@ TOYS = {
 }
 """Small games with every feature of the contract between them: for tests, hidden from `names`."""
 
+SCHEMES: dict[str, str] = {}
+"""Families with names that say a game's options: where the function stands that reads such a name.
+
+It takes a name of the family that is not in `GAMES` and returns the game's name and those options; UsageError where the
+name means nothing.
+"""
+
 
 def names(toys: bool = False) -> list[str]:
-    """Names that `make` knows, sorted; with `toys`, also the small games used by tests."""
+    """Names of the games, sorted; with `toys`, also the small games used by tests."""
     return sorted(GAMES) + (sorted(TOYS) if toys else [])
 
 
 def game(name: str) -> Game:
     """The game of that name. UsageError on an unknown one."""
-    _check_name(name)
-    return _load(name)
+    return _load(meaning(name)[0])
+
+
+def meaning(name: str) -> tuple[str, dict[str, Any]]:
+    """The game that a name stands for, and the options that the name sets. UsageError on an unknown one."""
+    known = GAMES | TOYS
+    if name in known:
+        return name, {}
+    family = str(name).split("/")[0]
+    if family in SCHEMES:
+        said: tuple[str, dict[str, Any]] = _find(SCHEMES[family])(name)
+        return said
+    raise UsageError(f"unknown environment {name!r}{nearest(str(name), known if family == 'toy' else GAMES)}")
 
 
 def make(
@@ -72,7 +90,7 @@ def make(
     num_threads: int | None = None,
     **options: Any,
 ) -> VectorEnv:
-    """`num_envs` copies of an environment, with same-step autoreset.
+    """`num_envs` copies of an environment, with same-step autoreset; `options` go before what its name says.
 
     Copy `e` lives the life of key (seed, first_copy + e), whatever the size of the batch. `num_threads` defaults to
     all cores for large batches. UsageError on an unknown name or option, or on a value out of range.
@@ -129,8 +147,9 @@ def _native(
 ) -> NativeEnv:
     from environments.native import NativeEnv
 
-    found = game(name)
-    chosen = check_options(found, options)
+    title, said = meaning(name)
+    found = _load(title)
+    chosen = check_options(found, said | options)
     for what, value, least in (
         ("num_envs", num_envs, 1),
         ("first_copy", first_copy, 0),
@@ -143,21 +162,16 @@ def _native(
     return NativeEnv(found, chosen, num_envs, seed, first_copy, num_threads, hold)
 
 
-def _check_name(name: str) -> None:
-    known = GAMES | TOYS
-    if name not in known:
-        raise UsageError(f"unknown environment {name!r}{nearest(str(name), known if _is_toy(name) else GAMES)}")
-
-
-def _is_toy(name: str) -> bool:
-    return str(name).startswith("toy/")
-
-
 @cache
 def _load(name: str) -> Game:
-    module, attribute = (GAMES | TOYS)[name].split(":")
-    loaded: Game = getattr(importlib.import_module(module), attribute)
+    loaded: Game = _find((GAMES | TOYS)[name])
     return loaded
+
+
+def _find(place: str) -> Any:
+    """What stands at `module:attribute`."""
+    module, attribute = place.split(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _fits(value: Any, hint: Any) -> bool:

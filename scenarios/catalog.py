@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from scenarios.scenario import Scenario
@@ -46,9 +47,16 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def find(name: str) -> Scenario:
-    """The scenario of that name. UsageError names the nearest one."""
-    if name not in SCENARIOS:
-        from environments.errors import UsageError, nearest
+    """The scenario of that name; where the name says an environment's options, its game's, with them.
 
+    UsageError on an unknown one names the nearest.
+    """
+    if name in SCENARIOS:
+        return SCENARIOS[name]
+    from environments.errors import UsageError, nearest
+    from environments.registry import SCHEMES, meaning
+
+    if name.split("/")[0] not in SCHEMES:
         raise UsageError(f"unknown scenario {name!r}{nearest(name, SCENARIOS)}")
-    return SCENARIOS[name]
+    game, options = meaning(name)
+    return replace(SCENARIOS[game], name=name, options=options)

@@ -49,6 +49,25 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
     assert "toy/" not in str(refused.value)
 
 
+def crowd(name: str) -> tuple[str, dict[str, int]]:
+    """Reads `toy/meet-5` and the like."""
+    agents = name.removeprefix("toy/meet-")
+    if not agents.isdigit():
+        raise UsageError(f"toy/meet-AGENTS is wanted, not {name!r}")
+    return "toy/meet", {"agents": int(agents), "max_cycles": 9}
+
+
+def test_a_name_may_say_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.SCHEMES, "toy", f"{__name__}:crowd")
+    assert registry.meaning("toy/meet") == ("toy/meet", {})
+    spec = environments.make("toy/meet-5").spec
+    assert spec.name == "toy/meet" and len(spec.agents) == 5 and spec.max_steps == 9
+    assert environments.env("toy/meet-5", max_cycles=7).vector.spec.max_steps == 7  # what is asked for goes first
+    assert environments.game("toy/meet-5") is environments.game("toy/meet")
+    with pytest.raises(UsageError, match="toy/meet-AGENTS is wanted, not 'toy/meat'"):
+        environments.make("toy/meat")
+
+
 def test_an_unknown_option_is_told_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"^toy/meet has no option 'cell'; did you mean 'cells'\?$"):
         environments.make("toy/meet", cell=5)
