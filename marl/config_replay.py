@@ -14,16 +14,12 @@ class OffPolicyConfig:
     """Settings that learners from a replay buffer have in common."""
 
     box: ClassVar[str]  # `PolicySpec.box` of their policies
-    critic: Literal["local", "central"] = "central"
-    """What Q values are predicted from: each agent's own observation and action, or the state and all actions."""
-    order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
-    """Agents of a team are updated at once, or one after the other in a fresh random order, each seeing the last."""
     parameters: Literal["shared", "per_agent"] = "per_agent"
-    """One network for all agents of a group, or one for each; agent by agent needs the latter."""
+    """One network for all agents of a group, or one for each."""
     agent_id: bool = True
     """Let shared networks see which agent they act for."""
     hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers of actors and critics; each 1 to 65536."""
+    """Widths of the hidden layers of every agent's and critic's network; each 1 to 65536."""
     activation: Literal["tanh", "relu"] = "relu"
     """What follows every hidden layer."""
     rollout_length: int = 8
@@ -36,10 +32,6 @@ class OffPolicyConfig:
     """Updates per environment step; above 0."""
     batch_size: int = 1000
     """Joint samples per update; at least 1."""
-    actor_learning_rate: float = 5e-4
-    """Step size of the actors' Adam; at least 0."""
-    critic_learning_rate: float = 5e-4
-    """Step size of the critics' Adam; at least 0."""
     adam_eps: float = 1e-8
     """Adam's epsilon; above 0."""
     gamma: float = 0.99
@@ -49,27 +41,46 @@ class OffPolicyConfig:
     polyak: float = 0.005
     """Part of the way that target networks move towards the networks each time; above 0, to 1."""
     value_loss: Literal["huber", "mse"] = "mse"
-    """Error of the critics."""
+    """Error of what is predicted."""
     huber_delta: float = 10.0
     """Error beyond which Huber's loss grows linearly; above 0."""
     value_norm: bool = False
     """Predict values in units of their running mean and deviation."""
     max_grad_norm: float | None = 10.0
-    """Largest gradient norm of each actor, and of the critics together, or none; above 0."""
+    """Largest gradient norm of what is stepped at once (an actor, all critics), or none; above 0."""
 
     def __post_init__(self) -> None:
         check_choices(self)
         check_widths(self.hidden)
         check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step")
-        check_range(self, 0.0, math.inf, "actor_learning_rate", "critic_learning_rate", "warmup_steps")
+        check_range(self, 0.0, math.inf, "warmup_steps")
         check_range(self, 0.0, 1.0, "gamma", "polyak")
         check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "huber_delta", "max_grad_norm")
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(OffPolicyConfig):
+    """Settings that learners of actors and critics from a replay buffer have in common."""
+
+    critic: Literal["local", "central"] = "central"
+    """What Q values are predicted from: each agent's own observation and action, or the state and all actions."""
+    order: Literal["at_once", "agent_by_agent"] = "agent_by_agent"
+    """Agents of a team are updated at once, or one after the other in a fresh random order, each seeing the last; the
+    latter needs parameters per_agent."""
+    actor_learning_rate: float = 5e-4
+    """Step size of the actors' Adam; at least 0."""
+    critic_learning_rate: float = 5e-4
+    """Step size of the critics' Adam; at least 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 0.0, math.inf, "actor_learning_rate", "critic_learning_rate")
         alone = self.order == "agent_by_agent" and self.parameters == "shared"
         require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
 
 
 @dataclass(frozen=True)
-class SACConfig(OffPolicyConfig):
+class SACConfig(ActorCriticConfig):
     """Settings of the soft actor-critic family (ISAC, MASAC, HASAC)."""
 
     box: ClassVar[str] = "squashed"
@@ -104,7 +115,7 @@ class SACConfig(OffPolicyConfig):
 
 
 @dataclass(frozen=True)
-class DDPGConfig(OffPolicyConfig):
+class DDPGConfig(ActorCriticConfig):
     """Settings of the deterministic policy gradient family (MADDPG, MATD3, HADDPG, HATD3)."""
 
     box: ClassVar[str] = "deterministic"
@@ -123,3 +134,42 @@ class DDPGConfig(OffPolicyConfig):
         super().__post_init__()
         check_counts(self, "policy_delay")
         check_range(self, 0.0, math.inf, "exploration_noise", "target_noise", "target_noise_clip")
+
+
+@dataclass(frozen=True)
+class QConfig(OffPolicyConfig):
+    """Settings of the value-based family (IQL, VDN, QMIX)."""
+
+    box: ClassVar[str] = "gaussian"  # there are none: actions are discrete
+    parameters: Literal["shared", "per_agent"] = "shared"
+    """One network for all agents of a group, or one for each."""
+    n_step: int = 1
+    """Own decisions whose rewards a target sums before it bootstraps; at least 1. Above 1 what was explored counts."""
+    polyak: float = 0.01
+    """Part of the way that target networks move towards the networks each time; above 0, to 1 (a copy)."""
+    mixer: Literal["none", "sum", "monotone"] = "monotone"
+    """What is predicted: each agent's value, or the team's: their sum, or a mix that rises with each and knows the
+    state."""
+    mixer_width: int = 32
+    """Width of the mix; at least 1."""
+    mixer_hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of the network that makes the mix's weights from the state; each 1 to 65536."""
+    double: bool = True
+    """Let the present networks choose the action whose value a target takes from the earlier ones."""
+    target_period: int = 1
+    """Updates between two moves of the target networks; at least 1."""
+    learning_rate: float = 5e-4
+    """Step size of Adam; at least 0."""
+    epsilon: float = 1.0
+    """Share of uniformly random legal actions after the warm-up; 0 to 1."""
+    final_epsilon: float = 0.05
+    """Share that it falls to, and that play without --greedy keeps to; 0 to 1."""
+    epsilon_steps: int = 100_000
+    """Environment steps after the warm-up in which it falls there, linearly; at least 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_widths(self.mixer_hidden)
+        check_counts(self, "mixer_width", "target_period", "epsilon_steps")
+        check_range(self, 0.0, math.inf, "learning_rate")
+        check_range(self, 0.0, 1.0, "epsilon", "final_epsilon")

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
-from marl.algorithms.off_policy import OffPolicy, outputs_of, spec_of
+from marl.algorithms.actor_critic import ActorCritic, outputs_of
+from marl.algorithms.off_policy import spec_of
 from marl.config_replay import DDPGConfig
 from marl.distributions import Deterministic
 from marl.policy import Actor, Policy, PolicyStep, View
@@ -44,14 +45,14 @@ class Noisy:
         return steps
 
 
-class DDPG(OffPolicy):
+class DDPG(ActorCritic):
     """Learner of one kind of team, off-policy, with deterministic actors."""
 
-    MODULES: ClassVar[tuple[str, ...]] = (*OffPolicy.MODULES, "target_policy")
+    MODULES: ClassVar[tuple[str, ...]] = (*ActorCritic.MODULES, "target_policy")
     config: DDPGConfig
 
     def __init__(self, env: EnvSpec, kind: str, config: DDPGConfig, reward: str, seed: int, threads: int = 1) -> None:
-        """As `OffPolicy`."""
+        """As `ActorCritic`."""
         functions = 2 if config.twin else 1
         super().__init__(env, spec_of(env, kind, config), config, reward, seed, threads, functions=functions)
         self.target_policy = deepcopy(self.policy).requires_grad_(False)

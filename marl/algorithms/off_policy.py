@@ -1,5 +1,5 @@
-"""What the learners from a replay buffer have in common: critics and their targets, steps of optimisers, and what is
-due when. An algorithm says what its actors do (`_targets`, `_learn`)."""
+"""What the learners from a replay buffer have in common: remembering, steps of optimisers, and what is due when. An
+algorithm says what it predicts and how it steps (`_targets`, `_learn`)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from environments.spec import EnvSpec
 from marl import losses
 from marl.buffers import Rollout
 from marl.config_replay import OffPolicyConfig
-from marl.critics import TwinQ
-from marl.networks import layered
 from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
-from marl.policy_spec import PolicySpec, check_bounded, choices
+from marl.policy_spec import PolicySpec, check_bounded
 from marl.replay_buffer import ReplayBuffer, Sample
 from marl.seeding import torch_generator
 from marl.values import ValueNorm
@@ -54,7 +52,7 @@ def spec_of(env: EnvSpec, kind: str, config: OffPolicyConfig) -> PolicySpec:
 class OffPolicy(ABC):
     """Learner of one kind of team, off-policy."""
 
-    MODULES: ClassVar[tuple[str, ...]] = ("policy", "critic", "target", "norm")
+    MODULES: ClassVar[tuple[str, ...]]
     """Attributes that are part of the state, or None."""
 
     def __init__(
@@ -65,33 +63,19 @@ class OffPolicy(ABC):
         reward: str,
         seed: int,
         threads: int,
-        summed: bool = False,
-        functions: int = 2,
     ) -> None:
-        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
-
-        `summed` and `functions` as `TwinQ` takes them.
-        """
+        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat)."""
         self.threads, self.spec, self.config, self.reward = threads, spec, config, reward
         kind = spec.kind
         self.policy = Policy(spec, torch_generator(seed, kind, "policy"))
         self.policy.compiled = False  # compiled acting would take the parameters elsewhere, under the optimisers' feet
         self.actor = Explorer(self._player(), RandomPolicy(spec))
         self.agents = [(group, i) for group in spec.groups for i in range(spec.members(group))]
-        central = config.critic == "central"
-        rows = 1 if central and reward != "agent" else len(self.agents)
-        generator = torch_generator(seed, kind, "critic")
-        self.critic = TwinQ(spec, env.state_size, central, rows, config.hidden, summed, generator, functions)
-        self.target = deepcopy(self.critic).requires_grad_(False)
         self.norm = ValueNorm(FORGET) if config.value_norm else None
         self.buffer = ReplayBuffer(spec, reward == "agent", config.buffer_size, env.max_wait)
         self.wait = 1.0 if env.turn_based else config.gamma
-        self.generators = {name: torch_generator(seed, kind, name) for name in ("replay", "noise", "order")}
-        self.parts = self._parts()
-        self.optimisers = {
-            f"actor_{i}": adam(part, config.actor_learning_rate, config) for i, part in enumerate(self.parts)
-        }
-        self.optimisers["critic"] = adam(list(self.critic.parameters()), config.critic_learning_rate, config)
+        self.generators = {"replay": torch_generator(seed, kind, "replay")}
+        self.optimisers: dict[str, torch.optim.Adam] = {}
         self.steps = self.updates = 0
         self.due = 0.0
 
@@ -101,7 +85,7 @@ class OffPolicy(ABC):
 
     @abstractmethod
     def _targets(self, sample: Sample) -> Tensor:
-        """What the critics are to predict, `[B, K]` in reward units."""
+        """What is to be predicted, `[B, K]` in reward units."""
 
     def _player(self) -> Actor:
         """Who plays after the warm-up."""
@@ -116,7 +100,7 @@ class OffPolicy(ABC):
         self.buffer.add(rollout, self._paid(rollout))
         steps = rollout.steps * rollout.seats // self.spec.teams
         self.steps += steps
-        self.actor.exploring = self.steps < self.config.warmup_steps
+        self._schedule()
         told: dict[str, list[float]] = {}
         count = 0
         if not self.actor.exploring and self.buffer.ready:
@@ -153,17 +137,11 @@ class OffPolicy(ABC):
         counters = state["counters"]
         self.steps, self.updates, self.due = int(counters["steps"]), int(counters["updates"]), float(counters["due"])
         self.buffer.load_state_dict(state["buffer"])
-        self.actor.exploring = self.steps < self.config.warmup_steps
+        self._schedule()
 
-    def _parts(self) -> list[list[Tensor]]:
-        """Parameters that are stepped together: all, or agent by agent views of the policy's own."""
-        if self.config.order == "at_once":
-            return [list(self.policy.acting_parameters())]
-        parts: list[list[Tensor]] = []
-        for group, i in self.agents:
-            actor = self.policy.actors[group.name]
-            parts.append([x.data[i].requires_grad_() for x in (*actor.weights, *actor.biases)])  # type: ignore[misc]
-        return parts
+    def _schedule(self) -> None:
+        """Explore as is due after as many steps."""
+        self.actor.exploring = self.steps < self.config.warmup_steps
 
     def _paid(self, rollout: Rollout) -> Tensor:
         """Reward `[T, S, K]` of the rows of the clock."""
@@ -177,24 +155,21 @@ class OffPolicy(ABC):
         config = self.config
         return self.buffer.sample(config.batch_size, config.n_step, config.gamma, self.wait, self.generators["replay"])
 
-    def _critic_step(self, sample: Sample) -> dict[str, float]:
-        config, critic = self.config, self.critic
-        use = sample.use.unsqueeze(1)
-        if critic.rows == len(self.agents) and (self.reward == "agent" or not critic.central):
-            use = use & sample.now.acting
-        target = self._targets(sample)
+    def _regress(
+        self, name: str, q: Tensor, target: Tensor, use: Tensor, parameters: list[Tensor], sample: Sample
+    ) -> tuple[float, float]:
+        """One step of an optimiser that brings `q [.., B, K]` to targets in reward units; the loss, and the gradient's
+        norm. Entries of `use [B, K]` count, alone."""
+        config = self.config
         if self.norm is not None:
             self.norm.update(target, use)
             mean, deviation = self.norm.moments
             target = (target - mean) / deviation
-        actions = self._remembered(sample)
-        q = critic(critic.see(sample.now), actions)
         huber = config.huber_delta if config.value_loss == "huber" else None
         error = losses.value_error(q, target.expand_as(q), huber)
         loss = losses.masked_sum(error, use.expand_as(error)) / use.sum().clamp(min=1)
-        norm = self._step("critic", loss, list(critic.parameters()), sample)
-        value = losses.masked_sum(self._raw(q[0].detach()), use) / use.sum().clamp(min=1)
-        return {"critic_loss": float(loss.detach()), "critic_gradient": norm, "q": float(value)}
+        norm = self._step(name, loss, parameters, sample)
+        return float(loss.detach()), norm
 
     def _discounted(self, sample: Sample, value: Tensor) -> Tensor:
         """Targets `[B, K]` from the values `[U, K or R]` of the views `sample.then`."""
@@ -204,22 +179,6 @@ class OffPolicy(ABC):
         mean = torch.where(acts, value, 0.0).sum(1, keepdim=True) / acts.sum(1, keepdim=True).clamp(min=1)
         value = torch.where(acts, value, mean)  # a team's reward goes on when a member does not
         return sample.reward + sample.discount * value[sample.which[:, 0]]
-
-    def _remembered(self, sample: Sample) -> list[Tensor]:
-        """The sample's actions as `TwinQ` takes them."""
-        actions, dtype = [], next(self.critic.parameters()).dtype
-        for group in self.spec.groups:
-            action, sizes = sample.action[group.name], choices(group.action_space)
-            if sizes:
-                columns = action.long().unbind(-1) if len(sizes) > 1 or action.dim() == 3 else [action.long()]
-                hots = [nn.functional.one_hot(x, size) for x, size in zip(columns, sizes, strict=True)]
-                value = torch.cat(hots, -1).to(dtype)
-            else:
-                centre, half = (self.policy.get_buffer(f"{name}_{group.name}") for name in ("centre", "half"))
-                value = ((action - centre) / half).to(dtype)
-            actions.append(value)
-        rows = [x for value in actions for x in value.unbind(1)]
-        return [x * sample.now.acting[:, i : i + 1] for i, x in enumerate(rows)]
 
     def _raw(self, q: Tensor) -> Tensor:
         """Q in reward units."""
@@ -248,8 +207,3 @@ class OffPolicy(ABC):
 def adam(parameters: Sequence[Tensor], rate: float, config: OffPolicyConfig) -> torch.optim.Adam:
     """An optimiser, its epsilon as the settings say."""
     return torch.optim.Adam(parameters, lr=rate, eps=config.adam_eps, fused=True)
-
-
-def outputs_of(obs: Tensor, part: Sequence[Tensor], activation: str) -> Tensor:
-    """One agent's network `[B, 1, K]`, from one of `OffPolicy.parts`."""
-    return layered(obs.flatten(1).to(part[0].dtype), part, activation).unsqueeze(1)

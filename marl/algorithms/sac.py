@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
-from marl.algorithms.off_policy import OffPolicy, adam, outputs_of, spec_of
+from marl.algorithms.actor_critic import ActorCritic, outputs_of
+from marl.algorithms.off_policy import adam, spec_of
 from marl.config_replay import SACConfig
 from marl.critics import joint_weights
 from marl.distributions import Categorical, MultiCategorical, SquashedGaussian, divergence, head_size, straight_through
@@ -34,14 +35,14 @@ class Act(NamedTuple):
     drift: Tensor | None  # [B, n] divergence from the earlier policy
 
 
-class SAC(OffPolicy):
+class SAC(ActorCritic):
     """Learner of one kind of team, off-policy, of maximum entropy."""
 
-    MODULES: ClassVar[tuple[str, ...]] = (*OffPolicy.MODULES, "earlier")
+    MODULES: ClassVar[tuple[str, ...]] = (*ActorCritic.MODULES, "earlier")
     config: SACConfig
 
     def __init__(self, env: EnvSpec, kind: str, config: SACConfig, reward: str, seed: int, threads: int = 1) -> None:
-        """As `OffPolicy`."""
+        """As `ActorCritic`."""
         spec, central = spec_of(env, kind, config), config.critic == "central"
         self.expectation = expectation(spec, central, config.expectation)
         summed = self.expectation == "joint" or (self.expectation == "own" and not central)
@@ -54,7 +55,7 @@ class SAC(OffPolicy):
         self.earlier = deepcopy(self.policy).requires_grad_(False) if config.drift == "kl" else None
 
     def state_dict(self) -> dict[str, Any]:
-        """As `OffPolicy.state_dict`, with the temperatures and the policy that the drift looks at."""
+        """As `ActorCritic.state_dict`, with the temperatures and the policy that the drift looks at."""
         temperatures = {"temperature": self.log_temperature, "team_temperature": self.log_team_temperature}
         return super().state_dict() | {name: value.detach() for name, value in temperatures.items()}
 

@@ -1,0 +1,97 @@
+"""What the off-policy learners with actors have in common: critics, their targets and their step.
+
+An algorithm says what its actors do (`_targets`, `_learn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from environments.spec import EnvSpec
+from marl import losses
+from marl.algorithms.off_policy import OffPolicy, adam
+from marl.config_replay import ActorCriticConfig
+from marl.critics import TwinQ
+from marl.networks import layered
+from marl.policy_spec import PolicySpec, choices
+from marl.replay_buffer import Sample
+from marl.seeding import torch_generator
+
+
+class ActorCritic(OffPolicy):
+    """Learner of one kind of team, off-policy, of actors and critics."""
+
+    MODULES: ClassVar[tuple[str, ...]] = ("policy", "critic", "target", "norm")
+    config: ActorCriticConfig
+
+    def __init__(
+        self,
+        env: EnvSpec,
+        spec: PolicySpec,
+        config: ActorCriticConfig,
+        reward: str,
+        seed: int,
+        threads: int,
+        summed: bool = False,
+        functions: int = 2,
+    ) -> None:
+        """As `OffPolicy`; `summed` and `functions` as `TwinQ` takes them."""
+        super().__init__(env, spec, config, reward, seed, threads)
+        central = config.critic == "central"
+        rows = 1 if central and reward != "agent" else len(self.agents)
+        generator = torch_generator(seed, spec.kind, "critic")
+        self.critic = TwinQ(spec, env.state_size, central, rows, config.hidden, summed, generator, functions)
+        self.target = deepcopy(self.critic).requires_grad_(False)
+        self.generators |= {name: torch_generator(seed, spec.kind, name) for name in ("noise", "order")}
+        self.parts = self._parts()
+        self.optimisers = {
+            f"actor_{i}": adam(part, config.actor_learning_rate, config) for i, part in enumerate(self.parts)
+        }
+        self.optimisers["critic"] = adam(list(self.critic.parameters()), config.critic_learning_rate, config)
+
+    def _parts(self) -> list[list[Tensor]]:
+        """Parameters that are stepped together: all, or agent by agent views of the policy's own."""
+        if self.config.order == "at_once":
+            return [list(self.policy.acting_parameters())]
+        parts: list[list[Tensor]] = []
+        for group, i in self.agents:
+            actor = self.policy.actors[group.name]
+            parts.append([x.data[i].requires_grad_() for x in (*actor.weights, *actor.biases)])  # type: ignore[misc]
+        return parts
+
+    def _critic_step(self, sample: Sample) -> dict[str, float]:
+        """One step of the critics; metrics."""
+        critic = self.critic
+        use = sample.use.unsqueeze(1)
+        if critic.rows == len(self.agents) and (self.reward == "agent" or not critic.central):
+            use = use & sample.now.acting
+        q = critic(critic.see(sample.now), self._remembered(sample))
+        told = self._regress("critic", q, self._targets(sample), use, list(critic.parameters()), sample)
+        value = losses.masked_sum(self._raw(q[0].detach()), use) / use.sum().clamp(min=1)
+        return {"critic_loss": told[0], "critic_gradient": told[1], "q": float(value)}
+
+    def _remembered(self, sample: Sample) -> list[Tensor]:
+        """The sample's actions as `TwinQ` takes them."""
+        actions, dtype = [], next(self.critic.parameters()).dtype
+        for group in self.spec.groups:
+            action, sizes = sample.action[group.name], choices(group.action_space)
+            if sizes:
+                columns = action.long().unbind(-1) if len(sizes) > 1 or action.dim() == 3 else [action.long()]
+                hots = [nn.functional.one_hot(x, size) for x, size in zip(columns, sizes, strict=True)]
+                value = torch.cat(hots, -1).to(dtype)
+            else:
+                centre, half = (self.policy.get_buffer(f"{name}_{group.name}") for name in ("centre", "half"))
+                value = ((action - centre) / half).to(dtype)
+            actions.append(value)
+        rows = [x for value in actions for x in value.unbind(1)]
+        return [x * sample.now.acting[:, i : i + 1] for i, x in enumerate(rows)]
+
+
+def outputs_of(obs: Tensor, part: Sequence[Tensor], activation: str) -> Tensor:
+    """One agent's network `[B, 1, K]`, from one of `OffPolicy.parts`."""
+    return layered(obs.flatten(1).to(part[0].dtype), part, activation).unsqueeze(1)
