@@ -1,0 +1,409 @@
+"""The folder of a population: an append-only log of players and matches, from which everything else is computed.
+
+    league.db        SQLite: players, matches and who sat where
+    journal.jsonl    the same, a line each: the second copy
+    snapshots/       policies by the digest of their content, never changed
+    replays/
+
+Several processes write at once. A write happens under SQLite's lock: rows are inserted, their lines appended to the
+journal and synced, and then the transaction is committed together with the journal's new length. So whoever is killed
+at whatever moment leaves either nothing, or lines beyond the length that the database knows, which the next writer
+enters (a torn last line is cut off). A database that is damaged is moved aside and made again from the journal.
+
+Ratings, payoffs and rates of matchmaking are never stored: they are views of this log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from environments.errors import RefusedFile, StorageFailure, UsageError
+from league.records import Match, Player, Seat
+from marl import files
+
+SCHEMA = 1
+DATABASE, JOURNAL, SNAPSHOTS, LOCK = "league.db", "journal.jsonl", "snapshots", ".lock"
+PATIENCE = 60.0
+"""Seconds that a writer waits for the others."""
+TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE players (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, roles TEXT NOT NULL, kind TEXT NOT NULL,
+    snapshot TEXT, parent INTEGER REFERENCES players (id), steps INTEGER NOT NULL
+);
+CREATE TABLE matches (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, environment TEXT NOT NULL, digest TEXT NOT NULL,
+    key TEXT NOT NULL, outcome TEXT NOT NULL, length INTEGER NOT NULL, status TEXT NOT NULL, offender INTEGER,
+    learner INTEGER REFERENCES players (id), replay TEXT, error TEXT
+);
+CREATE TABLE seats (
+    match INTEGER NOT NULL REFERENCES matches (number), seat INTEGER NOT NULL, team INTEGER NOT NULL,
+    role TEXT NOT NULL, player INTEGER NOT NULL REFERENCES players (id), agents TEXT, outcome REAL NOT NULL,
+    PRIMARY KEY (match, seat)
+) WITHOUT ROWID;
+CREATE INDEX seats_of_player ON seats (player);
+"""
+
+
+class Results(NamedTuple):
+    """What players did to one another: `[P, P]` counts, the row's player against the column's."""
+
+    players: tuple[int, ...]
+    """Numbers of the players, in the order of rows and columns."""
+    wins: NDArray[np.int64]
+    draws: NDArray[np.int64]
+    losses: NDArray[np.int64]
+
+    @property
+    def games(self) -> NDArray[np.int64]:
+        """Games of each pair."""
+        return self.wins + self.draws + self.losses
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """Wins, draws counting half."""
+        score: NDArray[np.float64] = self.wins + 0.5 * self.draws
+        return score
+
+
+class Store:
+    """A population's folder, opened. Not for sharing between threads; any number of processes may open it."""
+
+    def __init__(self, folder: Path | str, create: bool = True) -> None:
+        """Open the folder, entering what killed writers left and mending what can be mended.
+
+        UsageError where there is nothing and `create` is not set; RefusedFile where it belongs to another version;
+        StorageFailure where it cannot be written, or is damaged beyond the journal's help.
+        """
+        self.folder = Path(folder)
+        self.mended: str | None = None
+        """What was wrong with the database and was made good, in a sentence."""
+        if not create and not (self.folder / JOURNAL).exists():
+            raise UsageError(f"there is no league in {self.folder}")
+        with files.storage(self.folder):
+            (self.folder / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                self._database = self._open()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Writing.
+
+    def add_player(self, player: Player) -> int:
+        """Enter a player and return its number; the number it has where the same is entered already.
+
+        UsageError where another player has that name.
+        """
+
+        def enter() -> tuple[list[dict[str, Any]], int]:
+            known = self._database.execute("SELECT id FROM players WHERE name = ?", (player.name,)).fetchone()
+            if known is not None:
+                if self.player(known[0]) != player:
+                    raise UsageError(f"another player is called {player.name!r} in {self.folder}")
+                return [], int(known[0])
+            number = self._database.execute("SELECT coalesce(max(id), 0) + 1 FROM players").fetchone()[0]
+            return [{"player": {"id": number, **dataclasses.asdict(player)}}], number
+
+        return self._write(enter)
+
+    def record(self, matches: Iterable[Match]) -> int:
+        """Enter matches, all or none; those whose id is there already change nothing. Returns how many were new."""
+        given = list(matches)
+
+        def enter() -> tuple[list[dict[str, Any]], int]:
+            new = {match.id: match for match in given if not self.has(match.id)}
+            return [{"match": dataclasses.asdict(match)} for match in new.values()], len(new)
+
+        return self._write(enter)
+
+    def add_snapshot(self, policy: Path) -> str:
+        """Keep a copy of a policy file and return its digest. StorageFailure where it cannot be written."""
+        with files.storage(policy):
+            content = policy.read_bytes()
+            digest = files.sha256(policy)
+        kept = self._snapshot(digest)
+        if not kept.exists():
+            files.write_atomic(kept, content)
+        return digest
+
+    # Reading.
+
+    def player(self, number: int) -> Player:
+        """The player of that number. KeyError where there is none."""
+        found = self.players(number)
+        return found[number]
+
+    def players(self, number: int | None = None) -> dict[int, Player]:
+        """All players by number, or one."""
+        fields = [field.name for field in dataclasses.fields(Player)]
+        where = "" if number is None else f" WHERE id = {int(number)}"
+        rows = self._database.execute(f"SELECT id, {', '.join(fields)} FROM players{where} ORDER BY id")
+        return {row[0]: _player(dict(zip(fields, row[1:], strict=True))) for row in rows}
+
+    def has(self, match: str) -> bool:
+        """Whether a match of that id is recorded."""
+        return self._database.execute("SELECT 1 FROM matches WHERE id = ?", (match,)).fetchone() is not None
+
+    def count(self) -> int:
+        """Matches recorded."""
+        return int(self._database.execute("SELECT count(*) FROM matches").fetchone()[0])
+
+    def matches(self) -> Iterator[Match]:
+        """All matches in the order in which they were recorded."""
+        for (line,) in self._database.execute(_MATCH_AS_JSON):
+            yield _match(json.loads(line))
+
+    def results(self, roles: tuple[str, str] | None = None, forfeits: bool = True) -> Results:
+        """Who beat whom, of whole teams; a match of a player against itself says nothing and is left out.
+
+        `roles`: only games of the row's player in the first kind of team against the column's in the second.
+        `forfeits`: whether games that were given away count. Void games never do.
+        """
+        players = tuple(self.players())
+        place = {player: index for index, player in enumerate(players)}
+        wins, draws, losses = np.zeros((3, len(players), len(players)), np.int64)
+        condition = ["m.status <> 'void'" if forfeits else "m.status = 'normal'"]
+        values: list[str] = []
+        if roles is not None:
+            condition.append("a.role = ? AND b.role = ?")
+            values.extend(roles)
+        for row, column, won, drawn, lost in self._database.execute(_PAIRS.format(" AND ".join(condition)), values):
+            at = place[row], place[column]
+            wins[at], draws[at], losses[at] = won, drawn, lost
+        return Results(players, wins, draws, losses)
+
+    def snapshot(self, digest: str) -> Path:
+        """The policy file of that digest. RefusedFile where it is missing or its content is another."""
+        kept = self._snapshot(digest)
+        try:
+            whole = files.sha256(kept) == digest
+        except OSError:
+            raise RefusedFile(f"the snapshot {kept} is missing or cannot be read") from None
+        if not whole:
+            raise RefusedFile(f"{kept} is not the policy that was kept under that name: its content was changed")
+        return kept
+
+    def _snapshot(self, digest: str) -> Path:
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise RefusedFile(f"{digest[:80]!r} is not the digest of a snapshot")
+        return self.folder / SNAPSHOTS / f"{digest}.safetensors"
+
+    # How it is kept whole.
+
+    def _write(self, enter: Callable[[], tuple[list[dict[str, Any]], int]]) -> int:
+        """One transaction: catch up with the journal, ask `enter` what is new, and enter that in both copies."""
+        with files.storage(self.folder), _sqlite(self.folder):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                length = self._catch_up()
+                lines, answer = enter()
+                for line in lines:
+                    self._insert(line)
+                length += self._append(length, lines)
+                self._database.execute("INSERT OR REPLACE INTO facts VALUES ('journal', ?)", (str(length),))
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+            return answer
+
+    def _catch_up(self) -> int:
+        """Enter the journal's lines that the database does not have; returns the journal's length in bytes."""
+        known = self._database.execute("SELECT value FROM facts WHERE name = 'journal'").fetchone()
+        length = int(known[0]) if known else 0
+        path = self.folder / JOURNAL
+        size = path.stat().st_size if path.exists() else 0
+        if size == length:
+            return length
+        if size < length:  # the second copy was lost or cut: made again from the first
+            return self._rewrite()
+        with open(path, "rb") as journal:
+            journal.seek(length)
+            rest = journal.read()
+        whole = rest[: rest.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            self._insert(_entry(line, path), known_is_fine=True)
+        if len(whole) < len(rest):
+            os.truncate(path, length + len(whole))
+        return length + len(whole)
+
+    def _append(self, length: int, entries: list[dict[str, Any]]) -> int:
+        """Add lines to the journal, on the disk when this returns; returns their bytes."""
+        if not entries:
+            return 0
+        data = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
+        path = self.folder / JOURNAL
+        with open(path, "ab") as journal:
+            journal.write(data)
+            journal.flush()
+            os.fsync(journal.fileno())
+        if length == 0:
+            files.sync_folder(self.folder)
+        return len(data)
+
+    def _rewrite(self) -> int:
+        """Write the whole journal anew from the database."""
+        players = [{"player": {"id": number, **dataclasses.asdict(p)}} for number, p in self.players().items()]
+        entries = [*players, *({"match": dataclasses.asdict(match)} for match in self.matches())]
+        data = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
+        files.write_atomic(self.folder / JOURNAL, data)
+        return len(data)
+
+    def _insert(self, entry: dict[str, Any], known_is_fine: bool = False) -> None:
+        verb = "INSERT OR IGNORE" if known_is_fine else "INSERT"
+        if "player" in entry:
+            player = entry["player"] | {"roles": json.dumps(entry["player"]["roles"])}
+            marks = ", ".join("?" * len(player))
+            self._database.execute(
+                f"{verb} INTO players ({', '.join(player)}) VALUES ({marks})", tuple(player.values())
+            )
+            return
+        match = dict(entry["match"])
+        seats, outcome = match.pop("seats"), match["outcome"]
+        match |= {"outcome": json.dumps(outcome), "key": str(match["key"])}
+        marks = ", ".join("?" * len(match))
+        done = self._database.execute(
+            f"{verb} INTO matches ({', '.join(match)}) VALUES ({marks})", tuple(match.values())
+        )
+        if done.rowcount < 1:
+            return
+        self._database.executemany(
+            "INSERT INTO seats VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (done.lastrowid, number, seat["team"], seat["role"], seat["player"],
+                 None if seat["agents"] is None else json.dumps(seat["agents"]), outcome[seat["team"]])
+                for number, seat in enumerate(seats)
+            ],
+        )  # fmt: skip
+
+    def _open(self) -> sqlite3.Connection:
+        path = self.folder / DATABASE
+        try:
+            return self._prepared(path)
+        except sqlite3.DatabaseError as error:
+            if not (self.folder / JOURNAL).exists():
+                raise StorageFailure(f"{path} is damaged ({error}), and no {JOURNAL} is there to mend it") from None
+            self._move_aside(path)
+            self.mended = f"{path} was damaged ({error}); it is made again from {JOURNAL}, the old one kept beside it"
+        try:
+            return self._prepared(path)
+        except sqlite3.DatabaseError as error:
+            raise StorageFailure(f"{path} could not be made again ({error})") from None
+
+    def _prepared(self, path: Path) -> sqlite3.Connection:
+        self._database = database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                database.execute(f"PRAGMA {pragma}")
+            found = database.execute("PRAGMA quick_check").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA):
+                raise RefusedFile(f"{path} is of version {version}; this program reads version {SCHEMA}")
+            if version == 0:
+                database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+            if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                raise sqlite3.DatabaseError("a match names a player that is not there")
+            database.execute("BEGIN IMMEDIATE")
+            length = self._catch_up()
+            database.execute("INSERT OR REPLACE INTO facts VALUES ('journal', ?)", (str(length),))
+            database.execute("COMMIT")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _move_aside(self, path: Path) -> None:
+        number = 1
+        while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+            number += 1
+        os.replace(path, aside)
+        for companion in ("-wal", "-shm"):
+            path.with_name(path.name + companion).unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process opens, and perhaps mends, at a time."""
+        with open(self.folder / LOCK, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"a record that does not fit those in {folder}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StorageFailure(f"cannot write {folder / DATABASE}: {error}") from error
+
+
+def _entry(line: bytes, path: Path) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+        if not (isinstance(entry, dict) and len(entry) == 1 and next(iter(entry)) in ("player", "match")):
+            raise ValueError("neither a player nor a match")
+        body = dict(entry.get("player") or entry["match"])
+        if "player" in entry:
+            body.pop("id")
+            _player(body)
+        else:
+            _match(body)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StorageFailure(f"{path} holds a line that is no record ({error}): {line[:60]!r}") from None
+    return entry
+
+
+def _player(fields: dict[str, Any]) -> Player:
+    roles = fields["roles"]
+    return Player(**{**fields, "roles": tuple(json.loads(roles) if isinstance(roles, str) else roles)})
+
+
+def _match(fields: dict[str, Any]) -> Match:
+    seats = [dict(seat) for seat in fields["seats"]]
+    for seat in seats:
+        seat["agents"] = None if seat["agents"] is None else tuple(seat["agents"])
+    outcome = tuple(float(x) for x in fields["outcome"])
+    numbers = {"key": int(fields["key"]), "outcome": outcome, "seats": tuple(Seat(**seat) for seat in seats)}
+    return Match(**{**fields, **numbers})
+
+
+_MATCH_AS_JSON = """
+SELECT json_object(
+    'id', m.id, 'environment', m.environment, 'digest', m.digest, 'key', m.key, 'outcome', json(m.outcome),
+    'length', m.length, 'status', m.status, 'offender', m.offender, 'learner', m.learner, 'replay', m.replay,
+    'error', m.error, 'seats', (
+        SELECT json_group_array(json_object(
+            'team', s.team, 'role', s.role, 'player', s.player, 'agents', json(s.agents)
+        )) FROM (SELECT * FROM seats WHERE match = m.number ORDER BY seat) s
+    )
+) FROM matches m ORDER BY m.number
+"""
+_PAIRS = """
+SELECT a.player, b.player, sum(a.outcome > b.outcome), sum(a.outcome = b.outcome), sum(a.outcome < b.outcome)
+FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
+WHERE a.player <> b.player AND a.agents IS NULL AND b.agents IS NULL AND {}
+GROUP BY a.player, b.player
+"""
