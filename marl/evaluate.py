@@ -19,7 +19,7 @@ from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
 from marl.collector import NoiseSource, Seats, add_team_rewards, legal_action, play, seat_view
-from marl.policy import Actor, Policy
+from marl.policy import Actor, Policy, View
 
 COPIES = 256
 """Copies that an evaluation steps at once, at most."""
@@ -53,7 +53,7 @@ def evaluation_copies(episodes: int) -> int:
 
 def evaluate(
     env: VectorEnv,
-    players: Mapping[str, Actor],
+    players: Mapping[str, Actor | Seats],
     episodes: int,
     noise_key: int,
     greedy: bool = False,
@@ -65,7 +65,7 @@ def evaluate(
 
     Args:
         env: at most `episodes` copies.
-        players: kind of team -> who sits in all its seats.
+        players: kind of team -> who sits in all its seats, or who sits where.
         episodes: at least the number of copies.
         noise_key: key of the acting noise; results are a function of it, the environment's keys and the players.
         greedy: the likeliest action instead of a sampled one.
@@ -128,7 +128,7 @@ def _note_ended(
 
 
 def _act(
-    env: VectorEnv, players: Mapping[str, Actor], noise_key: int, greedy: bool, explain: bool
+    env: VectorEnv, players: Mapping[str, Actor | Seats], noise_key: int, greedy: bool, explain: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, PolicyTrace]]:
     """Every group's actions for the environment's present view, and what the policies thought where asked."""
     actions: dict[str, np.ndarray] = {}
@@ -141,16 +141,32 @@ def _act(
             views[name] = seat_view(group, kind, shown.obs, shown.action_mask, shown.acting)
             noise[name] = NoiseSource.of(env.spec, group).draw(env, kind, noise_key)
         player = players[kind.name]
-        steps = play(Seats.all(player, env.num_envs * kind.teams), views, noise, greedy)
+        seats = player if isinstance(player, Seats) else Seats.all(player, env.num_envs * kind.teams)
+        steps = play(seats, views, noise, greedy)
         if any(bool(step.log_prob.isnan().any()) for step in steps.values()):
             raise NumericalFailure(f"{env.spec.name}: team {kind.name!r} sees or computes what is not a number", views)
         for name in kind.groups:
             actions[name] = legal_action(env.spec.group(name), _by_copy(steps[name].action, env.num_envs))
-        if explain and isinstance(player, Policy):
+        if explain:
             state = torch.from_numpy(env.buffers.state).repeat_interleave(kind.teams, 0)
-            for name, (parameters, value) in player.explain(views, state).items():
+            for name, (parameters, value) in _explain(seats, views, state).items():
                 traces[name] = PolicyTrace(_by_copy(parameters, env.num_envs), _by_copy(value, env.num_envs))
     return actions, traces
+
+
+def _explain(seats: Seats, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the policies thought, group by group, `[S, n, ..]`: NaN in the seats of players that are no networks."""
+    found: dict[str, list[Tensor]] = {}
+    for index in np.unique(seats.policy_of).tolist():
+        player = seats.players[index]
+        if not isinstance(player, Policy):
+            continue
+        here = torch.from_numpy(seats.policy_of == index)
+        for name, thought in player.explain(views, state).items():
+            kept = found.setdefault(name, [torch.full_like(x, torch.nan) for x in thought])
+            for target, x in zip(kept, thought, strict=True):
+                target[here] = x[here]
+    return {name: (parameters, value) for name, (parameters, value) in found.items()}
 
 
 def _by_copy(x: Tensor, copies: int) -> np.ndarray:
