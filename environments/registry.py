@@ -42,6 +42,9 @@ GAMES = {
     "particle/formation": "environments.games.particle.formation:GAME",
     "particle/line": "environments.games.particle.line:GAME",
     "particle/collect_treasure": "environments.games.particle.collect_treasure:GAME",
+    "board/tictactoe": "environments.games.board.tictactoe:GAME",
+    "board/connect_four": "environments.games.board.connect_four:GAME",
+    "board/hex": "environments.games.board.hex:GAME",
 }
 
 TOYS = {
@@ -52,7 +55,7 @@ TOYS = {
 }
 """Small games with every feature of the contract between them: for tests, hidden from `names`."""
 
-SCHEMES: dict[str, str] = {}
+SCHEMES: dict[str, str] = {"board": "environments.games.board.names:read"}
 """Families with names that say a game's options: where the function stands that reads such a name.
 
 It takes a name of the family that is not in `GAMES` and returns the game's name and those options; UsageError where the

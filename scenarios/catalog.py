@@ -20,9 +20,18 @@ def _particle(
     return Scenario(f"particle/{name}", summary, f"particle/{name}", teams, reward, horizon=25)
 
 
+def _board(name: str, summary: str, horizon: int, **options: int) -> Scenario:
+    environment = "board/hex" if options else f"board/{name}"
+    return Scenario(f"board/{name}", summary, environment, ("player",), "agent", horizon, options)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
+        _board("tictactoe", "three in a row; both seats learn from every game", 9),
+        _board("connect_four", "four in a row with stones that fall", 42),
+        _board("hex", "connect your two edges of hexagons, 5 x 5 or --env.size", 25),
+        *(_board(f"hex-{n}", f"connect your edges of {n} x {n} hexagons", n * n, size=n) for n in (3, 5, 7, 9, 11)),
         _matrix("climbing", "the way to the best joint action leads past the worst", reward="team_mean"),
         _matrix("penalty", "two best joint actions that must not be mixed up, and a safe one", reward="team_mean"),
         _matrix("prisoners_dilemma", "betraying pays whatever the other does, and both lose by it"),

@@ -19,9 +19,9 @@ Factory = Callable[..., VectorEnv]
 """`make(num_envs=1, seed=0, first_copy=0, num_threads=None) -> VectorEnv`."""
 
 STARTS = dict.fromkeys(["toy/meet", "toy/noughts", "toy/siege", "particle/crypto"], 2)
-STARTS |= {name: 1 for name in environments.names() if name.startswith("matrix/")}
-"""Games with so few first views (in crypto: a key and a colour; in a matrix game nothing) that two copies may well
-begin alike, and how many starts 64 copies show at least."""
+STARTS |= {name: 1 for name in environments.names() if name.startswith(("matrix/", "board/"))}
+"""Games with so few first views (in crypto: a key and a colour; in a matrix or board game nothing) that two copies may
+well begin alike, and how many starts 64 copies show at least."""
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,6 @@ TABLES = [
     Case("matrix/matching_pennies", {"max_cycles": 1}),
     Case("matrix/game", {"payoff": (((1, 2), (3, 4), (5, 6)),) * 2, "memory": True}),  # groups of unequal agents
 ]
-CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS + TABLES
+BOARDS = [Case("board/hex", {"size": 3})]
+CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + BOARDS
 TOYS = [case for case in CASES if case.name.startswith("toy/")]

@@ -44,4 +44,4 @@ def test_every_name_is_tested() -> None:
     import environments
 
     assert {case.name for case in CASES} == set(environments.names(toys=True))
-    assert len(environments.names()) == 18
+    assert len(environments.names()) >= 18

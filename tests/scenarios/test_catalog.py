@@ -16,7 +16,7 @@ from scenarios.scenario import Scenario
 
 
 def test_every_environment_that_ships_has_its_scenario() -> None:
-    assert sorted(catalog.SCENARIOS) == environments.names()
+    assert {scenario.environment for scenario in catalog.SCENARIOS.values()} == set(environments.names())
 
 
 @pytest.mark.parametrize("scenario", catalog.SCENARIOS.values(), ids=lambda s: s.name)
@@ -24,7 +24,7 @@ def test_a_scenario_says_what_its_environment_is(scenario: Scenario) -> None:
     game = environments.game(scenario.environment)
     spec = game.spec(check_options(game, dict(scenario.options)))
     assert tuple(kind.name for kind in spec.kinds) == scenario.teams
-    assert spec.max_steps == scenario.horizon
+    assert spec.max_steps in (None, scenario.horizon)
     assert scenario.summary and len(scenario.summary) < 80
 
 

@@ -37,6 +37,9 @@ class Drawing:
 
 
 DRAWINGS = {
+    "board/tictactoe": "viz.drawings.board:NINE",
+    "board/connect_four": "viz.drawings.board:COLUMN",
+    "board/hex": "viz.drawings.board:HEX",
     "matrix/climbing": "viz.drawings.matrix:DRAWING",
     "matrix/penalty": "viz.drawings.matrix:DRAWING",
     "matrix/prisoners_dilemma": "viz.drawings.matrix:DRAWING",
