@@ -32,6 +32,21 @@ def joint_weights(probs: Tensor, joint: Tensor, agents: Sequence[AgentGroup]) ->
     return weight
 
 
+def whole_view(spec: PolicySpec, state_size: int, views: Views, dtype: torch.dtype) -> Tensor:
+    """What is seen centrally `[B, D]`: the state (the team's observations side by side where there is none), and which
+    team of its kind it is where there are several."""
+    parts = [views.state] if state_size else [x.flatten(1) for x in views.obs.values()]
+    if spec.teams > 1:
+        parts.append(nn.functional.one_hot(views.seat % spec.teams, spec.teams))
+    return torch.cat([x.to(dtype) for x in parts], 1)
+
+
+def whole_size(spec: PolicySpec, state_size: int) -> int:
+    """D of `whole_view`."""
+    sights = sum(math.prod(group.observation_space.shape) * spec.members(group) for group in spec.groups)
+    return (state_size or sights) + (spec.teams if spec.teams > 1 else 0)
+
+
 class TwinQ(nn.Module):
     """Two Q functions (or as many as `functions`), by agent or by team; `R` agents of a team, `K` values of a team.
 
@@ -69,8 +84,7 @@ class TwinQ(nn.Module):
             return AgentMLP(inputs, hidden, outputs, agents, parameters, id_seen, activation, 1.0, generator)
 
         if central:
-            seen = state_size or sum(flat[group.name] for group in self.members)
-            seen += spec.teams if spec.teams > 1 else 0
+            seen = whole_size(spec, state_size)
             self.heads["central"] = network(
                 seen + sum(wide[group.name] for group in self.members), rows, functions, "per_agent"
             )
@@ -94,10 +108,7 @@ class TwinQ(nn.Module):
         dtype = next(self.parameters()).dtype
         if not self.central:
             return {group.name: views.obs[group.name].flatten(2).to(dtype) for group in self.spec.groups}
-        parts = [views.state] if self.state_size else [x.flatten(1) for x in views.obs.values()]
-        if self.spec.teams > 1:
-            parts.append(nn.functional.one_hot(views.seat % self.spec.teams, self.spec.teams))
-        return {"central": torch.cat([x.to(dtype) for x in parts], 1)}
+        return {"central": whole_view(self.spec, self.state_size, views, dtype)}
 
     def forward(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
         """All `F` functions `[F, B, K]` of actions, one `[B, d]` per agent."""

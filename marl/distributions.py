@@ -114,6 +114,35 @@ class MultiCategorical:
         return torch.stack([part.entropy() for part in self.parts], -1).sum(-1)
 
 
+class EpsilonGreedy(Categorical):
+    """The legal action of largest value, the first of equals, but with probability epsilon any legal one:
+
+    p_k = (1 - epsilon) [k is the best] + epsilon / (number of legal actions); NaN where the values are not numbers.
+    """
+
+    def __init__(self, values: Tensor, epsilon: float, mask: Tensor | None = None) -> None:
+        legal = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+        self.best = torch.where(legal, values, -torch.inf).argmax(-1)
+        probs = epsilon * legal.to(values.dtype) / legal.sum(-1, keepdim=True)
+        probs = probs.scatter_add(-1, self.best.unsqueeze(-1), torch.full_like(probs[..., :1], 1 - epsilon))
+        self.mask = probs > 0
+        known = values.isfinite().all(-1, keepdim=True)  # or the first action would quietly be the best
+        self.log_probs = torch.where(known, probs.log(), torch.nan)
+
+    def mode(self) -> Tensor:
+        """The action of largest value, also where epsilon is 1."""
+        return self.best.to(torch.int32)
+
+
+class MultiEpsilonGreedy(MultiCategorical):
+    """`EpsilonGreedy` of several independent choices, each of which explores for itself."""
+
+    def __init__(self, values: Tensor, sizes: tuple[int, ...], epsilon: float, mask: Tensor | None = None) -> None:
+        masks = [None] * len(sizes) if mask is None else torch.split(mask, list(sizes), -1)
+        rows = zip(torch.split(values, list(sizes), -1), masks, strict=True)
+        self.parts: list[Categorical] = [EpsilonGreedy(x, epsilon, m) for x, m in rows]
+
+
 class DiagonalGaussian:
     """Independent normals around `centre + half * mean`, with deviation `half * std`, in the action's own units.
 

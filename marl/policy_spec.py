@@ -44,6 +44,9 @@ class PolicySpec:
     box: str = "gaussian"
     """Distribution over Box actions: normals whose draws are clipped, or `squashed` into the bounds by tanh, or a
     `deterministic` point, squashed too."""
+    epsilon: float | None = None
+    """Discrete actions: None where the networks give logits; where they give values of actions, the share of actions
+    that play which is not greedy takes at random."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from: algorithm, scenario, steps, parent; not used to rebuild it."""
 
@@ -73,6 +76,8 @@ class PolicySpec:
             raise ValueError(f"parameters {spec.parameters!r}")
         if spec.box not in ("gaussian", "squashed", "deterministic"):
             raise ValueError(f"distribution over Box actions {spec.box!r}")
+        if spec.epsilon is not None and not (isinstance(spec.epsilon, float) and 0.0 <= spec.epsilon <= 1.0):
+            raise ValueError(f"share of random actions {spec.epsilon!r}")
         if spec.teams < 1 or any(len(group.agents) % spec.teams or not group.agents for group in groups):
             raise ValueError(f"{spec.teams} teams do not share the agents")
         return spec
@@ -94,6 +99,22 @@ def check_bounded(spec: PolicySpec) -> None:
                 f"group {group.name!r}: its actions {space} have no bounds to squash into; "
                 "give the space finite ones, or train with ippo or mappo"
             )
+
+
+def check_mixed(spec: PolicySpec, mixer: str, reward: str) -> None:
+    """UsageError where a value-based learner has nothing to choose from, or nothing that a team's value could be of."""
+    for group in spec.groups:
+        if not choices(group.action_space):
+            raise UsageError(
+                f"values are learnt of discrete actions, and {group.agents[0]!r} has {group.action_space}: "
+                "train with ippo, mappo or hasac"
+            )
+    members = sum(spec.members(group) for group in spec.groups)
+    if mixer != "none" and reward == "agent" and members > 1:
+        raise UsageError(
+            f"the {members} agents of {spec.kind!r} each earn their own reward, and one value of the team is to be "
+            "learnt: set --reward team_sum or team_mean, or train with iql"
+        )
 
 
 def expectation(spec: PolicySpec, central: bool, asked: str) -> str:
