@@ -24,8 +24,9 @@ class Player:
     """Kinds of team that it can play."""
     kind: str = "entrant"
     """Part in a league: main, main_exploiter, league_exploiter, historical, bot; or entrant of a tournament."""
-    snapshot: str | None = None
-    """Digest of the policy file in the folder's `snapshots/`; None where `source` says all."""
+    snapshots: tuple[tuple[str, str], ...] = ()
+    """(role, digest of a policy file in the folder's `snapshots/`) for each role that it plays by a policy of its own;
+    empty where `source` says all."""
     parent: int | None = None
     """Number of the player that this one was copied from."""
     steps: int = 0

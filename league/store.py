@@ -40,7 +40,7 @@ TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE players (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, roles TEXT NOT NULL, kind TEXT NOT NULL,
-    snapshot TEXT, parent INTEGER REFERENCES players (id), steps INTEGER NOT NULL
+    snapshots TEXT NOT NULL, parent INTEGER REFERENCES players (id), steps INTEGER NOT NULL
 );
 CREATE TABLE matches (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, environment TEXT NOT NULL, digest TEXT NOT NULL,
@@ -272,7 +272,8 @@ class Store:
     def _insert(self, entry: dict[str, Any], known_is_fine: bool = False) -> None:
         verb = "INSERT OR IGNORE" if known_is_fine else "INSERT"
         if "player" in entry:
-            player = entry["player"] | {"roles": json.dumps(entry["player"]["roles"])}
+            player = entry["player"]
+            player = player | {name: json.dumps(player[name]) for name in ("roles", "snapshots")}
             marks = ", ".join("?" * len(player))
             self._database.execute(
                 f"{verb} INTO players ({', '.join(player)}) VALUES ({marks})", tuple(player.values())
@@ -377,8 +378,9 @@ def _entry(line: bytes, path: Path) -> dict[str, Any]:
 
 
 def _player(fields: dict[str, Any]) -> Player:
-    roles = fields["roles"]
-    return Player(**{**fields, "roles": tuple(json.loads(roles) if isinstance(roles, str) else roles)})
+    lists = {name: fields[name] for name in ("roles", "snapshots")}
+    roles, snapshots = (json.loads(x) if isinstance(x, str) else x for x in lists.values())
+    return Player(**{**fields, "roles": tuple(roles), "snapshots": tuple((role, digest) for role, digest in snapshots)})
 
 
 def _match(fields: dict[str, Any]) -> Match:

@@ -46,7 +46,9 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
         seats=(Seat(team=0, role="adversary", player=1, agents=("adversary_0", "adversary_1")),
                Seat(team=0, role="adversary", player=2, agents=("adversary_2",)), Seat(team=1, role="good", player=2)),
     )  # fmt: skip
-    child = replace(player("c"), parent=1, steps=5, kind="historical", roles=("adversary", "good"))
+    child = replace(
+        player("c"), parent=1, snapshots=(("good", "0" * 64),), steps=5, kind="historical", roles=("adversary", "good")
+    )
     with Store(tmp_path) as store:
         assert [store.add_player(p) for p in (player("a"), player("b"), child)] == [1, 2, 3]
         assert store.record([match("one", 1, 2), mixed]) == 2
