@@ -1,0 +1,388 @@
+"""`PettingZooVectorEnv`: some copies of somebody else's environment, in one process, behind the contract.
+
+Faults: where an environment raises, or shows NaN, a wrong shape or type or an unknown agent, its copy's episode ends as
+truncated with the last good views, `faulted` is True for it, and a fresh environment goes on from another key that
+follows from the old one. Such episodes are no measurements: who counts, leaves them out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from environments import keys as keys_of
+from environments.arrays import check_out, clear_events, publish
+from environments.errors import EnvironmentFailure
+from environments.external.layout import Factory, Layout, last_line, layout_of, prepared, repeats
+from environments.external.play import Moment, Player, Seen
+from environments.external.views import write_mask
+from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
+
+MAX_FAULTS = 10
+"""Faults after which a batch gives up."""
+UNKNOWN = "environment"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One failure of one copy, with what is needed to see it again."""
+
+    environment: str
+    copy: int
+    seed: int
+    """Seed of the episode, as `reset` was given it."""
+    step: int
+    """Steps made in the episode before the one that failed."""
+    what: str
+    actions: Mapping[str, Any]
+    """Group -> actions of the episode's steps, the failing one last, as lists."""
+    next_key: int
+    """Key with which the copy went on."""
+    worker: int | None = None
+    """Number of the process; None where there is only one."""
+
+    def __str__(self) -> str:
+        where = "" if self.worker is None else f" of worker {self.worker}"
+        return f"copy {self.copy}{where}, seed {self.seed}, step {self.step}: {self.what}"
+
+
+class TooManyFaults(EnvironmentFailure):
+    """An environment failed more often than allowed; `fault` is the last failure."""
+
+    def __init__(self, fault: Fault, faults: int) -> None:
+        last = {name: rows[-1] for name, rows in fault.actions.items() if rows}
+        super().__init__(
+            f"{fault.environment} failed {faults} times, more than is allowed; the last time in {fault}; "
+            f"after {fault.step} steps it was given {last}; all actions since the reset are in the fault's record"
+        )
+        self.fault = fault
+
+
+class PettingZooVectorEnv:
+    """Copies of a ParallelEnv or AECEnv in one process. See `environments.vector.VectorEnv`."""
+
+    def __init__(
+        self,
+        factory: Factory,
+        num_envs: int = 1,
+        seed: int = 0,
+        first_copy: int = 0,
+        *,
+        name: str = UNKNOWN,
+        options: Mapping[str, Any] | None = None,
+        teams: str | None = None,
+        max_faults: int = MAX_FAULTS,
+        can_capture: bool | None = None,
+    ) -> None:
+        """`factory` makes one environment; `can_capture` None finds out whether episodes can be played again."""
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        first = prepared(factory(), name)
+        layout = layout_of(first, name, options or {}, teams)
+        again = repeats(layout, first) if can_capture is None else can_capture
+        self.layout: Layout = replace(layout, spec=replace(layout.spec, can_capture=again))
+        self.spec = self.layout.spec
+        self.num_envs = num_envs
+        self.buffers = allocate(self.spec, num_envs)
+        self.faulted = np.zeros(num_envs, np.bool_)
+        """`[E]`: the copy's environment failed in the last step."""
+        self.faults: list[Fault] = []
+        self.playing = np.zeros(1, np.int64)
+        """The copy that is being stepped, for whoever watches from outside; shared with another process where asked."""
+        self._factory, self._name, self._max_faults, self._first_copy = factory, name, max_faults, first_copy
+        self._now = allocate(self.spec, num_envs)
+        self._draft = allocate(self.spec, 1)
+        self._score = np.zeros((num_envs, self.spec.num_teams), np.float32)
+        self._team = [self.spec.team_of(group) for group in self.spec.groups]
+        self._groups = [group.name for group in self.spec.groups]
+        self._shapes = [action_shape(group, num_envs) for group in self.spec.groups]
+        self.key = np.array([keys_of.copy_key(seed, first_copy + e) for e in range(num_envs)], np.uint64)
+        self.episode = np.zeros(num_envs, np.int64)
+        self._seed = np.zeros(num_envs, np.uint64)
+        self._step = np.zeros(num_envs, np.int64)
+        self._past: list[list[tuple[Array, ...]]] = [[] for _ in range(num_envs)]
+        self._players: list[Player] = [self.layout.player(first)]
+        self._players += [self.layout.player(prepared(factory(), name)) for _ in range(num_envs - 1)]
+        self._begin(range(num_envs))
+
+    @property
+    def episode_seed(self) -> NDArray[np.uint64]:
+        """`[E]` seed of each copy's open episode. Read only."""
+        return self._seed
+
+    @property
+    def episode_step(self) -> NDArray[np.int64]:
+        """`[E]` steps taken in each copy's open episode. Read only."""
+        return self._step
+
+    def reset(self, keys: Sequence[int] | None = None, copies: Sequence[int] | None = None) -> StepBuffers:
+        """Start new episodes in the chosen copies; IndexError on a copy that is not there."""
+        chosen = self._chosen(copies)
+        if keys is not None:
+            self.key[chosen] = np.asarray([key % 2**64 for key in keys], np.uint64)
+            self.episode[chosen] = 0
+        else:
+            self.episode[chosen] += 1
+        self._begin(chosen)
+        return self.buffers
+
+    def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
+        """Advance every copy; ValueError where a shape or type of `actions` or `out` does not fit."""
+        arrays = self._checked(actions)
+        buffers = self.buffers if out is None else out
+        if out is not None:
+            check_out(self.spec.name, out, self.buffers)
+        clear_events(self._now, slice(None))
+        self.faulted[:] = False
+        for e in range(self.num_envs):
+            self.playing[0] = e
+            given = tuple(array[e].copy() for array in arrays)
+            self._past[e].append(given)
+            living = list(self._players[e].living)
+            try:
+                self._advance(e, given)
+            except Exception as error:
+                self._fail(e, last_line(error), living)
+        self.playing[0] = -1
+        publish(self._now, buffers)
+        return buffers
+
+    def capture(self, copies: int | Sequence[int]) -> SimState:
+        """Key, episode and actions since its start, of one copy or of several with a leading axis.
+
+        EnvironmentFailure in the middle of an episode that cannot be played again (`spec.can_capture` False).
+        """
+        chosen = self._chosen(copies)
+        if not self.spec.can_capture and self._step[chosen].any():
+            raise EnvironmentFailure(f"{self.spec.name} does not repeat itself: only its episodes' starts can be kept")
+        longest = int(self._step[chosen].max())
+        arrays = {}
+        for g, (name, (shape, dtype)) in enumerate(zip(self._groups, self._shapes, strict=True)):
+            rows: Array = np.zeros((len(chosen), longest, *shape[1:]), dtype)
+            for row, e in zip(rows, chosen, strict=True):
+                for t, given in enumerate(self._past[e]):
+                    row[t] = given[g]
+            arrays[f"action/{name}"] = rows
+        clock = {"key": self.key, "episode": self.episode.astype(np.uint64), "seed": self._seed, "step": self._step}
+        held = {name: array[chosen].copy() for name, array in clock.items()}
+        if isinstance(copies, int | np.integer):
+            arrays, held = ({name: array[0] for name, array in part.items()} for part in (arrays, held))
+        return SimState(arrays, held, self.spec.digest)
+
+    def restore(
+        self,
+        copies: int | Sequence[int],
+        state: SimState | Mapping[str, Array],
+        rekey: int | Sequence[int] | None = None,
+    ) -> None:
+        """Play the captured actions again from the captured episode's start (some actions alone: from the open one's).
+
+        ValueError on a foreign digest, name or shape; EnvironmentFailure where the episode now goes differently.
+        """
+        chosen = self._chosen(copies)
+        if isinstance(state, SimState) and state.digest != self.spec.digest:
+            raise ValueError(f"state comes from another environment or other options than {self.spec.name}'s")
+        parts, clock = (state.arrays, state.clock) if isinstance(state, SimState) else (state, {})
+        own = self.capture(chosen.tolist())
+        single = isinstance(copies, int | np.integer)
+        arrays = {**own.arrays, **{name: x[None] if single else x for name, x in parts.items()}}
+        held = {**own.clock, **{name: np.reshape(x, len(chosen)) for name, x in clock.items()}}
+        self._check_past(arrays, len(chosen))
+        if not clock:
+            held["step"] = np.full(len(chosen), len(next(iter(arrays.values()))[0]))
+        for i, e in enumerate(chosen):
+            self.key[e], self.episode[e] = held["key"][i], int(held["episode"][i])
+        self._begin(chosen, [int(seed) for seed in held["seed"]])
+        for i, e in enumerate(chosen):
+            for t in range(int(held["step"][i])):
+                given = tuple(arrays[f"action/{name}"][i, t].copy() for name in self._groups)
+                self._past[e].append(given)
+                if self._advance(e, given):
+                    raise EnvironmentFailure(f"{self.spec.name} does not repeat itself: a restored episode ended early")
+        if rekey is not None:
+            self.key[chosen] = np.asarray(rekey, np.uint64)
+        clear_events(self._now, chosen)
+        publish(self._now, self.buffers)
+
+    def close(self) -> None:
+        """Close every environment; what it raises then is its own affair."""
+        for player in self._players:
+            with contextlib.suppress(Exception):
+                player.env.close()
+
+    def _chosen(self, copies: int | Sequence[int] | None) -> NDArray[np.int64]:
+        chosen = np.arange(self.num_envs) if copies is None else np.atleast_1d(np.asarray(copies, np.int64))
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.num_envs):
+            raise IndexError(f"{self.spec.name}: copies {chosen.tolist()} are not all within 0..{self.num_envs - 1}")
+        return chosen
+
+    def _checked(self, actions: Actions) -> tuple[Array, ...]:
+        arrays = tuple(actions[name] for name in self._groups)
+        for name, array, (shape, dtype) in zip(self._groups, arrays, self._shapes, strict=True):
+            if array.shape != shape or array.dtype != dtype:
+                given, wanted = f"{array.dtype}{array.shape}", f"{np.dtype(dtype)}{shape}"
+                raise ValueError(f"{self.spec.name}: actions of group {name!r} are {given}, wanted {wanted}")
+        return arrays
+
+    def _check_past(self, arrays: Mapping[str, Array], copies: int) -> None:
+        wanted = {f"action/{name}": shape for name, (shape, _) in zip(self._groups, self._shapes, strict=True)}
+        if arrays.keys() != wanted.keys():
+            raise ValueError(f"{self.spec.name} has no state arrays {sorted(arrays.keys() - wanted.keys())}")
+        longest = {array.shape[1] if array.ndim > 1 else -1 for array in arrays.values()}
+        for name, array in arrays.items():
+            if array.shape[0] != copies or array.shape[2:] != wanted[name][1:] or len(longest) > 1:
+                raise ValueError(f"{self.spec.name}: state array {name!r} has shape {array.shape}")
+
+    def _begin(self, copies: Sequence[int] | NDArray[np.int64], seeds: Sequence[int] | None = None) -> None:
+        """Begin the episodes that the counters name; clears events."""
+        for i, e in enumerate(int(copy) for copy in copies):
+            named = keys_of.episode_seed(int(self.key[e]), int(self.episode[e]))
+            try:
+                self._open(e, named if seeds is None else seeds[i])
+            except Exception as error:
+                self._fail(e, f"reset: {last_line(error)}", [])
+        clear_events(self._now, np.asarray(copies, np.int64))
+        publish(self._now, self.buffers)
+
+    def _open(self, e: int, seed: int) -> None:
+        """Begin one episode and show it."""
+        self._seed[e], self._step[e], self._past[e] = seed, 0, []
+        self._score[e] = 0
+        self._show(e, self._players[e].reset(self.layout.seed(seed)))
+
+    def _advance(self, e: int, given: tuple[Array, ...]) -> bool:
+        """One step of one copy, with autoreset; True where its episode ended. Nothing of `now` is torn by an error."""
+        player, now = self._players[e], self._now
+        before = list(player.living)
+        acting = {agent for agent, (g, n) in self.layout.places.items() if now.groups[g].acting[e, n]}
+        moment = player.step({agent: self._action(agent, given, agent in acting) for agent in before})
+        self._pay(e, moment)
+        ended = [agent for agent in before if agent in moment.terminated or agent in moment.truncated]
+        if ended:
+            self._keep_last(e, moment, ended)
+        self._step[e] += 1
+        if not moment.over:
+            self._show(e, moment)
+            return False
+        now.episode_over[e] = True
+        now.outcome[e] = self._score[e]
+        self.episode[e] += 1
+        self._open(e, keys_of.episode_seed(int(self.key[e]), int(self.episode[e])))
+        return True
+
+    def _action(self, agent: str, given: tuple[Array, ...], acts: bool) -> Any:
+        g, n = self.layout.places[agent]
+        return self.layout.moves[agent].decode(given[g][n] if acts else np.zeros_like(given[g][n]))
+
+    def _pay(self, e: int, moment: Moment) -> None:
+        """Write what everybody got and whose life ended; ValueError on a reward that is no number."""
+        earned = np.zeros(self.spec.num_teams, np.float32)
+        rewards = [self._now.groups[g].reward for g in range(len(self._groups))]
+        for agent, (g, n) in self.layout.places.items():
+            reward = np.float32(moment.rewards.get(agent, 0.0))
+            if not np.isfinite(reward):
+                raise ValueError(f"the reward of {agent!r} is {reward}")
+            rewards[g][e, n] = reward
+            self._now.groups[g].terminated[e, n] = agent in moment.terminated
+            self._now.groups[g].truncated[e, n] = agent in moment.truncated
+            earned[self._team[g][n]] += reward
+        self._score[e] += earned
+        self._now.episode_truncated[e] = bool(moment.truncated - moment.terminated)
+
+    def _keep_last(self, e: int, moment: Moment, ended: Sequence[str]) -> None:
+        """Write the last views of those whose life ended, and the state with them."""
+        self._write(moment.acting | moment.last)
+        for agent in ended:
+            g, n = self.layout.places[agent]
+            now, draft = self._now.groups[g], self._draft.groups[g]
+            shown = agent in moment.last
+            now.final_obs[e, n] = draft.obs[0, n] if shown else now.obs[e, n]
+            now.final_mask[e, n] = draft.action_mask[0, n] if shown else True
+        if self.layout.stateful:
+            self._now.final_state[e] = self._state_of(moment.state)
+        elif self.spec.state_size:
+            self._now.final_state[e] = self._draft.state[0]
+
+    def _show(self, e: int, moment: Moment) -> None:
+        """Put what those who act see into the copy's rows, once all of it is known to be good."""
+        if not moment.acting:
+            raise ValueError("nobody can act: every living agent is without a legal action")
+        self._write(moment.acting)
+        state = self._draft.state[0]
+        if self.layout.stateful:
+            state = self._state_of(self._players[e].env.state())
+        for now, draft in zip(self._now.groups, self._draft.groups, strict=True):
+            for name in ("obs", "action_mask", "acting"):
+                getattr(now, name)[e] = getattr(draft, name)[0]
+        self._now.state[e] = state
+
+    def _state_of(self, state: Any) -> Array:
+        flat = np.asarray(state, np.float32).reshape(-1)
+        if flat.size != self.spec.state_size or not np.isfinite(flat).all():
+            raise ValueError(f"the state has {flat.size} numbers of {self.spec.state_size}, or some are not finite")
+        return flat
+
+    def _write(self, seen: Mapping[str, Seen]) -> None:
+        """Draft the views of these agents: zeros and no restriction for all others. ValueError where one is bad."""
+        for draft in self._draft.groups:
+            draft.obs[...], draft.action_mask[...], draft.acting[...] = 0, True, False
+        for agent, (view, legal) in seen.items():
+            g, n = self.layout.places[agent]
+            draft = self._draft.groups[g]
+            try:
+                self.layout.sights[agent].write(view, draft.obs[0, n])
+                if self.spec.groups[g].masked and legal is not None:
+                    write_mask(legal, draft.action_mask[0, n])
+                    draft.action_mask[0, n] |= not draft.action_mask[0, n].any()  # who has ended: no restriction
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                raise ValueError(f"{agent!r} shows {error}") from None
+            draft.acting[0, n] = True
+        for group, draft in zip(self.spec.groups, self._draft.groups, strict=True):
+            if draft.obs.dtype == np.float32 and not np.isfinite(draft.obs).all():
+                bad = np.flatnonzero(~np.isfinite(draft.obs[0].reshape(len(group.agents), -1)).all(1))
+                raise ValueError(f"the observation of {group.agents[bad[0]]!r} is not finite")
+        if self.spec.state_size and not self.layout.stateful:
+            parts = [draft.obs[0].reshape(-1) for draft in self._draft.groups]
+            self._draft.state[0] = np.concatenate(parts)
+
+    def _fail(self, e: int, what: str, living: Sequence[str]) -> None:
+        """Cut the episode off with the last good views, and go on from another key with a fresh environment."""
+        now = self._now
+        self.faulted[e] = now.episode_over[e] = True
+        now.episode_truncated[e], now.outcome[e], now.final_state[e] = bool(living), self._score[e], now.state[e]
+        for agent, (g, n) in self.layout.places.items():
+            rows = now.groups[g]
+            rows.reward[e, n], rows.terminated[e, n], rows.truncated[e, n] = 0, False, agent in living
+            rows.final_obs[e, n], rows.final_mask[e, n] = rows.obs[e, n], rows.action_mask[e, n]
+        while what:
+            self._note(e, what)
+            self.key[e], self.episode[e] = keys_of.after_fault(int(self.key[e])), 0
+            try:
+                with contextlib.suppress(Exception):
+                    self._players[e].env.close()
+                self._players[e] = self.layout.player(prepared(self._factory(), self._name))
+                self._open(e, keys_of.episode_seed(int(self.key[e]), 0))
+                what = ""
+            except Exception as error:
+                what = f"reset: {last_line(error)}"
+
+    def _note(self, e: int, what: str) -> None:
+        """Record a failure; TooManyFaults where it is one too many."""
+        steps = zip(*self._past[e], strict=True) if self._past[e] else [()] * len(self._groups)
+        fault = Fault(
+            environment=self._name,
+            copy=self._first_copy + e,
+            seed=self.layout.seed(int(self._seed[e])),
+            step=max(0, len(self._past[e]) - 1),
+            what=what,
+            actions={name: [row.tolist() for row in rows] for name, rows in zip(self._groups, steps, strict=True)},
+            next_key=keys_of.after_fault(int(self.key[e])),
+        )
+        self.faults.append(fault)
+        if len(self.faults) > self._max_faults:
+            raise TooManyFaults(fault, len(self.faults))

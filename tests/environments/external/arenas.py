@@ -1,0 +1,228 @@
+"""Small PettingZoo environments of every awkward kind, and some that fail on purpose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import AECEnv, ParallelEnv
+
+END = 6
+
+
+class Arena(ParallelEnv):
+    """Three agents; `b` dies at step 3, `c` appears at step 2, `a` is cut off at step `end`; `a` is paid a seeded sum.
+
+    Agents see the step, their number and a seeded number that changes with every step.
+    """
+
+    metadata: ClassVar = {"name": "arena", "render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, end: int = END, render_mode: str | None = None) -> None:
+        self.end = end
+        self.render_mode = render_mode
+        self.possible_agents = ["a", "b", "c"]
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> Any:
+        return spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+    def action_space(self, agent: str) -> Any:
+        return spaces.Discrete(3, start=5)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.rng = np.random.default_rng(seed)
+        self.now, self.agents, self.dead = 0, ["a", "b"], set()
+        return self._views(), {agent: {} for agent in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        assert set(actions) == set(self.agents) and all(5 <= action < 8 for action in actions.values())
+        self.now += 1
+        present = [*self.agents, *(["c"] if self.now == 2 else [])]
+        ended = {"b"} if self.now == 3 else set()
+        cut = set(present) if self.now == self.end else set()
+        shown = self._views(present)
+        rewards = {agent: float(actions.get(agent, 0)) for agent in present}
+        self.agents = [agent for agent in present if agent not in ended | cut]
+        flags = [{agent: agent in which for agent in present} for which in (ended, cut)]
+        return shown, rewards, *flags, {agent: {} for agent in present}
+
+    def _views(self, agents: list[str] | None = None) -> Any:
+        chance = self.rng.random()
+        return {a: np.array([self.now, "abc".index(a), chance], np.float32) for a in agents or self.agents}
+
+    def render(self) -> Any:
+        picture = np.zeros((32, 48, 3), np.uint8)
+        picture[:, : 8 * self.now] = 200
+        return picture
+
+
+class Faulty(Arena):
+    """An arena in which something goes wrong at step 4 of every `every`-th episode."""
+
+    def __init__(self, fault: str = "raises", every: int = 2) -> None:
+        super().__init__()
+        self.fault, self.every, self.episodes = fault, every, -1
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.episodes += 1
+        return super().reset(seed, options)
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        views, rewards, *flags, infos = super().step(actions)
+        if self.now != 4 or self.episodes % self.every != self.every - 1:
+            return views, rewards, *flags, infos
+        match self.fault:
+            case "raises":
+                raise RuntimeError("the roof fell in")
+            case "nan":
+                views["a"][2] = np.nan
+            case "reward":
+                rewards["a"] = float("inf")
+            case "shape":
+                views["a"] = np.zeros(4, np.float32)
+            case "type":
+                views["a"] = np.array(["x", "y", "z"])
+            case "stranger":
+                views["nobody"] = views["a"]
+            case "sleeps":
+                time.sleep(1000)
+            case "spins":
+                while True:
+                    pass
+            case "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+        return views, rewards, *flags, infos
+
+
+class Rooms(ParallelEnv):
+    """One agent for each kind of space; an episode of four steps."""
+
+    metadata: ClassVar = {"name": "rooms"}
+    SEEN: ClassVar = {
+        "nested_0": spaces.Dict(
+            {"near": spaces.Tuple((spaces.Box(0, 1, (2,)), spaces.Discrete(3, start=1))), "bits": spaces.MultiBinary(2)}
+        ),
+        "image_0": spaces.Box(0, 255, (40, 40, 3), np.uint8),
+        "wide_0": spaces.Box(-1e300, 1e300, (2, 2), np.float64),
+        "byte_0": spaces.Box(0, 1, (3,), np.int8),
+        "masked_0": spaces.Dict({"observation": spaces.Box(0, 1, (1,)), "action_mask": spaces.MultiBinary(4)}),
+    }
+    DONE: ClassVar = {
+        "nested_0": spaces.MultiDiscrete([2, 3], start=[1, 0]),
+        "image_0": spaces.Box(-2, 3, (2, 1), np.float64),
+        "wide_0": spaces.MultiBinary(3),
+        "byte_0": spaces.Box(0, 4, (1,), np.int64),
+        "masked_0": spaces.Discrete(4),
+    }
+
+    def __init__(self) -> None:
+        self.possible_agents = list(self.SEEN)
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> Any:
+        return self.SEEN[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self.DONE[agent]
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.now, self.agents = 0, list(self.possible_agents)
+        self.space_seed = (seed or 0) % 2**31
+        return self._views(), {agent: {} for agent in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        self.now += 1
+        for agent, action in actions.items():
+            assert self.DONE[agent].contains(np.asarray(action) if agent != "masked_0" else action), (agent, action)
+        over = dict.fromkeys(self.agents, self.now == 4)
+        done = self._views(), dict.fromkeys(self.agents, 1.0), over, dict.fromkeys(self.agents, False)
+        infos: dict[str, Any] = {agent: {} for agent in self.agents}
+        self.agents = [] if self.now == 4 else self.agents
+        return *done, infos
+
+    def _views(self) -> Any:
+        for k, space in enumerate(self.SEEN.values()):
+            space.seed(self.space_seed + 10 * self.now + k)
+        views = {agent: space.sample() for agent, space in self.SEEN.items()}
+        views["masked_0"]["action_mask"] = np.arange(4, dtype=np.int8) % 2
+        views["wide_0"] = views["wide_0"] / 1e290
+        return views
+
+
+class Duel(AECEnv):
+    """Two take turns; whoever moves at turn 5 wins; the legal actions of who waits are none."""
+
+    metadata: ClassVar = {"name": "duel", "is_parallelizable": False}
+
+    def __init__(self) -> None:
+        self.possible_agents = ["left", "right"]
+
+    def observation_space(self, agent: str) -> Any:
+        return spaces.Dict(
+            {"observation": spaces.Box(0, 9, (2,), np.int8), "action_mask": spaces.Box(0, 1, (2,), np.int8)}
+        )
+
+    def action_space(self, agent: str) -> Any:
+        return spaces.Discrete(2)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> None:
+        self.agents, self.now = list(self.possible_agents), 0
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self.infos = {agent: {} for agent in self.agents}
+        self.agent_selection = self.agents[(seed or 0) % 2]
+
+    def observe(self, agent: str) -> Any:
+        turn = agent == self.agent_selection and not any(self.terminations.values())
+        seen = np.array([self.now, self.possible_agents.index(agent)], np.int8)
+        return {"observation": seen, "action_mask": np.array([turn, turn and self.now % 2], np.int8)}
+
+    def step(self, action: Any) -> None:
+        agent = self.agent_selection
+        if self.terminations[agent]:
+            self._was_dead_step(action)
+            return
+        assert self.observe(agent)["action_mask"][action]
+        self.now += 1
+        self._cumulative_rewards[agent] = 0
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        other = self.possible_agents[1 - self.possible_agents.index(agent)]
+        if self.now == 5:
+            self.rewards = {agent: 1.0, other: -1.0}
+            self.terminations = dict.fromkeys(self.agents, True)
+        self._accumulate_rewards()
+        self.agent_selection = other
+
+
+class Unrepeatable(Arena):
+    """An arena that does not listen to its seed."""
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(time.perf_counter_ns())
+
+
+class Refused(Arena):
+    """An arena with actions that nobody can learn."""
+
+    def __init__(self, space: str = "tuple") -> None:
+        super().__init__()
+        self.space = space
+
+    def action_space(self, agent: str) -> Any:
+        parts = [spaces.Discrete(2), spaces.Discrete(3)]
+        return spaces.Tuple(parts) if self.space == "tuple" else spaces.Dict({"left": parts[0], "right": parts[1]})
+
+
+class Nameless(Arena):
+    """An arena that does not say who may appear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.possible_agents
