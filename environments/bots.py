@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from environments.errors import UsageError, nearest
 
-BOTS: dict[str, str] = {}
+BOTS: dict[str, str] = {
+    "board/tictactoe/perfect": "environments.games.board.bots:perfect_tictactoe",
+    "board/connect_four/depth-1": "environments.games.board.bots:depth_1",
+    "board/connect_four/depth-2": "environments.games.board.bots:depth_2",
+    "board/connect_four/depth-3": "environments.games.board.bots:depth_3",
+    "board/connect_four/depth-4": "environments.games.board.bots:depth_4",
+    "board/connect_four/depth-5": "environments.games.board.bots:depth_5",
+    "board/connect_four/depth-6": "environments.games.board.bots:depth_6",
+    "skirmish/nearest": "environments.games.skirmish.bots:nearest",
+}
 """Name -> `module:function`."""
 
 
