@@ -67,6 +67,7 @@ class Batch:
     action_mask: dict[str, Tensor | None]  # group -> [B, n, K]
     action: dict[str, Tensor]  # group -> [B, n] or [B, n, d]
     log_prob: Tensor  # [B, R] at acting
+    acting: Tensor  # [B, R] bool
     advantage: Tensor  # [B, R]
     use: Tensor  # [B, R] bool: decisions that are trained
     state: Tensor  # [B, S']
@@ -74,6 +75,7 @@ class Batch:
     old_value: Tensor  # [B, R or 1] normalised
     target: Tensor  # [B, R or 1] normalised
     use_value: Tensor  # [B, R or 1] bool
+    old: dict[str, Tensor]  # group -> [B, n, outputs] of the policy before the update; empty where nobody asks for it
 
     def take(self, index: Tensor) -> Batch:
         """The samples at `index`."""

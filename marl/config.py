@@ -1,6 +1,6 @@
 """Settings of training, as frozen dataclasses, and the table of algorithms. Imports no torch.
 
-Those of the learners from a replay buffer stand in `config_replay`, what all of them check in `config_checks`.
+Those of learners stand in `config_rollout` and `config_replay`, what all of them check in `config_checks`.
 
 The command line is generated from these classes: the default is on the line, the sentence below it says what the
 setting is, with unit and range. Derived numbers are properties; a value out of range is a UsageError.
@@ -9,79 +9,18 @@ setting is, with unit and range. Derived numbers are properties; a value out of 
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from marl.config_checks import check_above, check_choices, check_counts, check_range, check_widths, require
+from marl.config_checks import check_above, check_choices, check_counts, require
 from marl.config_replay import DDPGConfig, SACConfig
+from marl.config_rollout import PPOConfig, TRPOConfig
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
 
 
-@dataclass(frozen=True)
-class PPOConfig:
-    """Settings of the PPO family (IPPO, MAPPO)."""
-
-    box: ClassVar[str] = "gaussian"  # `PolicySpec.box` of its policies
-    critic: Literal["local", "central"] = "central"
-    """What values are predicted from: each agent's own observation, or the global state."""
-    parameters: Literal["shared", "per_agent"] = "shared"
-    """One network for all agents of a group, or one for each."""
-    agent_id: bool = True
-    """Let shared networks see which agent they act for."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers of actor and critic; each 1 to 65536."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """What follows every hidden layer."""
-    rollout_length: int = 128
-    """Steps of every copy between two updates; at least 1."""
-    epochs: int = 4
-    """Passes over every rollout; at least 1."""
-    minibatches: int = 4
-    """Parts into which every pass is cut, one gradient step each; at least 1."""
-    learning_rate: float = 1e-3
-    """Step size of Adam at the start; at least 0."""
-    anneal: bool = True
-    """Let the learning rate fall linearly to 0 at the end of training."""
-    adam_eps: float = 1e-5
-    """Adam's epsilon; above 0."""
-    gamma: float = 0.99
-    """Discount per step; 0 to 1."""
-    gae_lambda: float = 0.95
-    """How far advantages look along the rollout (GAE's lambda); 0 to 1."""
-    clip: float = 0.2
-    """How far the probability ratio may move before its gradient is cut; above 0."""
-    entropy: float = 0.01
-    """Weight of the entropy bonus; at least 0."""
-    value_coefficient: float = 0.5
-    """Weight of the value loss; at least 0."""
-    value_loss: Literal["huber", "mse"] = "huber"
-    """Error of the value function."""
-    huber_delta: float = 10.0
-    """Normalised error beyond which Huber's loss grows linearly; above 0."""
-    value_clip: float | None = None
-    """How far a value prediction may move per update, in normalised units, or none; above 0."""
-    value_norm: bool = True
-    """Predict values in units of their running mean and deviation."""
-    advantage_norm: Literal["batch", "minibatch", "agent", "none"] = "batch"
-    """Over what advantages are normalised: the rollout, each minibatch, each agent's part of the rollout, or not."""
-    max_grad_norm: float = 0.5
-    """Largest gradient norm, of actor and critic apart; above 0."""
-    target_kl: float | None = None
-    """Mean divergence from the acting policy after which no further pass is made, or none; above 0."""
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_widths(self.hidden)
-        check_counts(self, "rollout_length", "epochs", "minibatches")
-        check_range(self, 0.0, math.inf, "learning_rate", "entropy", "value_coefficient")
-        check_range(self, 0.0, 1.0, "gamma", "gae_lambda")
-        check_above(self, 0.0, "adam_eps", "clip", "huber_delta", "value_clip", "max_grad_norm", "target_kl")
-
-
-Settings = PPOConfig | SACConfig | DDPGConfig
+Settings = PPOConfig | TRPOConfig | SACConfig | DDPGConfig
 """Settings of some algorithm."""
 
 
@@ -142,7 +81,7 @@ class Algorithm:
 
     name: str
     summary: str
-    family: Literal["ppo", "sac", "ddpg", "td3"]
+    family: Literal["a2c", "ppo", "trpo", "sac", "ddpg", "td3"]
     """Its core (the last two share one), and so its settings and whether it learns from rollouts or a replay buffer."""
     critic: Literal["local", "central"]
     order: Literal["at_once", "agent_by_agent"]
@@ -156,10 +95,18 @@ class Algorithm:
     compiled: bool
     """Whether the compiled engine can compute its gradients."""
 
-    def engine(self, asked: str) -> Literal["fused", "torch"]:
+    def slow(self, config: Settings) -> str | None:
+        """Why the compiled engine cannot compute its gradients with those settings, or none where it can."""
+        if not self.compiled:
+            return f"{self.name} has no compiled gradients"
+        region = getattr(config, "trust_region", "clip")
+        return None if region == "clip" else f"trust region {region} has no compiled gradients"
+
+    def engine(self, asked: str, config: Settings) -> Literal["fused", "torch"]:
         """How gradients are computed where that was asked for. UsageError where it cannot be."""
-        require(asked != "fused" or self.compiled, f"{self.name} has no compiled gradients: leave --engine out")
-        return "fused" if self.compiled and asked != "torch" else "torch"
+        why = self.slow(config)
+        require(asked != "fused" or why is None, f"{why}: leave --engine out")
+        return "fused" if why is None and asked != "torch" else "torch"
 
     def load(self) -> Any:
         """The learner's class; imports torch."""
@@ -167,10 +114,13 @@ class Algorithm:
         return getattr(importlib.import_module(module), name)
 
 
-def _ppo(name: str, summary: str, critic: Literal["local", "central"]) -> Algorithm:
+def _on_policy(
+    name: str, summary: str, family: Literal["a2c", "ppo", "trpo"], config: PPOConfig | TRPOConfig
+) -> Algorithm:
     actions = ("Discrete", "MultiDiscrete", "Box")
-    config, learner = PPOConfig(critic=critic), "marl.algorithms.ppo:PPO"
-    return Algorithm(name, summary, "ppo", critic, "at_once", actions, False, learner, config, compiled=True)
+    learner = "marl.algorithms.trpo:TRPO" if family == "trpo" else "marl.algorithms.ppo:PPO"
+    compiled = family != "trpo"
+    return Algorithm(name, summary, family, config.critic, config.order, actions, False, learner, config, compiled)
 
 
 def _sac(name: str, summary: str, critic: Literal["local", "central"], **settings: Any) -> Algorithm:
@@ -188,8 +138,8 @@ def _ddpg(name: str, summary: str, family: Literal["ddpg", "td3"], **settings: A
 
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "ippo": _ppo("ippo", "PPO; every agent's value from its own observation", "local"),
-    "mappo": _ppo("mappo", "PPO; values from the global state, used in training only", "central"),
+    "ippo": _on_policy("ippo", "PPO; every agent's value from its own observation", "ppo", PPOConfig(critic="local")),
+    "mappo": _on_policy("mappo", "PPO; values from the global state, used in training only", "ppo", PPOConfig()),
     "isac": _sac("isac", "soft actor-critic, every agent for itself", "local", order="at_once", parameters="shared"),
     "masac": _sac(
         "masac",

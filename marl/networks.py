@@ -85,6 +85,10 @@ class AgentMLP(nn.Module):
         """`[B, n, D]` or `[B, D]` -> `[B, n, K]`."""
         return self._shared(x) if self.weights[0].shape[0] == 1 else self._per_agent(x)
 
+    def alone(self, x: Tensor, agent: int) -> Tensor:
+        """One agent's outputs `[B, K]` from `x [B, D]`, by its own parameters (`per_agent`)."""
+        return layered(x, [part[agent] for part in (*self.weights, *self.biases)], self.activation)
+
     def _shared(self, x: Tensor) -> Tensor:
         one_for_all = x.dim() == 2
         batch, last = x.shape[0], len(self.weights) - 1

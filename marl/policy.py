@@ -26,7 +26,9 @@ from marl.distributions import (
     Categorical,
     Deterministic,
     DiagonalGaussian,
+    EpsilonGreedy,
     MultiCategorical,
+    MultiEpsilonGreedy,
     SquashedGaussian,
     box_scale,
     head_size,
@@ -37,7 +39,7 @@ from marl.engine.fused import Passes, every
 from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
 from marl.networks import AgentMLP
-from marl.policy_spec import SCHEMA, PolicySpec, checksum, read_spec, refused
+from marl.policy_spec import SCHEMA, PolicySpec, checksum, choices, read_spec, refused
 from marl.values import CriticShape, ValueFunction
 
 ACTION_GAIN = 0.01
@@ -85,8 +87,9 @@ class Policy(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.actors = nn.ModuleDict()
         self.log_std = nn.ParameterDict()
-        self.compiled = spec.box != "deterministic"
-        """Act by compiled functions (networks in float32 on the CPU; there is none for single points), or by torch."""
+        self.compiled = spec.box != "deterministic" and spec.epsilon is None
+        """Act by compiled functions (networks in float32 on the CPU; there are none for single points and for values),
+        or by torch."""
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
@@ -120,24 +123,39 @@ class Policy(nn.Module):
         yield from self.actors.parameters()
         yield from self.log_std.parameters()
 
-    def distribution(self, group: AgentGroup, obs: Tensor, mask: Tensor | None) -> Chosen:
-        """Action distribution of a group from `obs [B, n, *shape]` and `mask [B, n, K]`."""
+    def distribution(self, group: AgentGroup, obs: Tensor, mask: Tensor | None, agent: int | None = None) -> Chosen:
+        """Action distribution of a group from `obs [B, n, *shape]` and `mask [B, n, K]`; arguments as in `describe`."""
+        return self.head(group, self.describe(group, obs, agent), mask)
+
+    def describe(self, group: AgentGroup, obs: Tensor, agent: int | None = None) -> Tensor:
+        """What `head` makes a distribution of, `[B, n, outputs]`: logits, or means with log-deviations behind them.
+
+        With `agent`, of that one alone, by parameters of its own: `obs [B, 1, *shape]`.
+        """
         actor = self.actors[group.name]
-        return self.head(group, actor(obs.flatten(2).to(next(actor.parameters()).dtype)), mask)
+        assert isinstance(actor, AgentMLP)
+        x = obs.flatten(2).to(actor.weights[0].dtype)
+        outputs: Tensor = actor(x) if agent is None else actor.alone(x.squeeze(1), agent).unsqueeze(1)
+        if group.name not in self.log_std:
+            return outputs
+        log_std = self.log_std[group.name]
+        own = log_std if agent is None else log_std[agent : agent + 1]
+        return torch.cat([outputs, own.expand_as(outputs)], -1)
 
     def head(self, group: AgentGroup, outputs: Tensor, mask: Tensor | None) -> Chosen:
-        """What the network's outputs for agents of a group mean."""
+        """What the network's outputs for agents of a group mean; of unsquashed normals, what `describe` says."""
+        if self.spec.epsilon is not None:
+            return choose(group, outputs, mask, self.spec.epsilon)
         if isinstance(group.action_space, spaces.Discrete):
             return Categorical(outputs, mask)
         if isinstance(group.action_space, spaces.MultiDiscrete):
             return MultiCategorical(outputs, tuple(int(n) for n in group.action_space.nvec), mask)
         centre, half = self.get_buffer(f"centre_{group.name}"), self.get_buffer(f"half_{group.name}")
-        if self.spec.box == "squashed":
-            mean, log_std = outputs.chunk(2, -1)
-            return SquashedGaussian(mean, log_std, centre, half)
         if self.spec.box == "deterministic":
             return Deterministic(outputs, centre, half)
-        return DiagonalGaussian(outputs, self.log_std[group.name], centre, half)
+        mean, log_std = outputs.chunk(2, -1)
+        normal = SquashedGaussian if self.spec.box == "squashed" else DiagonalGaussian
+        return normal(mean, log_std, centre, half)
 
     @torch.inference_mode()
     def step(
@@ -301,6 +319,15 @@ class Policy(nn.Module):
 def _parts(mask: Any) -> Sequence[Any]:
     """A mask as a list of arrays, one per choice."""
     return mask if isinstance(mask, tuple) else [mask]
+
+
+def choose(
+    group: AgentGroup, values: Tensor, mask: Tensor | None, epsilon: float
+) -> EpsilonGreedy | MultiEpsilonGreedy:
+    """What agents of a group do who know the values `[B, n, sum K]` of their actions."""
+    if isinstance(group.action_space, spaces.Discrete):
+        return EpsilonGreedy(values, epsilon, mask)
+    return MultiEpsilonGreedy(values, choices(group.action_space), epsilon, mask)
 
 
 class RandomPolicy:

@@ -49,10 +49,86 @@ def lambda_advantages(
         advantage `[T, ...]`, 0 where not closed, garbage where the row does not act; closed `[T, ...]` bool: a decision
         at step t is before the edge and its outcome is known (a later own decision or an end follows).
     """
-    if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
-        raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
-    rows = [x.reshape(x.shape[0], -1).contiguous() for x in (reward, value, bootstrap, acts, ended)]
+    rows = _rows(reward, value, bootstrap, acts, ended)
     advantage, closed = torch.zeros_like(rows[0]), torch.zeros_like(rows[4])
     numbers = np.array([gamma, lambda_, wait], advantage.numpy().dtype)  # in the precision of the rows
     clock.scan(*(x.numpy() for x in rows), *numbers, edge, advantage.numpy(), closed.numpy())
     return advantage.view(reward.shape), closed.view(reward.shape)
+
+
+def step_advantages(
+    reward: Tensor,
+    value: Tensor,
+    bootstrap: Tensor,
+    acts: Tensor,
+    ended: Tensor,
+    gamma: float,
+    ahead: int,
+    wait: float,
+    edge: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Advantages of n-step returns over own decisions; clock, arguments and result as in `lambda_advantages`.
+
+    With t_0 = t, t_1, .. the row's own decisions in one life, delta_i and d_i their errors and discounts there, and
+    n = `ahead`:
+
+        A_t = sum_{i<n} (prod_{j<i} d_j) delta_i
+
+    which is the sum of the rewards up to the n-th next decision, discounted, plus the value there, minus V_t; shorter
+    where the life or the rollout ends before (Mnih et al. 2016, arXiv:1602.01783).
+    """
+    rows = _rows(reward, value, bootstrap, acts, ended)
+    advantage, closed = torch.zeros_like(rows[0]), torch.zeros_like(rows[4])
+    numbers = np.array([gamma, wait], advantage.numpy().dtype)
+    memory = np.zeros((2, len(rows[0])), advantage.numpy().dtype)
+    clock.scan_ahead(*(x.numpy() for x in rows), *numbers, edge, ahead, *memory, advantage.numpy(), closed.numpy())
+    return advantage.view(reward.shape), closed.view(reward.shape)
+
+
+def vtrace(
+    reward: Tensor,
+    value: Tensor,
+    bootstrap: Tensor,
+    acts: Tensor,
+    ended: Tensor,
+    log_rho: Tensor,
+    gamma: float,
+    lambda_: float,
+    wait: float,
+    rho_clip: float,
+    trace_clip: float,
+    edge: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """V-trace (Espeholt et al. 2018, arXiv:1802.01561, section 4.1) over own decisions, on `lambda_advantages`' clock.
+
+    With rho_t = min(rho_clip, pi(a_t) / mu(a_t)), c_t = lambda min(trace_clip, pi(a_t) / mu(a_t)), mu the policy that
+    acted, t + k the next own decision and d_t its discount:
+
+        v_t = V_t + rho_t (R_t + d_t V_{t+k} - V_t) + d_t c_t (v_{t+k} - V_{t+k})
+        q_t = R_t + d_t v_{t+k}
+
+    v is what values are to predict; q - V is the advantage, whose policy gradient has the weight pi / mu besides (the
+    ratio of a surrogate). Where pi = mu both are `lambda_advantages`.
+
+    Args:
+        log_rho: `[T, ...]` log pi(a_t) - log mu(a_t); read only where the row acts.
+        rho_clip, trace_clip: largest weights; the first decides which policy is valued, the second how fast.
+
+    Returns:
+        q - V `[T, ...]`, v - V `[T, ...]`, closed `[T, ...]`, as `lambda_advantages` does.
+    """
+    rows = _rows(reward, value, bootstrap, acts, ended)
+    ratio = torch.where(acts[:-1], log_rho, 0.0).exp().reshape(rows[0].shape)
+    weights = [ratio.clamp(max=rho_clip), lambda_ * ratio.clamp(max=trace_clip)]
+    gain, correction, closed = torch.zeros_like(rows[0]), torch.zeros_like(rows[0]), torch.zeros_like(rows[4])
+    numbers = np.array([gamma, wait], gain.numpy().dtype)
+    arrays = [x.contiguous().numpy() for x in (*rows, *weights)]
+    clock.scan_corrected(*arrays, *numbers, edge, gain.numpy(), correction.numpy(), closed.numpy())
+    return gain.view(reward.shape), correction.view(reward.shape), closed.view(reward.shape)
+
+
+def _rows(reward: Tensor, value: Tensor, bootstrap: Tensor, acts: Tensor, ended: Tensor) -> list[Tensor]:
+    """The arrays of the clock, each `[T or T+1, rows]`."""
+    if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
+        raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
+    return [x.reshape(x.shape[0], -1).contiguous() for x in (reward, value, bootstrap, acts, ended)]

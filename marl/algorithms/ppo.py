@@ -1,38 +1,39 @@
-"""Proximal policy optimisation for teams: IPPO (local critic) and MAPPO (central critic).
+"""Proximal policy optimisation for teams: IPPO (local critic), MAPPO (central critic), HAPPO (central, agent by agent).
 
-Schulman et al. 2017 (arXiv:1707.06347), de Witt et al. 2020 (arXiv:2011.09533), Yu et al. 2022 (arXiv:2103.01955).
-The algorithms differ by the critic's input alone (`PPOConfig.critic`).
+Schulman et al. 2017 (arXiv:1707.06347), de Witt et al. 2020 (arXiv:2011.09533), Yu et al. 2022 (arXiv:2103.01955), Kuba
+et al. 2022 (arXiv:2109.11251). They differ by the critic's input and by the order in which a team's agents are updated
+(`PPOConfig.critic`, `PPOConfig.order`); what holds an update back is a part of its own (`marl.trust_regions`). With one
+pass over the whole rollout it is the advantage actor-critic (Huang et al. 2022, arXiv:2205.09123).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from environments.errors import NumericalFailure, UsageError
+from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses, workers
-from marl.buffers import Batch, GroupRollout, Rollout, neutral_outside
-from marl.config import PPOConfig
+from marl.algorithms import on_policy
+from marl.algorithms.on_policy import Means, OnPolicy, Turn, clip_norm
+from marl.buffers import Batch, Rollout
+from marl.config_rollout import PPOConfig
+from marl.distributions import divergence
 from marl.engine.ppo import FusedPPO
-from marl.policy import Policy
-from marl.policy_spec import PolicySpec
-from marl.returns import lambda_advantages
-from marl.seeding import torch_generator
-from marl.values import CriticShape, ValueFunction
+from marl.trust_regions import REGIONS
 
-BLOCK_SAMPLES = 2048
-"""Joint samples per gradient block: enough that torch's overhead per call is small."""
+PULLS = 30
+"""Times that a policy is pulled half the way back, before the old one is taken again."""
 
 
-class PPO:
-    """Learner of one kind of team, on-policy."""
+class PPO(OnPolicy):
+    """Learner of one kind of team, on-policy, by gradient steps on minibatches."""
+
+    config: PPOConfig
 
     def __init__(
         self,
@@ -44,273 +45,233 @@ class PPO:
         threads: int = 1,
         engine: str = "fused",
     ) -> None:
-        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
-
-        `threads` share the work of an update; where torch itself runs on one thread, the result does not depend on
-        their number. `engine`: "fused" (compiled functions) or "torch"; they differ by rounding alone.
-        """
-        self.threads = threads
-        self.config = config
-        self.reward = reward
-        network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
-        self.spec = PolicySpec.of(env, kind, **network)
-        self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
-        shape = CriticShape(
-            env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
-        )
-        self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
-        self.policy.critic = self.value  # travels with the policy, to be shown in replays
-        self.wait = 1.0 if env.turn_based else config.gamma
-        self.max_wait = env.max_wait
-        if config.rollout_length <= env.max_wait:
-            raise UsageError(f"{env.name}: rollout_length must be above {env.max_wait}, the longest wait")
-        self.shuffle = torch_generator(seed, kind, "shuffle")
-        self.parts = [list(self.policy.acting_parameters()), list(self.value.parameters())]
+        """As `OnPolicy`; `engine`: "fused" (compiled functions; gradients of clipped ratios only) or "torch"."""
+        super().__init__(env, kind, config, reward, seed, threads)
+        self.region = REGIONS[config.trust_region](config)
+        self.remembers = self.region.divergence != "none"
+        self.weights = self.region.start(len(self.agents))
+        """Of the trust region, `[C, R]`."""
+        fused = engine == "fused" and config.trust_region == "clip"
+        self.policy.compiled = engine == "fused"
+        if fused:
+            for group in self.spec.groups:
+                self.policy.passes(group, threads)  # puts parameters where they stay, before anyone looks at parts
+        alone = config.order == "agent_by_agent"
+        self.turns = self.turns_one_by_one() if alone else self.turns_at_once()
+        self.parts: list[list[Tensor]] = [*(turn.parameters for turn in self.turns), list(self.value.parameters())]
         self.parameters = [parameter for part in self.parts for parameter in part]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
-        self.policy.compiled = engine == "fused"
-        self.fused = FusedPPO(self.policy, self.value, config, threads) if engine == "fused" else None
+        own = [turn.parameters for turn in self.turns] if alone else []
+        self.fused = FusedPPO(self.policy, self.value, config, threads, own) if fused else None
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Several epochs over a rollout; `progress` in [0, 1] is the part of training that is done.
+        """Several epochs over a rollout, of all agents at once or of one after the other.
 
-        NumericalFailure where the rollout, a loss or a gradient is not finite, with the rollout or the minibatch as
-        `batch`; no step is taken then.
+        An agent's advantages are multiplied by the ratios of those that were updated before it (`_factor`).
         """
         if self.config.anneal:
             for group in self.optimiser.param_groups:
                 group["lr"] = self.config.learning_rate * (1.0 - progress)
-        batch = self._prepare(rollout)
-        totals: dict[str, Tensor] = {}
-        count = 0
-        epochs = 0
-        for _ in range(self.config.epochs):
-            epochs += 1
-            divergences = []
-            for index in self._minibatches(batch):
-                metrics = self._step(batch, index)
-                totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
-                divergences.append(float(metrics["kl"]))
-            count += len(divergences)
-            if self.config.target_kl is not None and sum(divergences) > self.config.target_kl * len(divergences):
-                break
-        means = {name: float(value) / max(count, 1) for name, value in totals.items()}
-        return means | {
-            "epochs": float(epochs),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "trained": float(batch.use.float().mean()),
-        }
+        self.weights = self.region.begin(self.weights, progress)
+        batch = self.prepare(rollout)
+        told = Means()
+        log_factor = torch.zeros(len(batch.seat))
+        turns = self.shuffled(self.turns)
+        for turn in turns:
+            turn.bind()
+            told.add(self._learn(batch, turn, log_factor.exp(), told))
+            if turn is not turns[-1]:
+                log_factor = log_factor + self._log_ratio(batch, turn)
+        more = {"factor": float((log_factor.exp() - 1).abs().mean())} if len(turns) > 1 else {}
+        return (
+            told.result()
+            | more
+            | {
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "trained": float(batch.use.float().mean()),
+            }
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks (the critic and its scale are in the policy), optimiser and shuffling generator."""
-        return {
-            "policy": self.policy.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "shuffle": self.shuffle.get_state(),
-        }
+        """As `OnPolicy.state_of`, with the trust region's weights."""
+        return self.state_of(self.optimiser) | {"weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
-        self.policy.load_state_dict(state["policy"])
-        self.optimiser.load_state_dict(deepcopy(state["optimiser"]))  # it would go on in the tensors it is given
-        self.shuffle.set_state(state["shuffle"])
+        self.load_state_of(self.optimiser, state)
+        self.weights = state["weights"].clone()
 
-    def _step(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
-        """One gradient step on the samples at `index`."""
-        config = self.config
-        counts = batch.use[index].sum().clamp(min=1), batch.use_value[index].sum().clamp(min=1)
+    def values(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
+        """The value function's outputs `[B, R or 1]`."""
+        return super().values(obs, state, seat) if self.fused is None else self.fused.values(obs, state, seat)
+
+    def _learn(self, batch: Batch, turn: Turn, factor: Tensor, told: Means) -> dict[str, float]:
+        """The epochs of one turn; what became of it."""
+        before = [x.detach().clone() for x in turn.parameters] if self.region.limit is not None else []
+        if len(self.turns) > 1 and self.config.advantage_norm != "minibatch":
+            batch = replace(batch, advantage=batch.advantage * factor.unsqueeze(1))
+        steps = epochs = 0
+        for _ in range(self.config.epochs):
+            epochs += 1
+            divergences = []
+            for index in self.minibatches(batch, turn):
+                metrics = self._step(batch, index, turn, factor)
+                told.add(metrics)
+                divergences.append(float(metrics["kl"]))
+            steps += len(divergences)
+            if self.config.target_kl is not None and sum(divergences) > self.config.target_kl * len(divergences):
+                break
+        return {"epochs": float(epochs)} | self._close(batch, turn, before, steps)
+
+    def _log_ratio(self, batch: Batch, turn: Turn) -> Tensor:
+        """Log of how much likelier a turn's agent now is to do what it did, `[B]`, 0 where it did not act.
+
+        The advantage of the agents i_1 .. i_m together is that of i_m times prod_{j < m} pi_new / pi_old of i_j (Kuba
+        et al. 2022, arXiv:2109.11251, eq. 11).
+        """
+        now = self.over_blocks(batch, lambda part: self.evaluate(part, turn)[0])
+        return torch.where(batch.acting, now - batch.log_prob, 0.0)[:, turn.columns].sum(1)
+
+    def _step(
+        self, batch: Batch, index: Tensor, turn: Turn | None = None, factor: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """One gradient step on the samples at `index`, of a turn's agents (all by default)."""
+        config, turn = self.config, turn or self.turns[0]
+        columns = turn.columns
+        counts = batch.use[index][:, columns].sum().clamp(min=1), batch.use_value[index].sum().clamp(min=1)
         if config.advantage_norm == "minibatch":
             batch = replace(batch, advantage=batch.advantage.clone())
-            batch.advantage[index] = losses.normalise(batch.advantage[index], batch.use[index])
+            own = losses.normalise(batch.advantage[index][:, columns], batch.use[index][:, columns])
+            batch.advantage[index, columns] = own if factor is None else own * factor[index].unsqueeze(1)
+        self.optimiser.zero_grad(set_to_none=True)  # who has no gradient is not stepped
         if self.fused is None:
-            gradients, metrics = self._gradients(batch, index, *counts)
+            gradients, metrics = self._gradients(batch, index, *counts, turn)
         else:
-            gradients, metrics = self.fused.gradients(batch, index, *counts)
-        norms = [_clip(part, config.max_grad_norm) for part in gradients]
+            alone = turn.agents[0] if turn.stack is not None else None
+            gradients, metrics = self.fused.gradients(batch, index, *counts, alone, turn.critic)
+        norms = [clip_norm(part, config.max_grad_norm) for part in gradients]
         if not bool(torch.isfinite(torch.stack([metrics["loss"], *norms])).all()):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
         self.optimiser.step()
-        return metrics | {"policy_gradient": norms[0], "value_gradient": norms[1]}
+        if "largest" in metrics:
+            self.weights[:, columns] = self.region.stepped(self.weights[:, columns], float(metrics.pop("largest")))
+        return metrics | dict(zip(("policy_gradient", "value_gradient"), norms, strict=False))
 
     def _gradients(
-        self, batch: Batch, index: Tensor, decisions: Tensor, values: Tensor
+        self, batch: Batch, index: Tensor, decisions: Tensor, values: Tensor, turn: Turn, mending: bool = False
     ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
-        """Set every parameter's `grad` by torch; returns them per part (actors, critic), and metrics.
+        """Set every trained parameter's `grad` by torch; returns them per part (actors, critic), and metrics.
 
         The minibatch is cut in blocks of a fixed size whose gradients are summed in order: blocks run on several
         threads without any difference in the result, and each fits a cache better than the whole.
         """
-        blocks = torch.split(index, BLOCK_SAMPLES)
-        results = list(
-            workers.map(self.threads, lambda block: self.block_gradients(batch.take(block), decisions, values), blocks)
-        )
-        for parameter, *parts in zip(self.parameters, *(gradients for gradients, _ in results), strict=True):
-            parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-        metrics = {name: torch.stack([part[name] for _, part in results]).sum() for name in results[0][1]}
-        return [[p.grad for p in part if p.grad is not None] for part in self.parts], metrics
+        blocks = torch.split(index, on_policy.BLOCK_SAMPLES)
+
+        def work(block: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+            return self.block_gradients(batch.take(block), decisions, values, turn, mending)
+
+        results = list(workers.map(self.threads, work, blocks))
+        parts = [turn.parameters, self.parts[-1]] if turn.critic and not mending else [turn.parameters]
+        trained = [parameter for part in parts for parameter in part]
+        for parameter, *summands in zip(trained, *(gradients for gradients, _ in results), strict=True):
+            parameter.grad = torch.stack(summands).sum(0) if len(summands) > 1 else summands[0].contiguous()
+        metrics = {}
+        for name in results[0][1]:
+            column = torch.stack([part[name] for _, part in results])
+            metrics[name] = column.amax() if name == "largest" else column.sum()
+        return [[p.grad for p in part if p.grad is not None] for part in parts], metrics
 
     def block_gradients(
-        self, batch: Batch, decisions: Tensor, values: Tensor
-    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """Gradients and metrics of some samples of a minibatch that has that many trained decisions and values."""
-        config = self.config
-        log_prob, entropy = self._evaluate(batch)
-        log_ratio = torch.where(batch.use, log_prob - batch.log_prob, 0.0)
-        advantage = torch.where(batch.use, batch.advantage, 0.0)
-        surrogate = losses.masked_sum(losses.ppo_clip_loss(log_ratio, advantage, config.clip), batch.use) / decisions
-        mean_entropy = losses.masked_sum(entropy, batch.use) / decisions
-        value = self.value(batch.obs, batch.state, batch.seat)
-        huber = config.huber_delta if config.value_loss == "huber" else None
-        error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
-        value_loss = losses.masked_sum(error, batch.use_value) / values
-        loss = surrogate - config.entropy * mean_entropy + config.value_coefficient * value_loss
-        gradients = torch.autograd.grad(loss, self.parameters)
+        self, batch: Batch, decisions: Tensor, values: Tensor, turn: Turn | None = None, mending: bool = False
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Gradients and metrics of some samples of a minibatch that has that many trained decisions and values.
+
+        `mending`: of the weighed divergence alone.
+        """
+        config, turn = self.config, turn or self.turns[0]
+        columns = turn.columns
+        use, weights = batch.use[:, columns], self.weights[:, columns]
+        log_prob, entropy = self.evaluate(batch, turn)
+        log_ratio = torch.where(use, log_prob - batch.log_prob[:, columns], 0.0)
+        moved = self.divergences(batch, turn) if self.remembers else log_ratio
+        if mending:
+            loss = losses.masked_sum(moved, use) / decisions
+            return turn.own(torch.autograd.grad(loss, turn.sources)), {"largest": _largest(moved, use)}
+        advantage = torch.where(use, batch.advantage[:, columns], 0.0)
+        cost = self.region.loss(log_ratio, advantage, moved, weights)
+        policy_loss = losses.masked_sum(cost, use) / decisions
+        mean_entropy = losses.masked_sum(entropy, use) / decisions
+        loss = policy_loss - config.entropy * mean_entropy
+        told = {"policy_loss": policy_loss, "entropy": mean_entropy}
+        if turn.critic:
+            told["value_loss"] = self.value_loss(batch, values)
+            loss = loss + config.value_coefficient * told["value_loss"]
+        gradients = torch.autograd.grad(loss, [*turn.sources, *(self.parts[-1] if turn.critic else [])])
+        actors = len(turn.sources)
         with torch.no_grad():
             ratio = log_ratio.exp()
-            return gradients, {
-                "loss": loss.detach(),
-                "policy_loss": surrogate.detach(),
-                "value_loss": value_loss.detach(),
-                "entropy": mean_entropy.detach(),
-                "kl": losses.masked_sum(ratio - 1 - log_ratio, batch.use) / decisions,
-                "clipped": losses.masked_sum(((ratio - 1).abs() > config.clip).float(), batch.use) / decisions,
-            }
+            told["kl"] = losses.masked_sum(ratio - 1 - log_ratio, use) / decisions
+            told["clipped"] = losses.masked_sum(((ratio - 1).abs() > config.clip).float(), use) / decisions
+            if self.remembers:
+                told["largest"] = _largest(moved, use)
+        metrics = {name: x.detach() for name, x in told.items()}
+        return [*turn.own(gradients[:actors]), *gradients[actors:]], {"loss": loss.detach(), **metrics}
 
-    def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies `[B, R]` of the batch's actions under the present policy."""
-        log_probs, entropies = [], []
-        for group in self.spec.groups:
-            chosen = self.policy.distribution(group, batch.obs[group.name], batch.action_mask[group.name])
-            log_probs.append(chosen.log_prob(batch.action[group.name]))
-            entropies.append(chosen.entropy().expand_as(log_probs[-1]))
-        return torch.cat(log_probs, 1), torch.cat(entropies, 1)
+    def divergences(self, batch: Batch, turn: Turn) -> Tensor:
+        """Exact divergence `[B, r]` of the policies before and after, in the direction that the trust region asks for;
+        0 where nobody decides."""
+        found = []
+        for group, own, chosen in self.chosen(batch, turn):
+            pair = self.earlier(batch, group, own), chosen
+            found.append(divergence(*(pair if self.region.divergence == "of_old" else reversed(pair))))
+        return torch.where(batch.use[:, turn.columns], torch.cat(found, 1), 0.0)
 
-    @torch.no_grad()
-    def _prepare(self, rollout: Rollout) -> Batch:
-        """Targets and advantages; everything flattened to joint samples."""
-        steps, seats = rollout.steps, rollout.seats
-        acting = torch.cat([rollout.groups[group.name].acting for group in self.spec.groups], 2)
-        groups = {name: _clean(group) for name, group in rollout.groups.items()}
-        obs = {group.name: groups[group.name].obs for group in self.spec.groups}
-        seat = torch.arange(seats).expand(steps + 1, seats)
-        outputs = self._outputs(obs, rollout.state, seat)
-        values = self.value.to_raw(outputs)
-        advantage, targets, closed, use_value = self._advantages(rollout, values, acting)
-        use = acting[:-1] & closed
-        if rollout.mine is not None:
-            use = use & rollout.mine.unsqueeze(-1)
-            use_value = use_value & rollout.mine.unsqueeze(-1)
-        if not bool(torch.isfinite(torch.where(use, advantage, 0.0)).all()):
-            raise NumericalFailure("an observation, reward or value is not finite", rollout)
-        self.value.adapt(targets, use_value)
-        if self.config.advantage_norm in ("batch", "agent"):
-            advantage = losses.normalise(advantage, use, (0, 1) if self.config.advantage_norm == "agent" else None)
-        return Batch(
-            obs={name: _flat(x[:-1]) for name, x in obs.items()},
-            action_mask={
-                name: None if g.action_mask is None else _flat(g.action_mask[:-1]) for name, g in groups.items()
-            },
-            action={name: _flat(g.action) for name, g in groups.items()},
-            log_prob=_flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
-            advantage=_flat(advantage),
-            use=_flat(use),
-            state=_flat(rollout.state[:-1]),
-            seat=_flat(seat[:-1]),
-            old_value=_flat(outputs[:-1]),
-            target=_flat(self.value.to_normalised(targets)),
-            use_value=_flat(use_value),
-        )
+    # --- after a turn's steps -----------------------------------------------------------------------------------------
 
-    def _outputs(self, obs: dict[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
-        """The value function's outputs `[.., R or 1]` for views with any leading axes."""
-        flat = {name: x.flatten(0, seat.dim() - 1) for name, x in obs.items()}
-        value = self.value if self.fused is None else self.fused.values
-        outputs: Tensor = value(flat, state.flatten(0, seat.dim() - 1), seat.flatten())
-        return outputs.view(*seat.shape, -1)
+    def _close(self, batch: Batch, turn: Turn, before: list[Tensor], steps: int) -> dict[str, float]:
+        """Let the trust region see what the turn has led to; where it has a limit, see to it that it holds."""
+        if not self.remembers:
+            return {}
+        more = self._mend(batch, turn, before, steps) if self.region.limit is not None else {}
+        moved, columns = self.over_blocks(batch, lambda part: self.divergences(part, turn)), turn.columns
+        use = batch.use[:, columns]
+        self.weights[:, columns] = self.region.updated(self.weights[:, columns], moved, use)
+        told = {
+            "divergence": float(losses.masked_sum(moved, use) / use.sum().clamp(min=1)),
+            "divergence_largest": float(_largest(moved, use)),
+        }
+        weights = {f"weight_{k}": float(row) for k, row in enumerate(self.weights[:, columns].mean(1))}
+        return told | weights | more
 
-    def _advantages(self, rollout: Rollout, values: Tensor, acting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Advantage `[T, S, R]`, raw value targets `[T, S, R or 1]`, closed decisions `[T, S, R]`, values to train.
+    def _mend(self, batch: Batch, turn: Turn, before: list[Tensor], steps: int) -> dict[str, float]:
+        """Steps on the divergence alone until it is nowhere above the limit; where `steps` are not enough, halves the
+        way from the old policy until that is so."""
+        limit, turn, extra, pulls = self.region.limit, replace(turn, critic=False), 0, 0
+        assert limit is not None
 
-        Rows of the clock are agents with their own reward, or seats with the team's: a seat decides when any member
-        acts, ends only with the episode, and is paid what any member is paid, the dead included.
-        """
-        config = self.config
-        groups = [rollout.groups[group.name] for group in self.spec.groups]
-        reward = torch.cat([g.reward for g in groups], 2)
-        terminated = torch.cat([g.terminated for g in groups], 2)
-        truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
-        final = self._final_values(rollout, truncated)
-        times = (config.gamma, config.gae_lambda, self.wait, self.max_wait)
-        if self.reward == "agent":
-            ended = terminated | truncated
-            advantage, closed = lambda_advantages(reward, values, final, acting, ended, *times)
-            return advantage, advantage + values[:-1], closed, acting[:-1] & closed
-        paid = reward.sum(2, keepdim=True) if self.reward == "team_sum" else reward.mean(2, keepdim=True)
-        acts = acting.any(2, keepdim=True)
-        row = values if values.shape[2] == 1 else _mean(values, acting)
-        bootstrap = final if final.shape[2] == 1 else _mean(final, truncated)
-        bootstrap = torch.where(rollout.episode_truncated.unsqueeze(-1), bootstrap, 0.0)
-        ended = rollout.episode_over.unsqueeze(-1)
-        advantage, closed = lambda_advantages(paid, row, bootstrap, acts, ended, *times)
-        targets = (advantage + row[:-1]).expand_as(values[:-1])
-        use_value = (acts[:-1] & closed) if values.shape[2] == 1 else (acting[:-1] & closed)
-        members = targets - values[:-1]  # one return for the seat; each member subtracts its own value
-        return members.expand_as(reward), targets, closed.expand_as(reward), use_value
+        def above() -> bool:
+            return bool((self.over_blocks(batch, lambda part: self.divergences(part, turn)) > limit).any())
 
-    def _final_values(self, rollout: Rollout, truncated: Tensor) -> Tensor:
-        """Raw values `[T, S, R or 1]` of truncated lives' final views, 0 elsewhere."""
-        finals = rollout.finals
-        per_seat = self.value.shape.central and self.reward != "agent"
-        out = torch.zeros(*truncated.shape[:2], 1) if per_seat else torch.zeros(truncated.shape)
-        if finals.step.numel():
-            cut = truncated[finals.step, finals.seat]  # [F, R] rows of others were never written
-            widths = [g.action.shape[2] for g in (rollout.groups[group.name] for group in self.spec.groups)]
-            obs = {
-                group.name: neutral_outside(finals.obs[group.name], part)
-                for group, part in zip(self.spec.groups, torch.split(cut, widths, 1), strict=True)
-            }
-            values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
-            keep = cut.any(1, keepdim=True) if per_seat else cut
-            out[finals.step, finals.seat] = torch.where(keep, values, 0.0)
-        return out
-
-    def _minibatches(self, batch: Batch) -> Iterator[Tensor]:
-        """Index of each minibatch of an epoch; samples that train nothing and empty minibatches left out."""
-        rows = (batch.use.any(1) | batch.use_value.any(1)).nonzero().squeeze(1)
-        order = rows[torch.randperm(len(rows), generator=self.shuffle)]
-        parts = np.array_split(order.numpy(), self.config.minibatches)
-        # sorted, a part is read from memory in one sweep
-        return (torch.from_numpy(np.sort(part)) for part in parts if len(part))
+        while extra < steps and above():
+            for index in self.minibatches(batch, turn):
+                decisions = batch.use[index][:, turn.columns].sum().clamp(min=1)
+                self.optimiser.zero_grad(set_to_none=True)
+                gradients, metrics = self._gradients(batch, index, decisions, decisions, turn, mending=True)
+                if float(metrics["largest"]) <= limit:
+                    continue
+                clip_norm(gradients[0], self.config.max_grad_norm)
+                self.optimiser.step()
+                extra += 1
+                columns = turn.columns
+                self.weights[:, columns] = self.region.stepped(self.weights[:, columns], float(metrics["largest"]))
+        while above():
+            pulls += 1
+            with torch.no_grad():
+                for parameter, old in zip(turn.parameters, before, strict=True):
+                    parameter.copy_(torch.lerp(old, parameter, 0.5) if pulls < PULLS else old)
+        return {"mending": extra / max(steps, 1), "pulls": float(pulls)}
 
 
-def _clip(gradients: list[Tensor], limit: float) -> Tensor:
-    """Shrink gradients, in place, to a common norm of at most `limit`; returns the norm they had."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in gradients]))
-    for x in gradients:
-        x.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm
-
-
-def _clean(group: GroupRollout) -> GroupRollout:
-    """The group with neutral inputs where nobody acts, whatever stands there."""
-    if bool(group.acting.all()):
-        return group
-    acts = group.acting[:-1]
-    mask = group.action_mask
-    return replace(
-        group,
-        obs=neutral_outside(group.obs, group.acting),
-        action_mask=None if mask is None else mask | ~group.acting.unsqueeze(-1),
-        action=neutral_outside(group.action, acts),
-        log_prob=neutral_outside(group.log_prob, acts),
-    )
-
-
-def _mean(x: Tensor, use: Tensor) -> Tensor:
-    """Mean over the last axis of the entries where `use`, 0 where there are none: `[.., R] -> [.., 1]`."""
-    return torch.where(use, x, 0.0).sum(-1, keepdim=True) / use.sum(-1, keepdim=True).clamp(min=1)
-
-
-def _flat(x: Tensor) -> Tensor:
-    """`[T, S, ..] -> [T*S, ..]`."""
-    return x.flatten(0, 1)
+def _largest(x: Tensor, use: Tensor) -> Tensor:
+    """Largest entry where `use`, at least 0."""
+    return torch.where(use, x, 0.0).amax().clamp(min=0.0).detach() if x.numel() else torch.zeros(())

@@ -26,6 +26,7 @@ from marl.cli import players
 from marl.config import ALGORITHMS, TrainConfig
 from marl.config_checks import require
 from marl.config_replay import OffPolicyConfig, SACConfig
+from marl.config_rollout import RolloutConfig
 from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, choices, expectation
 
 if TYPE_CHECKING:
@@ -125,14 +126,14 @@ class Plan:
                 players.find(team, spec, name)
                 continue
             known = ALGORITHMS[team.algorithm]
-            known.engine(self.train.engine)
+            known.engine(self.train.engine, team.config)
             check_place(known, team.config)
             self._check_actions(known, spec, name)
             for shared in SHARED_BY_RUN:
                 if getattr(team.config, shared) != getattr(self, shared):
                     raise UsageError(f"{shared} is the same for all teams: set it as --{shared.replace('_', '-')}")
             samples = self.rollout_length * self.train.num_envs * spec.kind(name).teams
-            if isinstance(team.config, settings.PPOConfig):
+            if isinstance(team.config, RolloutConfig):
                 if team.config.minibatches > samples:
                     raise UsageError(f"{samples} samples cannot be cut into {team.config.minibatches} minibatches")
             else:
@@ -147,9 +148,9 @@ class Plan:
         found: dict[str, str] = {}
         for name, team in self.learners.items():
             known = ALGORITHMS[team.algorithm]
-            found[name] = known.engine(self.train.engine)
-            if not known.compiled:
-                found[name] += f" ({team.algorithm} has no compiled gradients)"
+            found[name] = known.engine(self.train.engine, team.config)
+            why = known.slow(team.config)
+            found[name] += f" ({why})" if why else ""
         return found
 
     def _check_actions(self, known: settings.Algorithm, spec: EnvSpec, team: str) -> None:
@@ -234,7 +235,8 @@ class Plan:
                 fixed[name] = players.load(players.find(team, env.spec, name), env.spec, name)
                 continue
             algorithm = ALGORITHMS[team.algorithm]
-            engine = {"engine": algorithm.engine(train.engine)} if algorithm.compiled else {}
+            acts = "torch" if train.engine == "torch" else "fused"  # also where gradients are not compiled
+            engine = {"engine": acts} if isinstance(team.config, RolloutConfig) else {}
             learner = algorithm.load()(env.spec, name, team.config, self.reward, train.seed, train.threads, **engine)
             if team.init is not None:
                 start_from(learner.policy, policy.load(team.init))

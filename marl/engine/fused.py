@@ -13,7 +13,7 @@ from torch import Tensor
 
 from environments import workers
 from marl.engine import blas, passes
-from marl.engine.layout import FlatNetwork
+from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 
 PART = 256
 """Samples of a gradient block, and of a piece of a forward pass, where there are several threads to share them."""
@@ -26,7 +26,7 @@ TOTALS = 4
 class Passes:
     """Forward and backward passes of one network on some threads."""
 
-    def __init__(self, network: FlatNetwork, one_for_all: bool, threads: int) -> None:
+    def __init__(self, network: FlatNetwork | AgentOfFlatNetwork, one_for_all: bool, threads: int) -> None:
         blas.one_thread()
         self.network = network
         self.threads = threads

@@ -76,6 +76,34 @@ class FlatNetwork:
         return work
 
 
+class AgentOfFlatNetwork:
+    """One agent's own network among those stacked in a `FlatNetwork`: as `Passes` takes it, its gradients alone."""
+
+    def __init__(self, whole: FlatNetwork, agent: int, parameters: Sequence[Tensor]) -> None:
+        """`parameters` get the gradients: views of this agent's part of each of the whole's, in its order."""
+        self.whole, self.agent, self.parameters = whole, agent, list(parameters)
+        shape = whole.shape
+        fan_in, fan_out = shape.size[:-1], shape.size[1:]
+        self.shape = shape._replace(
+            weight=shape.weight + agent * fan_in * fan_out, bias=shape.bias + agent * fan_out, agents=1, stacks=1
+        )
+        extras = whole.parameters[len(whole.parameters) - len(whole.extra) :] if whole.extra else []
+        self.extra = [place + agent * p[0].numel() for place, p in zip(whole.extra, extras, strict=True)]
+        """Place of each further parameter's row."""
+
+    def bind(self) -> NDArray[np.float32]:
+        """As the whole's."""
+        return self.whole.bind()
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Views of this agent's part of the whole's gradients."""
+        return [part[self.agent] for part in self.whole.split(flat)]
+
+    def work(self, threads: int) -> NDArray[np.float32]:
+        """As the whole's."""
+        return self.whole.work(threads)
+
+
 def _work_places(size: Sequence[int], rows: int) -> NDArray[np.int64]:
     widest = max(size[1:])
     turned = sum(a * b for a, b in pairwise(size[1:]))

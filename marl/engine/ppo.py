@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor
 
 from environments.spec import AgentGroup
 from marl.buffers import Batch
-from marl.config import PPOConfig
+from marl.config_rollout import PPOConfig
 from marl.engine.fused import Passes, every
 from marl.engine.heads import ChooseLoss, Keep, PointLoss, Surrogate, ValueLoss
-from marl.engine.layout import FlatNetwork
+from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 from marl.policy import Policy
 from marl.values import ValueFunction
 
@@ -25,9 +26,23 @@ F = np.float32
 class FusedPPO:
     """Values and gradients of a policy and a value function."""
 
-    def __init__(self, policy: Policy, value: ValueFunction, config: PPOConfig, threads: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        value: ValueFunction,
+        config: PPOConfig,
+        threads: int,
+        alone: Sequence[Sequence[Tensor]] = (),
+    ) -> None:
+        """`alone`: each agent's own parameters, views of the stacked ones, where agents are updated one by one."""
         self.policy, self.value, self.config = policy, value, config
         self.actors = {group.name: policy.passes(group, threads) for group in policy.spec.groups}
+        members = [(group, i) for group in policy.spec.groups for i in range(policy.spec.members(group))]
+        self.alone: list[tuple[AgentGroup, int, Passes]] = []
+        for (group, i), parameters in zip(members, alone, strict=False):
+            whole = self.actors[group.name].network
+            assert isinstance(whole, FlatNetwork)
+            self.alone.append((group, i, Passes(AgentOfFlatNetwork(whole, i, parameters), False, threads)))
         self.heads = {
             name: Passes(FlatNetwork(head), value.shape.central, threads) for name, head in value.heads.items()
         }
@@ -49,6 +64,7 @@ class FusedPPO:
             return
         self._batch = batch
         self._inputs = {name: x.flatten(2).float().contiguous() for name, x in batch.obs.items()}
+        self._views: dict[tuple[str, int], Tensor] = {}
         seen = self.value.inputs(batch.obs, batch.state, batch.seat)
         self._seen = {name: rows_of(x).contiguous() for name, x in seen.items()}
         columns = {"log_prob": self.actors, "advantage": self.actors, "use": self.actors}
@@ -60,25 +76,54 @@ class FusedPPO:
         self._arrays = {name: getattr(batch, name).contiguous().numpy() for name in columns}
 
     def gradients(
-        self, batch: Batch, index: Tensor, decisions: Tensor, values: Tensor
+        self,
+        batch: Batch,
+        index: Tensor,
+        decisions: Tensor,
+        values: Tensor,
+        agent: int | None = None,
+        critic: bool = True,
     ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
-        """Sets every parameter's `grad` for the samples `index`, which have that many trained `decisions` and `values`;
-        returns flat gradients per part (actors, critic), and metrics."""
+        """Sets parameters' `grad` for the samples `index`, which have that many trained `decisions` and `values`: the
+        actors' (of one `agent` alone) and the critic's; returns flat gradients per part, and metrics."""
         self._load(batch)
-        rows, arrays, config = index.numpy(), self._arrays, self.config
+        rows = index.numpy()
+        parts, acted = [], np.zeros(4)
+        told = self._told(batch, decisions)
+        if agent is None:
+            actors, first = [], 0
+            for group in self.policy.spec.groups:
+                passes = self.actors[group.name]
+                task = self._loss(group, passes, told._replace(first=first))
+                whole, totals = passes.differentiate(task, self._inputs[group.name], rows)
+                actors.append(whole)
+                acted += totals
+                first += passes.shape.agents
+            parts.append(actors)
+        else:
+            group, i, passes = self.alone[agent]
+            task = self._loss(group, passes, told._replace(first=agent), i)
+            whole, acted = passes.differentiate(task, self._of(group, i), rows)
+            parts.append([whole])
+        policy_loss, entropy, kl, clipped = (float(x) / float(decisions) for x in acted)
+        loss = policy_loss - self.config.entropy * entropy
+        metrics = {"policy_loss": policy_loss, "entropy": entropy, "kl": kl, "clipped": clipped}
+        if critic:
+            gradients, value_loss = self._critic(rows, values)
+            parts.append(gradients)
+            metrics["value_loss"] = value_loss
+            loss += self.config.value_coefficient * value_loss
+        metrics = {"loss": loss, **metrics}
+        return parts, {name: torch.tensor(x, dtype=torch.float64) for name, x in metrics.items()}
+
+    def _told(self, batch: Batch, decisions: Tensor) -> Surrogate:
         share = F(1.0 / float(decisions))
-        told = Surrogate(
-            arrays["log_prob"], batch.advantage.numpy(), arrays["use"], 0, F(config.clip), F(config.entropy), share
-        )
-        acted = np.zeros(4)
-        actors, first = [], 0
-        for group in self.policy.spec.groups:
-            passes = self.actors[group.name]
-            task = self._loss(batch, group, passes, told._replace(first=first))
-            whole, totals = passes.differentiate(task, self._inputs[group.name], rows)
-            actors.append(whole)
-            acted += totals
-            first += passes.shape.agents
+        numbers = F(self.config.clip), F(self.config.entropy), share
+        return Surrogate(self._arrays["log_prob"], batch.advantage.numpy(), self._arrays["use"], 0, *numbers)
+
+    def _critic(self, rows: NDArray[np.int64], values: Tensor) -> tuple[list[Tensor], float]:
+        """Sets the critic's gradients; returns them, and the mean error."""
+        config, arrays = self.config, self._arrays
         judged = ValueLoss(
             old=arrays["old_value"],
             target=arrays["target"],
@@ -95,26 +140,24 @@ class FusedPPO:
             critic.append(whole)
             error += float(totals[0])
             first += passes.shape.agents
-        policy_loss, entropy, kl, clipped = (float(x) / float(decisions) for x in acted)
-        value_loss = error / float(values)
-        loss = policy_loss - config.entropy * entropy + config.value_coefficient * value_loss
-        metrics = {
-            "loss": loss,
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": entropy,
-            "kl": kl,
-            "clipped": clipped,
-        }
-        return [actors, critic], {name: torch.tensor(x, dtype=torch.float64) for name, x in metrics.items()}
+        return critic, error / float(values)
 
-    def _loss(self, batch: Batch, group: AgentGroup, passes: Passes, told: Surrogate) -> Any:
-        action = batch.action[group.name].contiguous()
-        space = group.action_space
-        if isinstance(space, spaces.Box):
+    def _of(self, group: AgentGroup, agent: int) -> Tensor:
+        """What one agent sees `[B, 1, D]`; copied once per batch."""
+        if (group.name, agent) not in self._views:
+            self._views[group.name, agent] = self._inputs[group.name][:, agent : agent + 1].contiguous()
+        return self._views[group.name, agent]
+
+    def _loss(self, group: AgentGroup, passes: Passes, told: Surrogate, agent: int | None = None) -> Any:
+        """The loss of a group's actions, or of one agent's."""
+        assert self._batch is not None
+        own = slice(None) if agent is None else slice(agent, agent + 1)
+        action = self._batch.action[group.name][:, own].contiguous()
+        if isinstance(group.action_space, spaces.Box):
             return PointLoss(*self.policy.box_place(group, passes), action.numpy(), told)
-        mask = batch.action_mask[group.name]
-        return ChooseLoss(*self.policy.choice_place(group, mask), action.view(*action.shape[:2], -1).numpy(), told)
+        mask = self._batch.action_mask[group.name]
+        place = self.policy.choice_place(group, None if mask is None else mask[:, own])
+        return ChooseLoss(*place, action.view(*action.shape[:2], -1).numpy(), told)
 
 
 def rows_of(inputs: Tensor) -> Tensor:

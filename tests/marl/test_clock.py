@@ -87,7 +87,7 @@ def test_a_rollout_against_a_loop_over_its_lives(name: str, critic: str, reward:
     made.value.adapt(torch.tensor([-3.0, 4.0]), torch.tensor([True, True]))
     wanted = [plain(made, env.spec, rollout, seat, reward) for seat in range(rollout.seats)]
     advantage, target, use = (np.stack(x, 1) for x in zip(*wanted, strict=True))
-    batch = made._prepare(rollout)
+    batch = made.prepare(rollout)
     shape = rollout.steps, rollout.seats, -1
     np.testing.assert_array_equal(batch.use.view(shape), use)
     np.testing.assert_allclose(batch.advantage.view(shape)[use], advantage[use], rtol=1e-4, atol=1e-4)

@@ -15,7 +15,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from environments.spec import AgentGroup
 from environments.vector import VectorEnv
-from marl.algorithms import ppo
+from marl.algorithms import on_policy, ppo
 from marl.algorithms.ppo import PPO
 from marl.buffers import Rollout
 from marl.config import PPOConfig
@@ -174,7 +174,7 @@ def test_one_team_is_not_touched_by_the_other() -> None:
 @pytest.mark.parametrize("name", ["particle/spread", "toy/siege", "toy/dock"])
 def test_threads_and_blocks(name: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread and two give the same bits; any size of block gives the same up to rounding."""
-    monkeypatch.setattr(ppo, "BLOCK_SAMPLES", 7)
+    monkeypatch.setattr(on_policy, "BLOCK_SAMPLES", 7)
     monkeypatch.setattr(fused, "PART", 7)
     mode = {"critic": "central", "reward": "team_mean"}
     _, rollout = rollout_of(name)
@@ -185,7 +185,7 @@ def test_threads_and_blocks(name: str, engine: str, monkeypatch: pytest.MonkeyPa
         results.append(parameters(made))
     assert same_bits(results[0], results[1])
     assert same_bits(results[0], results[2])
-    monkeypatch.setattr(ppo, "BLOCK_SAMPLES", 10_000)
+    monkeypatch.setattr(on_policy, "BLOCK_SAMPLES", 10_000)
     monkeypatch.setattr(fused, "PART", 10_000)
     for a, b in zip(updated(name, rollout, mode, engine), results[0], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
@@ -262,11 +262,11 @@ def test_gradients_are_those_of_a_plain_float64_loss(
     name: str, mode: dict, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fused, "PART", 5)
-    monkeypatch.setattr(ppo, "BLOCK_SAMPLES", 5)
+    monkeypatch.setattr(on_policy, "BLOCK_SAMPLES", 5)
     env, rollout = rollout_of(name)
     settings = {"max_grad_norm": 1e9, "learning_rate": 0.0, "value_clip": None, "huber_delta": 0.5, "entropy": 0.1}
     made = learner(env, name, config_of(mode, **settings), mode["reward"], engine=engine)
-    batch = made._prepare(rollout)
+    batch = made.prepare(rollout)
     rollouts.shaken(made.policy, 11)  # ratios other than 1, some of them clipped
     index = batch.use.any(1).nonzero().squeeze(1)[::3]
     metrics = made._step(batch, index)
@@ -286,8 +286,8 @@ def test_gradients_are_those_of_a_plain_float64_loss(
 def test_scopes_of_advantage_normalisation(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     env, rollout = rollout_of("toy/siege")
     made = learner(env, "toy/siege", replace(SMALL, advantage_norm=scope, minibatches=1, epochs=1), engine="torch")
-    raw = learner(env, "toy/siege", replace(SMALL, advantage_norm="none"))._prepare(copied(rollout))
-    batch = made._prepare(copied(rollout))
+    raw = learner(env, "toy/siege", replace(SMALL, advantage_norm="none")).prepare(copied(rollout))
+    batch = made.prepare(copied(rollout))
     use = batch.use
 
     def parts(x: Tensor) -> list[Tensor]:
@@ -325,7 +325,7 @@ def test_a_value_is_clipped_around_what_the_network_said() -> None:
     env, rollout = rollout_of("particle/spread")
     made = learner(env, "particle/spread", replace(SMALL, critic="local"))
     made.value.adapt(torch.tensor([-50.0, -30.0]), torch.tensor([True, True]))
-    batch = made._prepare(rollout)
+    batch = made.prepare(rollout)
     said = made.value(batch.obs, batch.state, batch.seat)
     torch.testing.assert_close(batch.old_value, said, rtol=1e-5, atol=1e-5)
     assert said.abs().max().item() < 5  # and not in units of reward
@@ -350,7 +350,7 @@ def test_the_entropy_bonus_raises_entropy() -> None:
 def test_gradients_are_clipped_by_part() -> None:
     env, rollout = rollout_of("particle/spread")
     made = learner(env, "particle/spread", replace(SMALL, max_grad_norm=1e-3, learning_rate=0.0))
-    batch = made._prepare(rollout)
+    batch = made.prepare(rollout)
     metrics = made._step(batch, torch.arange(40))
     for part, name in zip(made.parts, ("policy_gradient", "value_gradient"), strict=True):
         assert float(metrics[name]) > 1e-2  # as they were
@@ -369,7 +369,7 @@ def test_passes_stop_at_the_mean_divergence(divergences: list, epochs: int, monk
     env, rollout = rollout_of("particle/spread")
     made = learner(env, "particle/spread", replace(SMALL, epochs=3, minibatches=2, target_kl=0.1))
     calls = itertools.cycle(divergences)
-    monkeypatch.setattr(PPO, "_step", lambda self, batch, index: {"kl": torch.tensor(next(calls))})
+    monkeypatch.setattr(PPO, "_step", lambda self, *rest: {"kl": torch.tensor(next(calls))})
     assert made.update(rollout, 0.0)["epochs"] == epochs
 
 
@@ -422,7 +422,7 @@ def test_a_rollout_must_outlast_a_wait() -> None:
 
 def test_only_decisions_before_the_edge_are_trained() -> None:
     env, rollout = rollout_of("toy/noughts")
-    batch = learner(env, "toy/noughts")._prepare(rollout)
+    batch = learner(env, "toy/noughts").prepare(rollout)
     use = batch.use.view(rollout.steps, rollout.seats)
     acting = rollout.groups["player"].acting[:-1].squeeze(2)
     assert not bool(use[-1].any())
@@ -433,7 +433,7 @@ def test_returns_of_noughts_are_those_of_its_games() -> None:
     """Without discount and with lambda 1 the target of every decision is the game's result for who decided."""
     env, rollout = rollout_of("toy/noughts", length=40)
     made = learner(env, "toy/noughts", replace(SMALL, gamma=1.0, gae_lambda=1.0, value_norm=False, rollout_length=40))
-    batch = made._prepare(rollout)
+    batch = made.prepare(rollout)
     group = rollout.groups["player"]
     target, use = batch.target.view(40, -1), batch.use.view(40, -1)
     checked = 0
@@ -482,9 +482,9 @@ def test_no_axis_is_mixed_up_with_another(critic: str) -> None:
     group.log_prob[:] = group.obs[:-1, ..., 0]
     group.action[:] = group.obs[:-1, ..., 0].int()
     for name in ("values", "none"):
-        batch = made._prepare(rollout)
+        batch = made.prepare(rollout)
         rows = 0
-        for index in made._minibatches(batch):
+        for index in made.minibatches(batch, made.turns[0]):
             part = batch.take(index)
             codes = part.obs["team"][..., 0]
             assert torch.equal(codes % 1000, torch.arange(3).expand_as(codes).float()), name

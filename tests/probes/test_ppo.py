@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marl import collector
-from marl.algorithms import ppo
+from marl.algorithms import on_policy, ppo
 from marl.algorithms.ppo import PPO
 from marl.distributions import Categorical
 from marl.evaluate import evaluate
@@ -263,14 +263,14 @@ def episodes_run_into_one_another(patch: Patch) -> None:
     def planted(reward: Tensor, value: Tensor, bootstrap: Tensor, acts: Tensor, ended: Tensor, *times: Any) -> Any:
         return lambda_advantages(reward, value, bootstrap, acts, torch.zeros_like(ended), *times)
 
-    patch.setattr(ppo, "lambda_advantages", planted)
+    patch.setattr(on_policy, "lambda_advantages", planted)
 
 
 def termination_bootstraps(patch: Patch) -> None:
     def planted(reward: Tensor, value: Tensor, bootstrap: Tensor, acts: Tensor, ended: Tensor, *times: Any) -> Any:
         return lambda_advantages(reward, value, value[:-1], acts, ended, *times)
 
-    patch.setattr(ppo, "lambda_advantages", planted)
+    patch.setattr(on_policy, "lambda_advantages", planted)
 
 
 def a_time_limit_outweighs_the_rules(patch: Patch) -> None:
@@ -333,7 +333,7 @@ def the_discount_is_forgotten(patch: Patch) -> None:
     def planted(*arguments: Any) -> Any:
         return lambda_advantages(*arguments[:5], 1.0, *arguments[6:])
 
-    patch.setattr(ppo, "lambda_advantages", planted)
+    patch.setattr(on_policy, "lambda_advantages", planted)
 
 
 def the_gradient_points_down(patch: Patch) -> None:

@@ -92,9 +92,10 @@ def random_batch(made: PPO, samples: int, seed: int) -> Batch:
         ("state", made.value.shape.state_size),
     )}  # fmt: skip
     use, use_value = (torch.from_numpy(rng.random((samples, n)) < 0.8) for n in (agents, columns))
-    batch = Batch(obs, masks, actions, use=use, use_value=use_value, seat=torch.zeros(samples).long(), **floats)
+    seat = torch.zeros(samples).long()
+    batch = Batch(obs, masks, actions, acting=use, use=use, use_value=use_value, seat=seat, old={}, **floats)
     with torch.no_grad():
-        log_prob, _ = made._evaluate(batch)
+        log_prob, _ = made.evaluate(batch)
         return replace(batch, log_prob=log_prob + 0.3 * batch.log_prob)
 
 
@@ -102,7 +103,7 @@ def away_from_kinks(made: PPO, batch: Batch) -> Batch:
     """The batch without the rows in which float32 and float64 may find another slope. `made` is in float64."""
     with torch.no_grad():
         exact = in_float64(batch)
-        log_prob, _ = made._evaluate(exact)
+        log_prob, _ = made.evaluate(exact)
         ratio = (log_prob - exact.log_prob).exp()
         use = batch.use & log_prob.abs().lt(UNLIKELY) & ((ratio - 1).abs() - made.config.clip).abs().gt(KINK)
         value = made.value(exact.obs, exact.state, exact.seat)

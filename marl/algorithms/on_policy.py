@@ -1,0 +1,380 @@
+"""What the learners from rollouts have in common: targets, advantages, minibatches, and whose turn it is.
+
+An algorithm says what becomes of a batch (`update`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from environments.errors import NumericalFailure, UsageError
+from environments.spec import AgentGroup, EnvSpec
+from marl import losses, workers
+from marl.buffers import Batch, GroupRollout, Rollout, neutral_outside
+from marl.config_rollout import RolloutConfig
+from marl.policy import Chosen, Policy
+from marl.policy_spec import PolicySpec
+from marl.returns import lambda_advantages, step_advantages, vtrace
+from marl.seeding import torch_generator
+from marl.values import CriticShape, ValueFunction
+
+Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Reward, value, bootstrap, who acts, what ended: as `marl.returns` takes them."""
+BLOCK_SAMPLES = 2048
+"""Joint samples per gradient block: enough that torch's overhead per call is small."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Agents that are updated together: all of a team, or one alone with parameters of its own."""
+
+    agents: tuple[int, ...]
+    """Their columns among the R of a batch."""
+    sources: tuple[torch.nn.Parameter, ...]
+    """The policy's parameters that decide how they act."""
+    stack: int | None
+    """Row of an agent's own parts in its group's stacked parameters; none: the whole."""
+    parameters: list[Tensor]
+    """What the optimiser steps: the sources, or views of the agent's own parts."""
+    critic: bool = True
+    """Whether the critic learns in the same passes."""
+
+    @property
+    def columns(self) -> slice:
+        """Of its agents."""
+        return slice(self.agents[0], self.agents[-1] + 1)
+
+    def bind(self) -> None:
+        """Views look at the sources again, which loading, casting or the compiled engine may have put elsewhere."""
+        if self.stack is not None:
+            for own, source in zip(self.parameters, self.sources, strict=True):
+                own.data = source.data[self.stack]
+
+    def own(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Its parts of gradients by the sources."""
+        return [x if self.stack is None else x[self.stack] for x in gradients]
+
+
+@dataclass
+class Means:
+    """Means of metrics over the steps that told them."""
+
+    sums: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, metrics: Mapping[str, Any]) -> None:
+        """Take in what one step told."""
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def result(self) -> dict[str, float]:
+        """The means."""
+        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+
+
+class OnPolicy(ABC):
+    """Learner of one kind of team from rollouts of its policy, on the one clock of `marl.returns`."""
+
+    remembers = False
+    """Whether updates look back at the distributions of the policy that they began with."""
+
+    def __init__(self, env: EnvSpec, kind: str, config: RolloutConfig, reward: str, seed: int, threads: int) -> None:
+        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
+
+        `threads` share the work of an update; where torch itself runs on one thread, the result does not depend on
+        their number.
+        """
+        self.threads, self.reward, self.config = threads, reward, config
+        network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
+        self.spec = PolicySpec.of(env, kind, **network)
+        self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
+        shape = CriticShape(
+            env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
+        )
+        self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
+        self.policy.critic = self.value  # travels with the policy, to be shown in replays
+        self.wait = 1.0 if env.turn_based else config.gamma
+        self.max_wait = env.max_wait
+        if config.rollout_length <= env.max_wait:
+            raise UsageError(f"{env.name}: rollout_length must be above {env.max_wait}, the longest wait")
+        self.shuffle = torch_generator(seed, kind, "shuffle")
+        self.agents = [(group, i) for group in self.spec.groups for i in range(self.spec.members(group))]
+        """Group and place in it of each of the R agents of a team."""
+
+    @abstractmethod
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """Learn from a rollout; `progress` in [0, 1] is the part of training that is done. Returns metrics.
+
+        NumericalFailure where the rollout, a loss or a gradient is not finite, with the rollout or the minibatch as
+        `batch`; no step is taken then.
+        """
+
+    # --- whose turn it is ---------------------------------------------------------------------------------------------
+
+    def turns_at_once(self) -> list[Turn]:
+        """One turn, of all agents."""
+        parameters = tuple(self.policy.acting_parameters())
+        return [Turn(tuple(range(len(self.agents))), parameters, None, list(parameters))]
+
+    def turns_one_by_one(self) -> list[Turn]:
+        """A turn for each agent, with its own parts of the stacked parameters."""
+        turns = []
+        for column, (group, i) in enumerate(self.agents):
+            actor = self.policy.actors[group.name]
+            extra = [self.policy.log_std[group.name]] if group.name in self.policy.log_std else []
+            sources = (*actor.parameters(), *extra)
+            own: list[Tensor] = [source.data[i].requires_grad_() for source in sources]
+            turns.append(Turn((column,), sources, i, own))
+        return turns
+
+    def shuffled(self, turns: Sequence[Turn]) -> list[Turn]:
+        """The turns in a fresh random order; in the first of them the critic learns too."""
+        if len(turns) == 1:
+            return list(turns)
+        order = torch.randperm(len(turns), generator=self.shuffle).tolist()
+        return [replace(turns[k], critic=number == 0) for number, k in enumerate(order)]
+
+    # --- what a policy says of a batch --------------------------------------------------------------------------------
+
+    def evaluate(self, batch: Batch, turn: Turn | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies `[B, r]` of the batch's actions under the present policy."""
+        log_probs, entropies = [], []
+        for group, own, chosen in self.chosen(batch, turn):
+            log_probs.append(chosen.log_prob(batch.action[group.name][:, own]))
+            entropies.append(chosen.entropy().expand_as(log_probs[-1]))
+        return torch.cat(log_probs, 1), torch.cat(entropies, 1)
+
+    def chosen(self, batch: Batch, turn: Turn | None = None) -> Iterator[tuple[AgentGroup, slice, Chosen]]:
+        """Each group, which of its agents, and what they would do at the batch's views: all, or those of a turn."""
+        alone = None if turn is None else turn.stack
+        groups = self.spec.groups if alone is None or turn is None else [self.agents[turn.agents[0]][0]]
+        for group in groups:
+            own = slice(None) if alone is None else slice(alone, alone + 1)
+            mask = batch.action_mask[group.name]
+            obs, legal = batch.obs[group.name][:, own], None if mask is None else mask[:, own]
+            yield group, own, self.policy.distribution(group, obs, legal, alone)
+
+    def earlier(self, batch: Batch, group: AgentGroup, own: slice) -> Chosen:
+        """What agents of a group would have done before the update."""
+        mask = batch.action_mask[group.name]
+        return self.policy.head(group, batch.old[group.name][:, own], None if mask is None else mask[:, own])
+
+    @torch.no_grad()
+    def over_blocks(self, batch: Batch, look: Callable[[Batch], Tensor]) -> Tensor:
+        """What `look` says of all samples, block by block, without gradients."""
+        blocks = torch.split(torch.arange(len(batch.seat)), BLOCK_SAMPLES)
+
+        def looked(block: Tensor) -> Tensor:
+            with torch.no_grad():  # a thread's own affair
+                return look(batch.take(block))
+
+        return torch.cat(list(workers.map(self.threads, looked, blocks)))
+
+    def value_loss(self, batch: Batch, values: Tensor) -> Tensor:
+        """Error of the samples' values, over the number of `values` of the minibatch."""
+        config = self.config
+        value = self.value(batch.obs, batch.state, batch.seat)
+        huber = config.huber_delta if config.value_loss == "huber" else None
+        error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
+        return losses.masked_sum(error, batch.use_value) / values
+
+    def minibatches(self, batch: Batch, turn: Turn) -> Iterator[Tensor]:
+        """Index of each minibatch of a pass; samples that train nothing and empty minibatches left out."""
+        trains = batch.use[:, turn.columns].any(1)
+        rows = (trains | batch.use_value.any(1) if turn.critic else trains).nonzero().squeeze(1)
+        order = rows[torch.randperm(len(rows), generator=self.shuffle)]
+        parts = np.array_split(order.numpy(), self.config.minibatches)
+        # sorted, a part is read from memory in one sweep
+        return (torch.from_numpy(np.sort(part)) for part in parts if len(part))
+
+    # --- targets ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prepare(self, rollout: Rollout) -> Batch:
+        """Targets and advantages; everything flattened to joint samples."""
+        steps, seats = rollout.steps, rollout.seats
+        acting = torch.cat([rollout.groups[group.name].acting for group in self.spec.groups], 2)
+        groups = {name: _clean(group) for name, group in rollout.groups.items()}
+        obs = {group.name: groups[group.name].obs for group in self.spec.groups}
+        seat = torch.arange(seats).expand(steps + 1, seats)
+        outputs = self._outputs(obs, rollout.state, seat)
+        columns = steps, seats, acting.shape[2]
+        blank = torch.zeros(columns).flatten(0, 1)
+        batch = Batch(
+            obs={name: _flat(x[:-1]) for name, x in obs.items()},
+            action_mask={
+                name: None if g.action_mask is None else _flat(g.action_mask[:-1]) for name, g in groups.items()
+            },
+            action={name: _flat(g.action) for name, g in groups.items()},
+            log_prob=_flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
+            acting=_flat(acting[:-1]),
+            advantage=blank,
+            use=blank.bool(),
+            state=_flat(rollout.state[:-1]),
+            seat=_flat(seat[:-1]),
+            old_value=_flat(outputs[:-1]),
+            target=_flat(outputs[:-1]),
+            use_value=_flat(outputs[:-1]).bool(),
+            old={},
+        )
+        if self.remembers:
+            batch = replace(batch, old={group.name: self._described(batch, group) for group in self.spec.groups})
+        return self._aim(batch, rollout, self.value.to_raw(outputs), acting)
+
+    def _aim(self, batch: Batch, rollout: Rollout, values: Tensor, acting: Tensor) -> Batch:
+        """The batch with advantages, targets, and which of its entries are trained."""
+        advantage, targets, closed, use_value = self._advantages(rollout, values, acting, self._log_rho(batch, acting))
+        use = acting[:-1] & closed
+        if rollout.mine is not None:
+            use = use & rollout.mine.unsqueeze(-1)
+            use_value = use_value & rollout.mine.unsqueeze(-1)
+        if not bool(torch.isfinite(torch.where(use, advantage, 0.0)).all()):
+            raise NumericalFailure("an observation, reward or value is not finite", rollout)
+        self.value.adapt(targets, use_value)
+        if self.config.advantage_norm in ("batch", "agent"):
+            advantage = losses.normalise(advantage, use, (0, 1) if self.config.advantage_norm == "agent" else None)
+        return replace(
+            batch,
+            advantage=_flat(advantage),
+            use=_flat(use),
+            target=_flat(self.value.to_normalised(targets)),
+            use_value=_flat(use_value),
+        )
+
+    def _described(self, batch: Batch, group: AgentGroup) -> Tensor:
+        return self.over_blocks(batch, lambda part: self.policy.describe(group, part.obs[group.name]))
+
+    def _log_rho(self, batch: Batch, acting: Tensor) -> Tensor | None:
+        """How much likelier actions are now than for the policy that acted, `[T, S, R]`, 0 where nobody does."""
+        if self.config.returns != "vtrace":
+            return None
+        now = self.over_blocks(batch, lambda part: self.evaluate(part)[0])
+        return torch.where(batch.acting, now - batch.log_prob, 0.0).view(acting[:-1].shape)
+
+    def _outputs(self, obs: dict[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
+        """The value function's outputs `[.., R or 1]` for views with any leading axes."""
+        flat = {name: x.flatten(0, seat.dim() - 1) for name, x in obs.items()}
+        outputs = self.values(flat, state.flatten(0, seat.dim() - 1), seat.flatten())
+        return outputs.view(*seat.shape, -1)
+
+    def values(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
+        """The value function's outputs `[B, R or 1]`."""
+        outputs: Tensor = self.value(obs, state, seat)
+        return outputs
+
+    def _estimate(self, rows: Rows, log_rho: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Of rows of the clock: advantages, what values were short of their targets, and which decisions are closed."""
+        config, edge = self.config, self.max_wait
+        if log_rho is not None:
+            clips = config.rho_clip, config.trace_clip
+            return vtrace(*rows, log_rho, config.gamma, config.gae_lambda, self.wait, *clips, edge)
+        if config.returns == "nstep":
+            advantage, closed = step_advantages(*rows, config.gamma, config.n_step, self.wait, edge)
+        else:
+            advantage, closed = lambda_advantages(*rows, config.gamma, config.gae_lambda, self.wait, edge)
+        return advantage, advantage, closed
+
+    def _advantages(
+        self, rollout: Rollout, values: Tensor, acting: Tensor, log_rho: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advantage `[T, S, R]`, raw value targets `[T, S, R or 1]`, closed decisions `[T, S, R]`, values to train.
+
+        Rows of the clock are agents with their own reward, or seats with the team's: a seat decides when any member
+        acts, ends only with the episode, is paid what any member is paid, the dead included, and does what all do.
+        """
+        groups = [rollout.groups[group.name] for group in self.spec.groups]
+        reward = torch.cat([g.reward for g in groups], 2)
+        terminated = torch.cat([g.terminated for g in groups], 2)
+        truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
+        final = self._final_values(rollout, truncated)
+        if self.reward == "agent":
+            ended = terminated | truncated
+            gain, short, closed = self._estimate((reward, values, final, acting, ended), log_rho)
+            return gain, short + values[:-1], closed, acting[:-1] & closed
+        paid = reward.sum(2, keepdim=True) if self.reward == "team_sum" else reward.mean(2, keepdim=True)
+        acts = acting.any(2, keepdim=True)
+        row = values if values.shape[2] == 1 else _mean(values, acting)
+        bootstrap = final if final.shape[2] == 1 else _mean(final, truncated)
+        bootstrap = torch.where(rollout.episode_truncated.unsqueeze(-1), bootstrap, 0.0)
+        ended = rollout.episode_over.unsqueeze(-1)
+        joint = None if log_rho is None else log_rho.sum(2, keepdim=True)
+        gain, short, closed = self._estimate((paid, row, bootstrap, acts, ended), joint)
+        targets = (short + row[:-1]).expand_as(values[:-1])
+        use_value = (acts[:-1] & closed) if values.shape[2] == 1 else (acting[:-1] & closed)
+        members = gain + row[:-1] - values[:-1]  # one return for the seat; each member subtracts its own value
+        return members.expand_as(reward), targets, closed.expand_as(reward), use_value
+
+    def _final_values(self, rollout: Rollout, truncated: Tensor) -> Tensor:
+        """Raw values `[T, S, R or 1]` of truncated lives' final views, 0 elsewhere."""
+        finals = rollout.finals
+        per_seat = self.value.shape.central and self.reward != "agent"
+        out = torch.zeros(*truncated.shape[:2], 1) if per_seat else torch.zeros(truncated.shape)
+        if finals.step.numel():
+            cut = truncated[finals.step, finals.seat]  # [F, R] rows of others were never written
+            widths = [g.action.shape[2] for g in (rollout.groups[group.name] for group in self.spec.groups)]
+            obs = {
+                group.name: neutral_outside(finals.obs[group.name], part)
+                for group, part in zip(self.spec.groups, torch.split(cut, widths, 1), strict=True)
+            }
+            values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
+            keep = cut.any(1, keepdim=True) if per_seat else cut
+            out[finals.step, finals.seat] = torch.where(keep, values, 0.0).to(out.dtype)
+        return out
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state_of(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        """Networks (the critic and its scale are in the policy), optimiser and shuffling generator."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "shuffle": self.shuffle.get_state(),
+        }
+
+    def load_state_of(self, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_of` was taken."""
+        self.policy.load_state_dict(state["policy"])
+        optimiser.load_state_dict(deepcopy(state["optimiser"]))  # it would go on in the tensors it is given
+        self.shuffle.set_state(state["shuffle"])
+
+
+def clip_norm(gradients: list[Tensor], limit: float) -> Tensor:
+    """Shrink gradients, in place, to a common norm of at most `limit`; returns the norm they had."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in gradients]))
+    for x in gradients:
+        x.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def _clean(group: GroupRollout) -> GroupRollout:
+    """The group with neutral inputs where nobody acts, whatever stands there."""
+    if bool(group.acting.all()):
+        return group
+    acts = group.acting[:-1]
+    mask = group.action_mask
+    return replace(
+        group,
+        obs=neutral_outside(group.obs, group.acting),
+        action_mask=None if mask is None else mask | ~group.acting.unsqueeze(-1),
+        action=neutral_outside(group.action, acts),
+        log_prob=neutral_outside(group.log_prob, acts),
+    )
+
+
+def _mean(x: Tensor, use: Tensor) -> Tensor:
+    """Mean over the last axis of the entries where `use`, 0 where there are none: `[.., R] -> [.., 1]`."""
+    return torch.where(use, x, 0.0).sum(-1, keepdim=True) / use.sum(-1, keepdim=True).clamp(min=1)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """`[T, S, ..] -> [T*S, ..]`."""
+    return x.flatten(0, 1)
