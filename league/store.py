@@ -20,7 +20,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,8 +169,15 @@ class Store:
 
     def matches(self) -> Iterator[Match]:
         """All matches in the order in which they were recorded."""
-        for (line,) in self._database.execute(_MATCH_AS_JSON):
+        for (line,) in self._database.execute(_MATCH_AS_JSON.format("")):
             yield _match(json.loads(line))
+
+    def find(self, ids: Sequence[str]) -> list[Match]:
+        """The matches of those ids, in their order. KeyError where one is not recorded."""
+        marks = ", ".join("?" * len(ids))
+        rows = self._database.execute(_MATCH_AS_JSON.format(f"WHERE m.id IN ({marks})"), tuple(ids))
+        found = {match.id: match for match in (_match(json.loads(line)) for (line,) in rows)}
+        return [found[name] for name in ids]
 
     def results(self, roles: tuple[str, str] | None = None, forfeits: bool = True) -> Results:
         """Who beat whom, of whole teams; a match of a player against itself says nothing and is left out.
@@ -401,7 +408,7 @@ SELECT json_object(
             'team', s.team, 'role', s.role, 'player', s.player, 'agents', json(s.agents)
         )) FROM (SELECT * FROM seats WHERE match = m.number ORDER BY seat) s
     )
-) FROM matches m ORDER BY m.number
+) FROM matches m {} ORDER BY m.number
 """
 _PAIRS = """
 SELECT a.player, b.player, sum(a.outcome > b.outcome), sum(a.outcome = b.outcome), sum(a.outcome < b.outcome)

@@ -55,3 +55,27 @@ def draw_curves(curves: Sequence[Curve], out: Path, title: str, x_label: str, y_
     if curves:
         axes.legend(frameon=False)
     replaced(out, lambda temporary: figure.savefig(temporary, format=out.suffix[1:]))
+
+
+def draw_table(names: Sequence[str], rates: NDArray[np.float64], out: Path, title: str) -> None:
+    """Write a heat map of `rates [P, P]` in [0, 1], the row's player's against the column's; NaN stays white."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = len(names)
+    side = min(24.0, 3.0 + 0.55 * count)
+    figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(rates, cmap="RdBu", vmin=0.0, vmax=1.0)
+    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_yticks(range(count), names)
+    if count <= 20:
+        for row, column in np.argwhere(np.isfinite(rates)).tolist():
+            rate = rates[row, column]
+            colour = "white" if abs(rate - 0.5) > 0.3 else "black"
+            axes.text(column, row, f"{rate:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_title(title)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    replaced(out, lambda temporary: figure.savefig(temporary, format="png"))

@@ -43,6 +43,7 @@ COMMANDS = {
     "list": Command("marl.cli.list", "List", "scenarios, algorithms or runs"),
     "plot": Command("marl.cli.plot", "Plot", "learning curves of runs, as a picture"),
     "compare": Command("marl.cli.compare", "Compare", "which runs are better, and how surely"),
+    "tournament": Command("marl.cli.tournament", "Tournament", "let players meet, and rate them"),
     "bench": Command("marl.cli.bench", "Bench", "how fast it is on this machine"),
 }
 

@@ -1,0 +1,77 @@
+"""What a log of games says of its players, as plain data: ratings, crosstable, and other views of the same table.
+
+No single ranking says all: ratings assume that strength is one number, `non_transitivity` says how wrong that is, and
+the equilibrium and alpha-rank of the table show who holds out against whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from league import metagame, ratings
+from league.store import Results
+
+
+def standings(results: Results, names: Sequence[str]) -> dict[str, Any]:
+    """Players from best to worst with ratings and 95 % intervals, and tables in that order.
+
+    `names [P]` in the order of `results`. Players of different islands never met through anybody: their ratings are not
+    comparable. What needs every pair to have played (equilibrium, alpha-rank, non-transitivity) is None otherwise.
+    """
+    rated = ratings.bradley_terry(results.score)
+    order = sorted(range(len(names)), key=lambda p: (rated.island[p], -rated.strength[p], names[p]))
+    games = results.games
+    rows = [
+        {
+            "name": names[p],
+            "elo": float(rated.elo[p]),
+            "low": float(rated.interval[p, 0]),
+            "high": float(rated.interval[p, 1]),
+            "points": float(results.score[p].sum()),
+            "games": int(games[p].sum()),
+            "wins": int(results.wins[p].sum()),
+            "draws": int(results.draws[p].sum()),
+            "losses": int(results.losses[p].sum()),
+            "island": int(rated.island[p]),
+        }
+        for p in order
+    ]
+    place = np.ix_(order, order)
+    rate = win_rates(results)[place]
+    return {
+        "players": rows,
+        "points": results.score[place].tolist(),
+        "games": games[place].tolist(),
+        "superiority": plain(rated.superiority()[place]),
+        "comparable": len(set(rated.island.tolist())) <= 1,
+        **_as_a_game(rate),
+    }
+
+
+def win_rates(results: Results) -> NDArray[np.float64]:
+    """`[P, P]` points per game of the row's player against the column's; NaN where they never met; diagonal 1/2."""
+    games = results.games
+    rate = np.where(games > 0, results.score / np.maximum(games, 1), np.nan)
+    np.fill_diagonal(rate, 0.5)
+    return rate
+
+
+def _as_a_game(rate: NDArray[np.float64]) -> dict[str, Any]:
+    """Choosing a player as a zero-sum game, worth +1 a win and -1 a loss."""
+    if np.isnan(rate).any() or len(rate) < 2:
+        return {"nash": None, "alpha_rank": None, "non_transitivity": None}
+    payoff = rate - rate.T  # antisymmetric, whatever rounding
+    return {
+        "nash": metagame.nash(payoff).row.tolist(),
+        "alpha_rank": metagame.alpha_rank(payoff).tolist(),
+        "non_transitivity": ratings.non_transitivity(payoff),
+    }
+
+
+def plain(table: NDArray[np.float64]) -> list[list[float | None]]:
+    """A table for JSON, which has no NaN."""
+    return [[None if np.isnan(x) else float(x) for x in row] for row in table]

@@ -1,0 +1,317 @@
+"""`marl tournament`: players of any kind against one another, and a table that can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from environments.spec import EnvSpec
+    from league.runner import Entrant
+    from league.store import Store
+    from marl.cli.players import Player
+    from marl.policy import Actor
+
+Format = Literal["round-robin", "swiss", "gauntlet", "single-elimination"]
+SHOWN = 12
+"""Most players whose crosstable fits a terminal."""
+
+
+@dataclass(frozen=True)
+class Tournament:
+    """Let players meet, a fixed number of games each, with seats swapped in pairs on one key; rate them by all games.
+
+    Ctrl-C ends it, and the same command goes on where it stopped: no game is played twice and none is missing.
+    """
+
+    scenario: tyro.conf.Positional[str]
+    """What is played: a scenario with two teams."""
+    players: tyro.conf.Positional[tuple[str, ...]]
+    """At least two, each PLAYER or NAME=PLAYER: a run's folder, a policy's file, `bot:...` or `random`."""
+    format: Format = "round-robin"
+    """round-robin: all pairs; gauntlet: the first against each other one; swiss: equals meet, as many rounds as single
+    one out; single-elimination: losers leave, of a drawn pairing the one listed later."""
+    games: int = 100
+    """Games of each pairing; even, 2 to 1M."""
+    seed: int = 0
+    """Seed of the games and of the acting; 0 to 2^63 - 1."""
+    sampled: bool = False
+    """Sample actions instead of taking the likeliest."""
+    workers: int = 1
+    """Processes that play; 1 to 256. The result does not depend on it."""
+    record: int = 0
+    """Games of each pairing that are kept as replays; 0 to all."""
+    dir: Path | None = None
+    """Folder of the tournament; by default one under `tournaments`, named after what is played."""
+    json: Path | None = None
+    """Write the table to this file, as JSON."""
+    csv: Path | None = None
+    """Write the crosstable (points of the row against the column) to this file."""
+    png: Path | None = None
+    """Draw the crosstable as a heat map."""
+
+
+def run(options: Tournament) -> int:
+    """Play, rate, print; returns the exit code."""
+    from environments.errors import UsageError
+
+    for name, value, low, high in (
+        ("games", options.games, 2, 10**6),
+        ("seed", options.seed, 0, 2**63 - 1),
+        ("workers", options.workers, 1, 256),
+        ("record", options.record, 0, options.games),
+    ):
+        if not low <= value <= high:
+            raise UsageError(f"{name} must be {low} to {high}, not {value}")
+    if options.games % 2:
+        raise UsageError(f"games must be even, for they are played in pairs with sides swapped; not {options.games}")
+    if options.png is not None and options.png.suffix.lower() != ".png":
+        raise UsageError(f"--png takes a name that ends in .png, not {options.png}")
+    spec, environment, settings = describe(options.scenario)
+    entered = enter(options.players, spec)
+    folder = options.dir or default_folder(options, spec, entered)
+    table = hold(options, spec, environment, settings, entered, folder)
+    show(table, folder)
+    write(table, options)
+    return 0
+
+
+def describe(scenario: str) -> tuple[EnvSpec, str, Mapping[str, Any]]:
+    """What is played: its description, the environment's name and its options. UsageError unless two teams meet."""
+    from environments.errors import UsageError
+    from marl.cli import plan
+    from scenarios import catalog
+
+    found = catalog.find(scenario)
+    spec = plan.describe(found.environment, found.options)
+    if spec.num_teams != 2:
+        teams = "one team, and nobody to meet" if spec.num_teams == 1 else f"{spec.num_teams} teams"
+        raise UsageError(f"{scenario} has {teams}; a tournament is played between two")
+    return spec, found.environment, found.options
+
+
+def enter(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
+    """Name -> kind of team -> player, for each kind of team that it can play. UsageError, RefusedFile."""
+    from environments.errors import UsageError
+
+    if len(texts) < 2:
+        raise UsageError(f"a tournament needs at least two players, not {len(texts)}")
+    entered: dict[str, dict[str, Player]] = {}
+    for text in texts:
+        name, equals, what = text.partition("=")
+        if not equals:
+            name = what = text
+        if name in entered:
+            raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
+        entered[name] = _roles(what, spec)
+    return entered
+
+
+def _roles(text: str, spec: EnvSpec) -> dict[str, Player]:
+    from environments.errors import RefusedFile, UsageError
+    from marl.cli import players
+
+    found: dict[str, Player] = {}
+    refused: list[UsageError | RefusedFile] = []
+    for kind in spec.kinds:
+        try:
+            found[kind.name] = players.find(text, spec, kind.name)
+        except (UsageError, RefusedFile) as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
+
+
+def default_folder(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str, Player]]) -> Path:
+    """The same folder for the same tournament."""
+    from league.matches import match_key
+
+    who = [f"{name}={kind}={player.text}" for name, roles in entered.items() for kind, player in roles.items()]
+    number = match_key(spec.digest, options.format, options.seed, options.sampled, *who)
+    return Path("tournaments") / f"{options.scenario.replace('/', '-')}-{number >> 32:08x}"
+
+
+def hold(
+    options: Tournament,
+    spec: EnvSpec,
+    environment: str,
+    settings: Mapping[str, Any],
+    entered: Mapping[str, Mapping[str, Player]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Play what is not played yet and return the standings. Imports torch, compiles the game."""
+    import torch
+
+    from league import runner, standings, tournament
+    from league.store import Store
+    from marl.cli.progress import progress
+
+    torch.set_num_threads(1)
+    about: dict[str, Any] = {
+        "scenario": options.scenario,
+        "digest": spec.digest,
+        "format": options.format,
+        "games": options.games,
+        "seed": options.seed,
+        "greedy": not options.sampled,
+        "players": list(entered),
+    }
+    claim(folder, about)
+    with Store(folder) as store:
+        if store.mended:
+            print(f"note: {store.mended}")
+        entrants = [register(store, name, roles) for name, roles in entered.items()]
+        check_different(list(entered), entrants)
+        contest = runner.Contest(
+            environment=environment,
+            options=settings,
+            load=load,
+            games=options.games,
+            seed=options.seed,
+            greedy=not options.sampled,
+            record=options.record,
+            folder=folder,
+            header={"scenario": options.scenario},
+        )
+        next_round = tournament.FORMATS[options.format]
+        with progress("", "games", expected(len(entrants), options)) as report:
+            played = runner.run(contest, entrants, store, next_round, options.workers, report)
+        results = store.results()
+        table = standings.standings(results, [store.player(number).name for number in results.players])
+    rounds = [
+        [
+            {"players": [about["players"][place] for place in pair], "points": list(score)}
+            for pair, score in zip(each.pairings, each.scores, strict=True)
+        ]
+        for each in played
+    ]
+    return {**about, "players": table.pop("players"), **table, "rounds": rounds}
+
+
+def claim(folder: Path, about: Mapping[str, Any]) -> None:
+    """Say in the folder what is played there. UsageError where something else is."""
+    from environments.errors import UsageError
+    from marl import files
+
+    path = folder / "tournament.json"
+    if path.exists():
+        there = files.read_json(path)
+        differ = [name for name in about if there.get(name) != about[name]] if isinstance(there, dict) else ["it"]
+        if differ:
+            raise UsageError(f"{folder} holds another tournament ({', '.join(differ)} differ); choose another --dir")
+        return
+    files.write_json(path, dict(about))
+
+
+def check_different(names: Sequence[str], entrants: Sequence[Entrant]) -> None:
+    """UsageError where two names stand for one player: a match against oneself says nothing."""
+    from environments.errors import UsageError
+
+    seen: dict[str, str] = {}
+    for name, entrant in zip(names, entrants, strict=True):
+        if entrant.identity in seen:
+            raise UsageError(f"{seen[entrant.identity]!r} and {name!r} are the same player")
+        seen[entrant.identity] = name
+
+
+def expected(entrants: int, options: Tournament) -> int:
+    """Games of the whole tournament, for the progress bar."""
+    pairings = {
+        "round-robin": entrants * (entrants - 1) // 2,
+        "gauntlet": entrants - 1,
+        "single-elimination": entrants - 1,
+        "swiss": (entrants // 2) * max(1, (entrants - 1).bit_length()),
+    }[options.format]
+    return pairings * options.games
+
+
+def register(store: Store, name: str, roles: Mapping[str, Player]) -> Entrant:
+    """Enter a player in the store, with a copy of its policies, so that later training does not change what played."""
+    from league.records import Player as Entry
+    from league.runner import Entrant
+
+    snapshots = tuple((kind, store.add_snapshot(p.file)) for kind, p in roles.items() if p.file is not None)
+    text = next(iter(roles.values())).text
+    about = next(iter(roles.values())).about
+    steps = int(str(about.about.get("steps", 0))) if about is not None else 0
+    number = store.add_player(Entry(name=name, source=text, roles=tuple(roles), snapshots=snapshots, steps=steps))
+    kept = {kind: str(store.snapshot(digest)) for kind, digest in snapshots}
+    sources = {kind: kept.get(kind, player.text) for kind, player in roles.items()}
+    identity = " ".join(f"{kind}={digest}" for kind, digest in snapshots) or text
+    return Entrant(number, identity, sources)
+
+
+def load(source: str, spec: EnvSpec, kind: str) -> Actor:
+    """For workers: somebody who acts, from what an entrant's `sources` say."""
+    from marl.cli import players
+
+    return players.load(players.find(source, spec, kind), spec, kind)
+
+
+def show(table: Mapping[str, Any], folder: Path) -> None:
+    """Print ratings and crosstable."""
+    from marl.cli.list import table as lines
+
+    rows = table["players"]
+    crossed = len(rows) <= SHOWN
+    shown = []
+    for place, row in enumerate(rows):
+        half = (row["high"] - row["low"]) / 2
+        line = {
+            "": str(place + 1), "player": row["name"], "elo": f"{row['elo']:+.0f}", "+-": f"{half:.0f}",
+            "points": f"{row['points']:g}/{row['games']}",
+            "wins": str(row["wins"]), "draws": str(row["draws"]), "losses": str(row["losses"]),
+        }  # fmt: skip
+        if crossed:
+            line |= {f"vs {k + 1}": _cell(table, place, k) for k in range(len(rows))}
+        if not table["comparable"]:
+            line["island"] = str(row["island"])
+        shown.append(line)
+    print(lines(shown))
+    play = "the likeliest actions" if table["greedy"] else "sampled actions"
+    print(f"(ratings by all games, Elo points with 95 % interval, average 0; {play}, seed {table['seed']})")
+    if not table["comparable"]:
+        print("(islands never met through anybody: their ratings are not comparable)")
+    if table["non_transitivity"] is not None:
+        names = [row["name"] for row in rows]
+        held = sorted(zip(table["nash"], names, strict=True), reverse=True)
+        mixture = ", ".join(f"{name} {share:.2f}" for share, name in held if share >= 0.005)
+        print(f"equilibrium of choosing a player: {mixture}; {table['non_transitivity']:.0%} of the table is circular")
+    print(f"log  {folder}")
+
+
+def _cell(table: Mapping[str, Any], row: int, column: int) -> str:
+    games = table["games"][row][column]
+    return f"{table['points'][row][column]:g}/{games}" if games else ""
+
+
+def write(table: Mapping[str, Any], options: Tournament) -> None:
+    """Write the files that were asked for."""
+    import csv
+    import io
+
+    from marl import files
+
+    names = [row["name"] for row in table["players"]]
+    if options.json is not None:
+        files.write_json(options.json, table)
+    if options.csv is not None:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["player", "elo", "low", "high", "games", *names])
+        for row, points in zip(table["players"], table["points"], strict=True):
+            writer.writerow([row[key] for key in ("name", "elo", "low", "high", "games")] + points)
+        files.write_atomic(options.csv, text.getvalue().encode())
+    if options.png is not None:
+        import numpy as np
+
+        from viz.plots import draw_table
+
+        points, games = np.array(table["points"]), np.array(table["games"])
+        rates = np.where(games > 0, points / np.maximum(games, 1), np.nan)
+        draw_table(names, rates, options.png, f"{table['scenario']}: points per game, row against column")

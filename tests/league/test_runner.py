@@ -1,0 +1,186 @@
+"""The runner: the same log with any number of workers and interruptions, seats swapped fairly, nothing played twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import environments
+from environments import replay
+from environments.spec import EnvSpec
+from league import runner
+from league.records import Match, Player
+from league.runner import Contest, Entrant
+from league.store import Store
+from league.tournament import FORMATS
+from marl.policy import Actor, PolicyStep, RandomPolicy, View
+from marl.policy_spec import PolicySpec
+
+
+class First:
+    """Takes the first, or the last, legal action."""
+
+    def __init__(self, last: bool) -> None:
+        self.last = last
+
+    def step(
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+    ) -> dict[str, PolicyStep]:
+        steps = {}
+        for name, view in views.items():
+            legal = view.action_mask
+            assert legal is not None
+            action = legal.shape[-1] - 1 - legal.flip(-1).int().argmax(-1) if self.last else legal.int().argmax(-1)
+            steps[name] = PolicyStep(action.to(torch.int32), torch.zeros(action.shape))
+        return steps
+
+
+def load(source: str, spec: EnvSpec, kind: str) -> Actor:
+    if source == "broken":
+        raise RuntimeError("cannot be loaded")
+    return RandomPolicy(PolicySpec.of(spec, kind)) if source == "random" else First(source == "last")
+
+
+def hold(
+    folder: Path, names: list[str], workers: int = 1, format: str = "round-robin", **contest: Any
+) -> tuple[list[Match], list[Any]]:
+    spec = environments.make("board/tictactoe").spec
+    with Store(folder) as store:
+        entrants = [
+            Entrant(
+                store.add_player(Player(name=name, source=name, roles=(spec.kinds[0].name,))),
+                name,
+                {spec.kinds[0].name: name},
+            )
+            for name in names
+        ]
+        rules = Contest("board/tictactoe", {}, load, **{"games": 10, "folder": folder, **contest})
+        rounds = runner.run(rules, entrants, store, FORMATS[format], workers)
+        return list(store.matches()), rounds
+
+
+def test_everybody_plays_the_same_number_of_games_on_each_side(tmp_path: Path) -> None:
+    matches, rounds = hold(tmp_path, ["random", "first", "last"], games=10)
+    assert len(matches) == 30
+    for number in (1, 2, 3):
+        for team in (0, 1):
+            assert sum(m.seats[team].player == number for m in matches) == 10
+    pairs: dict[tuple[int, frozenset[int]], list[Match]] = {}
+    for match in matches:
+        pairs.setdefault((match.key, frozenset(seat.player for seat in match.seats)), []).append(match)
+    assert len(pairs) == 15
+    for a, b in pairs.values():
+        assert [seat.player for seat in a.seats] == [seat.player for seat in reversed(b.seats)]
+    assert [sum(score) for score in rounds[0].scores] == [10.0] * 3
+
+
+def test_who_moves_first_is_who_the_log_says(tmp_path: Path) -> None:
+    """`first` fills the cells in order and wins by the diagonal or column as first mover; the log must agree."""
+    matches, _ = hold(tmp_path, ["first", "last"], games=2)
+    for match in matches:
+        env = environments.make("board/tictactoe", 1)
+        players = {1: First(False), 2: First(True)}
+        env.reset(keys=[match.key])
+        group = env.spec.groups[0].name
+        for _ in range(match.length):
+            acting = env.buffers.groups[0].acting[0]
+            mover = players[match.seats[int(np.flatnonzero(acting)[0])].player]
+            legal = torch.from_numpy(env.buffers.groups[0].action_mask)
+            view = View(torch.zeros(1), legal, torch.from_numpy(env.buffers.groups[0].acting))
+            out = env.step({group: mover.step({group: view}, {})[group].action.numpy().astype(np.int32)})
+        assert out.episode_over[0] and tuple(out.outcome[0]) == match.outcome
+
+
+def test_any_number_of_workers_gives_the_same_log(tmp_path: Path) -> None:
+    names = ["random", "first", "last"]
+    alone, _ = hold(tmp_path / "1", names, games=8)
+    shared, _ = hold(tmp_path / "2", names, workers=2, games=8)
+    assert alone == shared
+    assert (tmp_path / "1" / "journal.jsonl").read_bytes() == (tmp_path / "2" / "journal.jsonl").read_bytes()
+
+
+def test_what_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "BLOCK", 4)
+    names = ["random", "first", "last"]
+    whole, _ = hold(tmp_path / "whole", names)
+    played: list[int] = []
+    real = runner.play
+
+    def counted(contest: Contest, block: runner.Block) -> list[Match]:
+        if len(played) == 4:
+            raise KeyboardInterrupt
+        played.append(len(block.games))
+        return real(contest, block)
+
+    monkeypatch.setattr(runner, "play", counted)
+    with pytest.raises(KeyboardInterrupt):
+        hold(tmp_path / "cut", names)
+    with Store(tmp_path / "cut") as store:
+        assert store.count() == sum(played)
+    played.clear()
+    with pytest.raises(KeyboardInterrupt):
+        hold(tmp_path / "cut", names)
+    played.clear()
+    resumed, _ = hold(tmp_path / "cut", names)
+    assert resumed == whole and sum(played) < len(whole)
+
+
+@pytest.mark.parametrize("format", ["swiss", "gauntlet", "single-elimination"])
+def test_other_formats_play_what_they_say(tmp_path: Path, format: str) -> None:
+    matches, rounds = hold(tmp_path, ["random", "first", "last"], format=format, games=4)
+    assert len(matches) == 4 * sum(len(each.pairings) for each in rounds) == 8
+
+
+def test_names_do_not_matter_but_seeds_and_players_do(tmp_path: Path) -> None:
+    ids = {}
+    for label, (names, more) in {
+        "one": (["random", "first"], {}),
+        "turned": (["first", "random"], {}),
+        "seed": (["random", "first"], {"seed": 1}),
+        "sampled": (["random", "first"], {"greedy": False}),
+        "other": (["random", "last"], {}),
+    }.items():
+        ids[label] = {match.id for match in hold(tmp_path / label, names, **more)[0]}
+    assert ids["one"] == ids["turned"]
+    for label in ("seed", "sampled", "other"):
+        assert not ids["one"] & ids[label]
+
+
+def test_replays_are_kept_where_asked(tmp_path: Path) -> None:
+    matches, _ = hold(tmp_path, ["random", "first"], games=6, record=3)
+    kept = [match for match in matches if match.replay is not None]
+    assert len(kept) == 3
+    for match in kept:
+        recorded = replay.load(tmp_path / str(match.replay))
+        assert recorded.damage is None and recorded.steps == match.length
+        assert tuple(recorded.outcome) == match.outcome
+
+
+def test_a_player_that_cannot_be_loaded_stops_everything_with_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="cannot be loaded"):
+        hold(tmp_path, ["random", "broken"])
+    with Store(tmp_path) as store:
+        assert store.count() == 0
+
+
+def test_players_of_the_same_side_alone_do_not_meet(tmp_path: Path) -> None:
+    spec = environments.make("particle/tag").spec
+    chasers = [Entrant(1, "a", {"adversary": "random"}), Entrant(2, "b", {"adversary": "random"})]
+    runners = Entrant(3, "c", {"good": "random"})
+    both = Entrant(4, "d", {"adversary": "random", "good": "random"})
+    assert runner.orientations(spec, *chasers) == []
+    assert runner.orientations(spec, chasers[0], runners) == [(0, 1)]
+    assert runner.orientations(spec, runners, chasers[0]) == [(1, 0)]
+    assert runner.orientations(spec, chasers[0], both) == [(0, 1)]
+    assert runner.orientations(spec, both, replace(both, number=5)) == [(0, 1), (1, 0)]
+    contest = Contest("particle/tag", {}, load, games=6)
+    found = runner.blocks(contest, spec, chasers[0], runners)
+    assert [game.lineup for block in found for game in block.games] == [(0, 1)] * 6
+    assert len({game.key for block in found for game in block.games}) == 6
