@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 if TYPE_CHECKING:
-    from environments.spec import EnvSpec
+    from environments.spec import EnvSpec, TeamKind
+    from environments.vector import VectorEnv
     from marl.cli.players import Player
+    from marl.collector import Seats
+    from marl.policy import Actor
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class Evaluate:
     seed: int = 0
     """Seed of the episodes and of the acting; 0 to 2^63 - 1."""
     team: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=PLAYER, once for each team that somebody else shall play: a run, a policy's file, or `random`."""
+    """NAME=PLAYER, once for each team that somebody else shall play: a run, a policy's file, `bot:NAME` or `random`.
+
+    Where a game has several teams of one kind, NAME may be one of them, as in player_1=random."""
     record: int = 0
     """Episodes that are written as replays; 0 to 256."""
     out: Path | None = None
@@ -47,6 +52,7 @@ class Match:
     options: Mapping[str, Any]
     spec: EnvSpec
     players: Mapping[str, Player]
+    """By kind of team; where the teams of a kind have different players, by team."""
     folder: Path
     """Where replays go unless somebody says otherwise."""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -140,10 +146,44 @@ def with_teams(match: Match, texts: tuple[str, ...]) -> Match:
         name, equals, what = text.partition("=")
         if not equals:
             raise UsageError(f"--team takes NAME=PLAYER, not {text!r}")
-        if name not in changed:
-            raise UsageError(f"{match.scenario} has no team {name!r}{nearest(name, changed)}")
-        changed[name] = players.find(what, match.spec, name)
+        kind = _kind_of(match.spec, name)
+        if kind is None:
+            known = {*match.players, *match.spec.team_names}
+            raise UsageError(f"{match.scenario} has no team {name!r}{nearest(name, known)}")
+        if name != kind.name and kind.name in changed:
+            everywhere = changed.pop(kind.name)
+            changed |= dict.fromkeys(_teams_of(kind), everywhere)
+        elif name == kind.name:
+            changed = {team: player for team, player in changed.items() if team not in _teams_of(kind)}
+        changed[name] = players.find(what, match.spec, kind.name)
     return replace(match, players=changed)
+
+
+def _teams_of(kind: TeamKind) -> list[str]:
+    """Names of a kind's teams, as in `spec.team_names`."""
+    return [kind.name] if kind.teams == 1 else [f"{kind.name}_{i}" for i in range(kind.teams)]
+
+
+def _kind_of(spec: EnvSpec, name: str) -> TeamKind | None:
+    """The kind of team that a name means: its own, or that of one of its teams."""
+    return next((kind for kind in spec.kinds if name in (kind.name, *_teams_of(kind))), None)
+
+
+def seated(match: Match, env: VectorEnv) -> dict[str, Actor | Seats]:
+    """Who sits where in every kind of team. Imports torch."""
+    import numpy as np
+
+    from marl.cli import players
+    from marl.collector import Seats
+
+    found: dict[str, Actor | Seats] = {}
+    for kind in env.spec.kinds:
+        if kind.name in match.players:
+            found[kind.name] = players.load(match.players[kind.name], env.spec, kind.name)
+        else:
+            apart = [players.load(match.players[team], env.spec, kind.name) for team in _teams_of(kind)]
+            found[kind.name] = Seats(apart, np.tile(np.arange(kind.teams, dtype=np.int16), env.num_envs))
+    return found
 
 
 def measure(match: Match, options: Evaluate) -> dict[str, Any]:
@@ -151,7 +191,7 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
     import torch
 
     import environments
-    from marl.cli import players, results
+    from marl.cli import results
     from marl.cli.plan import MEASURED_COPY
     from marl.cli.progress import progress
     from marl.evaluate import evaluate, evaluation_copies
@@ -164,11 +204,11 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
         match.environment, copies, options.seed, MEASURED_COPY, num_threads=options.threads, **match.options
     )
     who = {name: player.to_json() for name, player in match.players.items()}
-    seated = {name: players.load(player, env.spec, name) for name, player in match.players.items()}
+    seats = seated(match, env)
     header = {"scenario": match.scenario, "policies": who}
     key = derive(options.seed, "measuring")
     with progress("", "episodes", options.episodes) as report:
-        measured = evaluate(env, seated, options.episodes, key, options.greedy, options.record, header, report)
+        measured = evaluate(env, seats, options.episodes, key, options.greedy, options.record, header, report)
     env.close()
     name = f"evaluation-{options.seed}" + ("-greedy" if options.greedy else "")
     written = results.write_replays(measured, options.out or match.folder, name)

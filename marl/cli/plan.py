@@ -177,7 +177,7 @@ class Plan:
 
     def _check_init(self, team: Learns, player: players.Player) -> None:
         if player.about is None:
-            raise UsageError("--init takes a policy file, not random play")
+            raise UsageError(f"--init takes a policy file, not {player.text}")
         for name in ("parameters", "agent_id", "hidden", "activation"):
             mine, theirs = getattr(team.config, name), getattr(player.about, name)
             if mine != theirs:
@@ -275,9 +275,9 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
     if head not in ALGORITHMS:
         if rest:
             raise UsageError(f"settings follow an algorithm, and {head!r} is none{nearest(head, ALGORITHMS)}")
-        if head != players.RANDOM and not Path(head).exists():
-            known = (*ALGORITHMS, players.RANDOM)
-            raise UsageError(f"{head!r} is no algorithm, run or policy file{nearest(head, known)}")
+        if players.is_file(head) and not Path(head).exists():
+            known = (*ALGORITHMS, players.RANDOM, *(f"{players.BOT}{name}" for name in environments.bots()))
+            raise UsageError(f"{head!r} is no algorithm, run, policy file or bot{nearest(head, known)}")
         return name, head
     base = ALGORITHMS[head].config
     shared = plan.learners[min(plan.learners)].config if plan.learners else base
@@ -351,7 +351,7 @@ def begin(plan: Plan, folder: Path | None, command: list[str]) -> runs.Run:
     teams: dict[str, Learns | str] = {}
     for name, team in plan.teams.items():
         text = team if isinstance(team, str) else team.init
-        if text is None or text == players.RANDOM:
+        if text is None or not players.is_file(text):
             teams[name] = team
             continue
         kept = f"{KEPT_PLAYERS}/{name}.safetensors"

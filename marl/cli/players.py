@@ -1,4 +1,4 @@
-"""PLAYER: who may sit in a team's seats without learning. A run's or a file's policy, or random play.
+"""PLAYER: who may sit in a team's seats without learning. A run's or a file's policy, a bot, or random play.
 
 Names are checked without torch, so that a mistake is answered at once; torch is imported when players are loaded.
 """
@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from gymnasium import spaces
+
+import environments
+from environments.bots import plays
 from environments.errors import RefusedFile, UsageError
-from environments.spec import EnvSpec
+from environments.spec import AgentGroup, EnvSpec
 from marl import files, runs
 from marl.policy_spec import PolicySpec, check_fits, read_spec
 
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from marl.policy import Actor
 
 RANDOM = "random"
+BOT = "bot:"
 
 
 @dataclass(frozen=True)
@@ -26,19 +32,19 @@ class Player:
     """A player that has been checked to fit its kind of team."""
 
     text: str
-    """`random`, or the policy's file."""
+    """`random`, `bot:NAME`, or the policy's file."""
     about: PolicySpec | None = None
-    """What the policy says of itself; None for random play."""
+    """What the policy says of itself; None where there is no file."""
 
     @property
     def file(self) -> Path | None:
-        """The policy's file; None for random play."""
+        """The policy's file; None for a bot and for random play."""
         return None if self.about is None else Path(self.text)
 
     def to_json(self) -> dict[str, object]:
         """What results and replays say of the player."""
         if self.about is None:
-            return {"player": RANDOM}
+            return {"player": self.text}
         return {"player": self.text, "sha256": files.sha256(Path(self.text)), **dict(self.about.about)}
 
 
@@ -46,6 +52,9 @@ def find(text: str, env: EnvSpec, kind: str) -> Player:
     """The player of that name for a kind of team. UsageError on an unknown one, RefusedFile where it does not fit."""
     if text == RANDOM:
         return Player(RANDOM)
+    if text.startswith(BOT):
+        _check_bot(text.removeprefix(BOT), env, kind)
+        return Player(text)
     path = policy_file(text, kind)
     about, _ = read_spec(path)
     try:
@@ -53,6 +62,37 @@ def find(text: str, env: EnvSpec, kind: str) -> Player:
     except RefusedFile as error:
         raise RefusedFile(f"{path} cannot play {kind!r}: {error}") from None
     return Player(str(path), about)
+
+
+def is_file(text: str) -> bool:
+    """True where a player's text names a run or a policy's file, which may change or go."""
+    return text != RANDOM and not text.startswith(BOT)
+
+
+def _check_bot(name: str, env: EnvSpec, kind: str) -> None:
+    """UsageError where there is no such bot, or where one action that it is asked for is none of the team's."""
+    bot = environments.bot(name)
+    cannot = f"{BOT}{name} cannot play {kind!r} of {env.name}"
+    if not plays(name, env.name):
+        raise UsageError(f"{BOT}{name} plays {name.rpartition('/')[0]}, not {env.name}")
+    for group in (env.group(each) for each in env.kind(kind).groups):
+        obs = np.zeros((1, *group.observation_space.shape), group.observation_space.dtype)
+        mask = np.ones((1, group.mask_size), np.bool_) if group.masked else None
+        try:
+            answer = np.asarray(bot(obs, mask, np.zeros(1, np.float32)))
+        except (UsageError, ValueError, IndexError) as error:
+            raise UsageError(f"{cannot}: {error}") from None
+        if not _is_action(answer, group):
+            raise UsageError(f"{cannot}: its actions are not {group.action_space}")
+
+
+def _is_action(answer: np.ndarray, group: AgentGroup) -> bool:
+    """True where one row of a bot's answer is an action of the group."""
+    space = group.action_space
+    if answer.shape != (1, *(space.shape or ())):
+        return False
+    start = getattr(space, "start", 0)  # actions are counted from 0 here, whatever the space is called
+    return bool(space.contains(answer[0].astype(space.dtype) + (0 if isinstance(space, spaces.Box) else start)))
 
 
 def check_named_once(names: Sequence[str]) -> None:
@@ -72,7 +112,9 @@ def policy_file(text: str, kind: str) -> Path:
             raise UsageError(f"{path} has no policy for the team {kind!r} (it has: {others})")
         return found
     if not path.exists():
-        raise UsageError(f"unknown player {text!r}: neither a run's folder, nor a policy's file, nor {RANDOM!r}")
+        raise UsageError(
+            f"unknown player {text!r}: neither a run's folder, nor a policy's file, nor {BOT}NAME, nor {RANDOM!r}"
+        )
     return path
 
 
@@ -80,6 +122,10 @@ def load(player: Player, env: EnvSpec, kind: str) -> Actor:
     """Somebody who acts. Imports torch."""
     from marl import policy
 
+    if player.text.startswith(BOT):
+        from marl.bots import BotPolicy
+
+        return BotPolicy(PolicySpec.of(env, kind), environments.bot(player.text.removeprefix(BOT)))
     if player.about is None:
         return policy.RandomPolicy(PolicySpec.of(env, kind))
     return policy.load(player.text)
