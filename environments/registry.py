@@ -98,7 +98,16 @@ def make(
     Copy `e` lives the life of key (seed, first_copy + e), whatever the size of the batch. `num_threads` defaults to
     all cores for large batches. UsageError on an unknown name or option, or on a value out of range.
     """
+    if is_external(name):
+        from environments.external import named
+
+        return named.make(name, num_envs, seed, first_copy, options)
     return _native(name, options, num_envs, seed, first_copy, num_threads)
+
+
+def is_external(name: str) -> bool:
+    """True for the name of somebody else's environment (`environments.external`): ours have no colon."""
+    return ":" in name
 
 
 def parallel_env(name: str, render_mode: str | None = None, **options: Any) -> ParallelFacade:

@@ -200,6 +200,8 @@ class Recorder:
         header = dict(header or {})
         if env.episode_step[copy] != 0:
             raise ValueError(f"copy {copy} is at step {env.episode_step[copy]}: a recording begins with an episode")
+        if ":" in env.spec.name:
+            raise UsageError(f"{env.spec.name} cannot be recorded: only environments that ship with the platform can")
         if not env.spec.can_capture:
             raise UsageError(f"{env.spec.name} cannot be recorded: its state cannot be captured")
         if clash := OWN_HEADER & header.keys():

@@ -47,11 +47,16 @@ class EpisodeStatistics:
         self.returns: list[NDArray[np.float64]] = []
         self.lengths: list[NDArray[np.int64]] = []
         self.metrics: list[NDArray[np.float32]] = []
+        self.faults = 0
+        """Episodes that their environment did not bring to an end: they are counted, and nothing else of them is."""
 
     def add(self, buffers: StepBuffers, steps_before: NDArray[np.int64]) -> None:
         """Count one step; `steps_before` is `[E]`, taken from the environment before it."""
         add_team_rewards(self.running, self._env.spec, buffers)
-        over = np.flatnonzero(buffers.episode_over)
+        failed = faulted(self._env)
+        self.faults += int(failed.sum())
+        self.running[failed] = 0.0
+        over = np.flatnonzero(buffers.episode_over & ~failed)
         if over.size:
             self.returns.append(self.running[over])
             self.lengths.append(steps_before[over] + 1)
@@ -59,15 +64,17 @@ class EpisodeStatistics:
             self.running[over] = 0.0
 
     def summary(self) -> dict[str, float]:
-        """Means over the episodes that ended since the last call; empty where none did."""
+        """Means over the episodes that ended since the last call, and how many failed; empty where none did."""
+        failed = {"faults": float(self.faults)} if self.faults else {}
+        self.faults = 0
         if not self.returns:
-            return {}
+            return failed
         returns, lengths, metrics = (np.concatenate(x) for x in (self.returns, self.lengths, self.metrics))
         self.returns, self.lengths, self.metrics = [], [], []
         spec = self._env.spec
         named = {f"return/{name}": float(returns[:, k].mean()) for k, name in enumerate(spec.team_names)}
         named |= {f"metrics/{name}": float(metrics[:, k].mean()) for k, (name, _) in enumerate(spec.metrics)}
-        return named | {
+        return named | failed | {
             "return": float(returns.sum(1).mean()),
             "episode_length": float(lengths.mean()),
             "episodes": float(len(lengths)),
@@ -112,7 +119,14 @@ class Collector:
         return {kind.name: self._rollout(kind, finals) for kind in self.env.spec.kinds}
 
     def state_dict(self) -> dict[str, Any]:
-        """Environment states, running returns and seats: everything that the next rollout depends on."""
+        """Environment states, running returns and seats: everything that the next rollout depends on.
+
+        Where an environment cannot be captured in the middle of an episode, all copies begin new ones here.
+        """
+        if not self.env.spec.can_capture:
+            self.env.reset()
+            self.statistics.running[:] = 0.0
+            self._show_current()
         captured = self.env.capture(range(self.env.num_envs))
         return {
             "arrays": dict(captured.arrays),
@@ -283,6 +297,12 @@ class NoiseSource:
 def legal_action(group: AgentGroup, action: np.ndarray) -> np.ndarray:
     """What the environment is given: Box actions clipped to their bounds, others as they are."""
     return legal_box(group.action_space, action) if isinstance(group.action_space, spaces.Box) else action
+
+
+def faulted(env: VectorEnv) -> NDArray[np.bool_]:
+    """`[E]`: copies whose episode was cut off in the last step because their environment failed."""
+    found: NDArray[np.bool_] = getattr(env, "faulted", np.zeros(env.num_envs, np.bool_))
+    return found
 
 
 def add_team_rewards(running: NDArray[np.float64], spec: EnvSpec, buffers: StepBuffers) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
-from marl.collector import NoiseSource, Seats, add_team_rewards, legal_action, play, seat_view
+from marl.collector import NoiseSource, Seats, add_team_rewards, faulted, legal_action, play, seat_view
 from marl.policy import Actor, Policy, View
 
 COPIES = 256
@@ -95,7 +95,9 @@ def evaluate(
             if recorder.add(actions, out, {name: _of_copy(trace, copy) for name, trace in traces.items()}):
                 replays[copy] = recorder.finish()
                 del recorders[copy]
-        finished += _note_ended(out, running, before, quota, results)
+        failed = faulted(env)
+        running[failed] = 0.0
+        finished += _note_ended(out.episode_over & ~failed, out, running, before, quota, results)
         if progress is not None:
             progress(finished)
     rows = [results[copy][i] for i in range(int(quota.max())) for copy in range(copies) if i < quota[copy]]
@@ -110,6 +112,7 @@ def evaluate(
 
 
 def _note_ended(
+    over: NDArray[np.bool_],
     out: StepBuffers,
     running: NDArray[np.float64],
     before: NDArray[np.int64],
@@ -118,7 +121,7 @@ def _note_ended(
 ) -> int:
     """Keep the episodes that ended within their copy's quota; returns how many."""
     counted = 0
-    for copy in np.flatnonzero(out.episode_over).tolist():
+    for copy in np.flatnonzero(over).tolist():
         if len(results[copy]) < quota[copy]:
             ended = running[copy].copy(), int(before[copy]) + 1, out.outcome[copy].copy(), out.metrics[copy].copy()
             results[copy].append(Episode(*ended))

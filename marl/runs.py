@@ -18,6 +18,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -85,7 +86,8 @@ def create(folder: Path | None, config: Mapping[str, Any], command: Sequence[str
     """
     if folder is None:
         named = f"{config['train']['seed']}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folder = _unused(HOME / config["scenario"] / config["algorithm"] / named)
+        scenario = re.sub(r"[^\w./-]+", "-", config["scenario"]).strip("/.")  # others' names have colons
+        folder = _unused(HOME / scenario / config["algorithm"] / named)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         more = f"; to go on with it: marl resume {folder}" if (folder / CONFIG).exists() else ""
         raise UsageError(f"{folder} exists and is not empty{more}")

@@ -58,8 +58,11 @@ SCENARIOS: dict[str, Scenario] = {
 def find(name: str) -> Scenario:
     """The scenario of that name; where the name says an environment's options, its game's, with them.
 
-    UsageError on an unknown one names the nearest.
+    Somebody else's environment (a name with a colon) is one too; its teams are in its spec. UsageError on an unknown
+    name names the nearest.
     """
+    if ":" in name:
+        return Scenario(name, "somebody else's environment", name, (), "agent", 0)
     if name in SCENARIOS:
         return SCENARIOS[name]
     from environments.errors import UsageError, nearest

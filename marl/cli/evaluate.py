@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from marl.cli.external import EPISODES
+
 if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
     from environments.vector import VectorEnv
@@ -68,7 +70,7 @@ def run(options: Evaluate) -> int:
     episodes = options.episodes
     if episodes is None:
         known = catalog.SCENARIOS.get(match.scenario)
-        episodes = known.evaluation.episodes if known else 1000
+        episodes = known.evaluation.episodes if known else EPISODES if ":" in match.environment else 1000
     for name, value, low, high in (
         ("episodes", episodes, 1, 10**8),
         ("record", options.record, 0, min(256, episodes)),
@@ -91,16 +93,17 @@ def run(options: Evaluate) -> int:
 
 def find(text: str) -> Match:
     """What a run, a policy's file or a scenario's name stands for. UsageError or RefusedFile where it is none."""
+    from environments.registry import is_external
     from marl.cli import plan as plans
     from marl.cli import players
     from marl.policy_spec import read_spec
     from scenarios import catalog
 
     path = Path(text)
-    if text in catalog.SCENARIOS and not path.exists():
+    if (text in catalog.SCENARIOS or is_external(text)) and not path.exists():
         scenario = catalog.find(text)
         spec = plans.describe(scenario.environment, scenario.options)
-        everybody = {name: players.Player(players.RANDOM) for name in scenario.teams}
+        everybody = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds}
         return Match(text, scenario.environment, scenario.options, spec, everybody, Path("replays"))
     if path.is_dir():
         return _of_run(path)
@@ -192,14 +195,14 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
 
     import environments
     from marl.cli import results
-    from marl.cli.plan import MEASURED_COPY
+    from marl.cli.plan import MEASURED_COPY, measured_copies
     from marl.cli.progress import progress
-    from marl.evaluate import evaluate, evaluation_copies
+    from marl.evaluate import evaluate
     from marl.seeding import derive
 
     torch.set_num_threads(1)
     assert options.episodes is not None
-    copies = evaluation_copies(options.episodes)
+    copies = measured_copies(match.environment, options.episodes)
     env = environments.make(
         match.environment, copies, options.seed, MEASURED_COPY, num_threads=options.threads, **match.options
     )

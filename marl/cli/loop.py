@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from environments.errors import MarlError, NumericalFailure, RefusedFile, StorageFailure
 from marl import checkpoint, runs
 from marl.cli import results
-from marl.cli.plan import WATCHED_COPY, Plan
+from marl.cli.plan import WATCHED_COPY, Plan, measured_copies
 from marl.cli.stop import Interrupted, Stop
 from marl.metrics import JsonLines, Sink, Sinks
 
@@ -136,12 +136,12 @@ class Session:
 
     def evaluate_and_record(self, record: int) -> tuple[dict[str, float], list[Path]]:
         """Measure the present policies on episodes that are never trained on; replays of the first `record`."""
-        from marl.evaluate import evaluate, evaluation_copies
+        from marl.evaluate import evaluate
         from marl.seeding import derive
 
         train = self.plan.train
         episodes = max(train.eval_episodes, record)
-        env = self.plan.environment_of(evaluation_copies(episodes), WATCHED_COPY)
+        env = self.plan.environment_of(measured_copies(self.plan.environment, episodes), WATCHED_COPY)
         who = {name: self.about(name) for name in self.trainer.learners}
         header = {"scenario": self.plan.scenario, "policies": who}
         key = derive(train.seed, "evaluation")
@@ -229,7 +229,8 @@ def print_what_next(run: runs.Run, trainer: Trainer) -> None:
     watch = f"marl watch {folder}" if any(run.replays.glob("*.replay")) else f"marl evaluate {folder} --record 1"
     print(f"run       {run.folder}  ({trainer.steps} of {trainer.total_steps} steps)")
     print(f"evaluate  marl evaluate {folder}")
-    print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
+    if ":" not in run.scenario:  # others' environments are not recorded
+        print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
     print(f"resume    marl resume {folder}{longer}", flush=True)
 
 

@@ -23,6 +23,7 @@ from environments.spec import AgentGroup, EnvSpec
 from marl import config as settings
 from marl import files, runs
 from marl.cli import players
+from marl.cli.external import COPIES
 from marl.config import ALGORITHMS, TrainConfig
 from marl.config_checks import require
 from marl.config_replay import OffPolicyConfig, SACConfig
@@ -252,9 +253,21 @@ def start_from(own: Policy, other: Policy) -> None:
 
 
 def describe(environment: str, options: Mapping[str, Any]) -> EnvSpec:
-    """An environment's description, without making it. UsageError on an unknown name or option."""
+    """An environment's description; others' are made once for it. UsageError on an unknown name or option."""
+    if registry.is_external(environment):
+        from environments.external import named
+
+        return named.describe(environment, options)
     game = registry.game(environment)
     return game.spec(registry.check_options(game, dict(options)))
+
+
+def measured_copies(environment: str, episodes: int) -> int:
+    """Copies that an evaluation of so many episodes steps at once."""
+    from marl.evaluate import evaluation_copies
+
+    most = COPIES if registry.is_external(environment) else episodes
+    return min(evaluation_copies(episodes), most)
 
 
 def _text(value: object) -> str:

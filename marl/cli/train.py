@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 
 from marl import config as settings
+from marl.cli import external
 from marl.config import ALGORITHMS, Algorithm, TrainConfig
 from marl.config_checks import require
 from scenarios import catalog, presets
@@ -84,6 +85,8 @@ def run(options: Train) -> int:
         return side_by_side.train(options.plan, options.launch.seeds, options.launch.run_dir, command_line())
     made = plan.begin(options.plan, options.launch.run_dir, command_line())
     print(f"run       {made.folder}")
+    if ":" in options.plan.environment:
+        print("\n".join(external.told(options.plan.environment, options.plan.options)))
     print(f"engine    {', '.join(sorted(set(options.plan.engines.values())))}", flush=True)
     from marl.cli.resume import work
     from marl.runs import Lock
@@ -97,26 +100,33 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     from marl.cli import plan as plans
     from marl.cli import players
 
-    game = registry.game(scenario.environment)
+    foreign = registry.is_external(scenario.environment)
+    given, words = external.take_options(words) if foreign else ({}, words)
     prog = f"{PROG} {algorithm.name} {scenario.name}"
     preset = _typed_preset(words)
     tuned = {} if preset is None else dict(presets.find(algorithm.name, scenario.name, preset))
     run_names = {each.name for each in dataclasses.fields(TrainConfig)}
-    defaults = {
-        "run": settings.changed(TrainConfig(), {k: v for k, v in tuned.items() if k in run_names}),
+    usual = settings.changed(TrainConfig(), {"num_envs": external.COPIES}) if foreign else TrainConfig()
+    defaults: dict[str, Any] = {
+        "run": settings.changed(usual, {k: v for k, v in tuned.items() if k in run_names}),
         "launch": Launch(),
         "settings": settings.changed(algorithm.config, {k: v for k, v in tuned.items() if k not in run_names}),
-        "env": registry.check_options(game, dict(scenario.options)),
     }
+    if foreign:
+        defaults["external"] = external.External()
+    else:
+        defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
     typed = parser.parse(_all_options(defaults, prog), words, prog)
+    options = {**given, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
+    teams = scenario.teams or tuple(kind.name for kind in plans.describe(scenario.environment, options).kinds)
     plan = plans.Plan(
         scenario=scenario.name,
         algorithm=algorithm.name,
         environment=scenario.environment,
-        options=dataclasses.asdict(typed.env),
+        options=options,
         reward=typed.run.reward or scenario.reward,
         train=typed.run,
-        teams={team: plans.Learns(algorithm.name, typed.settings) for team in scenario.teams},
+        teams={team: plans.Learns(algorithm.name, typed.settings) for team in teams},
         preset=preset,
     )
     plans.check_place(algorithm, typed.settings)  # before the other words: it is the first that is typed
@@ -130,7 +140,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
 def _all_options(defaults: dict[str, Any], prog: str) -> type[Any]:
     """One class of all options: the run's and the algorithm's by their own names, the environment's as `--env.NAME`."""
     flat = {name: Annotated[type(value), tyro.conf.arg(name="")] for name, value in defaults.items() if name != "env"}
-    kinds = {**flat, "env": type(defaults["env"])}
+    kinds = {**flat, **({"env": type(defaults["env"])} if "env" in defaults else {})}
     made = dataclasses.make_dataclass(
         "Options", [(name, kinds[name], field(default=value)) for name, value in defaults.items()], frozen=True
     )

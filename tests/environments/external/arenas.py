@@ -226,3 +226,15 @@ class Nameless(Arena):
     def __init__(self) -> None:
         super().__init__()
         del self.possible_agents
+
+
+class Unseeded(Arena):
+    """An arena whose chance comes from everything that has happened in it, whatever the seed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.now, self.agents = 0, ["a", "b"]
+        return self._views(), {agent: {} for agent in self.agents}

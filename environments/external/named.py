@@ -1,0 +1,74 @@
+"""Other people's environments by name: described without a batch, and made in one process or in several.
+
+Beside the factory's own options, `options` holds what we add, under names that no factory can have: `--teams` (as
+typed for `--teams`) and `--wrap` (a list of what was).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from environments.errors import UsageError
+from environments.external.layout import Factory, layout_of, prepared, repeats
+from environments.external.sources import factory_of
+from environments.external.vector import MAX_FAULTS, PettingZooVectorEnv
+from environments.spec import EnvSpec
+from environments.vector import VectorEnv
+
+TEAMS, WRAP = "--teams", "--wrap"
+
+
+def describe(name: str, options: Mapping[str, Any]) -> EnvSpec:
+    """The description of an environment: it is made once and played for some steps. UsageError where it cannot be."""
+    return _described(name, _text(name, options))
+
+
+def make(
+    name: str,
+    num_envs: int = 1,
+    seed: int = 0,
+    first_copy: int = 0,
+    options: Mapping[str, Any] | None = None,
+    max_faults: int = MAX_FAULTS,
+) -> VectorEnv:
+    """Copies of an environment in this process. UsageError as for `describe`."""
+    options = options or {}
+    return PettingZooVectorEnv(
+        made_by(name, options),
+        num_envs,
+        seed,
+        first_copy,
+        name=name,
+        options=options,
+        teams=options.get(TEAMS),
+        max_faults=max_faults,
+        can_capture=describe(name, options).can_capture,
+    )
+
+
+def made_by(name: str, options: Mapping[str, Any]) -> Factory:
+    """The factory of an environment with its options and wrappers."""
+    return factory_of(name, {key: value for key, value in options.items() if key not in (TEAMS, WRAP)})
+
+
+def _text(name: str, options: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(options), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"options of {name} must be plain data (JSON): {error}") from None
+
+
+@cache
+def _described(name: str, text: str) -> EnvSpec:
+    options = json.loads(text)
+    env = prepared(made_by(name, options)(), name)
+    layout = layout_of(env, name, options, options.get(TEAMS))
+    spec = replace(layout.spec, can_capture=repeats(layout, env))
+    with contextlib.suppress(Exception):
+        env.close()
+    return spec

@@ -1,0 +1,79 @@
+"""What is typed for somebody else's environment: `--env.KEY JSON`, `--teams`, `--wrap`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+COPIES = 16
+"""Copies of somebody else's environment that are trained on, or measured at once, unless somebody says otherwise."""
+EPISODES = 100
+"""Episodes that measure somebody else's environment unless somebody says otherwise."""
+PREFIX = "--env."
+
+
+@dataclass(frozen=True)
+class External:
+    """How somebody else's environment is used; its own options are typed as --env.KEY JSON."""
+
+    teams: str | None = None
+    """Who is a team: one (everybody), each (every agent for itself), prefix (names that differ in a number), or
+    NAME=PATTERN,...; none: prefix, and each in a turn-based environment."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is added to the factory's own options."""
+        from environments.external.named import TEAMS
+
+        return {} if self.teams is None else {TEAMS: self.teams}
+
+
+def take_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """(the factory's options, all other words) of a command line: `--env.num-good 2` is `{"num_good": 2}`.
+
+    A value that is no JSON is text; a key without a value is true. UsageError where a key comes twice.
+    """
+    options: dict[str, Any] = {}
+    rest: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith(PREFIX):
+            rest.append(word)
+            continue
+        key, equals, value = word.removeprefix(PREFIX).partition("=")
+        if not equals:
+            value = "true" if not waiting or waiting[0].startswith("--") else waiting.pop(0)
+        name = key.replace("-", "_")
+        if name in options:
+            from environments.errors import UsageError
+
+            raise UsageError(f"{PREFIX}{key} is there twice")
+        options[name] = literal(value)
+    return options, rest
+
+
+def literal(text: str) -> Any:
+    """JSON, `True`, `False` and `none` in any case, or else the text itself."""
+    spoken = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in spoken:
+        return spoken[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def told(environment: str, options: Mapping[str, Any]) -> list[str]:
+    """Who is a team with whom, and whether the run can be repeated, in lines."""
+    from environments.external import named, teams
+
+    spec = named.describe(environment, options)
+    lines = [f"teams     {teams.told(spec.groups, spec.kinds)}"]
+    if not spec.can_capture:
+        lines.append(
+            "exact     no: this environment does not repeat itself, so a resumed run is not the same bit for bit"
+        )
+    return lines

@@ -1,0 +1,124 @@
+"""Somebody else's environment from the command line: by name, with options, teams, and words where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from environments.external.named import TEAMS
+from marl import runs
+from marl.cli import main
+from marl.cli.external import literal, take_options
+from marl.cli.train import parse
+from tests.source import ROOT
+
+TINY = ["--total-steps", "200", "--num-envs", "2", "--rollout-length", "20", "--hidden", "8", "--threads", "1"]
+ARENA = "tests.environments.external.arenas:Arena"
+
+
+def marl(capsys: Any, *words: object) -> tuple[int, str, str]:
+    """Run a command; its exit code, and what it said on both channels."""
+    code = main.main([str(word) for word in words])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_run_from_its_start_to_its_measurement(tmp_path: Path, capsys: Any) -> None:
+    name, run = "pettingzoo:mpe2.simple_tag_v3", tmp_path / "run"
+    words = ["train", "mappo", name, "--env.num-good", "2", "--env.max-cycles=10", *TINY, "--run-dir", run]
+    code, out, _ = marl(capsys, *words)
+    assert code == 0 and "teams     adversary: adversary_0 adversary_1 adversary_2; agent: agent_0 agent_1" in out
+    config = runs.open_run(run).config
+    assert config["options"] == {"num_good": 2, "max_cycles": 10} and set(config["teams"]) == {"adversary", "agent"}
+    assert marl(capsys, "resume", run, "--total-steps", 400)[0] == 0
+    code, out, _ = marl(capsys, "evaluate", run, "--episodes", 3, "--json", tmp_path / "measured.json")
+    measured = json.loads((tmp_path / "measured.json").read_text())
+    assert code == 0 and measured["options"]["num_good"] == 2 and measured["episode_length"]["mean"] == 10
+    assert name in marl(capsys, "list", "runs", "--folder", tmp_path)[1]
+    assert marl(capsys, "evaluate", run / "policies" / "agent.safetensors", "--episodes", 2)[0] == 0
+
+
+def test_training_goes_on_bit_for_bit(tmp_path: Path, capsys: Any) -> None:
+    words = ["train", "ippo", ARENA, *TINY, "--teams", "one", "--no-anneal"]
+    assert marl(capsys, *words, "--run-dir", tmp_path / "whole")[0] == 0
+    assert marl(capsys, *words, "--run-dir", tmp_path / "parts", "--total-steps", 80)[0] == 0
+    assert marl(capsys, "resume", tmp_path / "parts", "--total-steps", 200)[0] == 0
+    one, two = (load_file(tmp_path / run / "policies" / "team.safetensors") for run in ("whole", "parts"))
+    assert all((one[name] == two[name]).all() for name in one) and one.keys() == two.keys()
+
+
+def test_what_does_not_repeat_itself_says_so(tmp_path: Path, capsys: Any) -> None:
+    name, run = ARENA.replace(":Arena", ":Unseeded"), tmp_path / "run"
+    code, out, _ = marl(capsys, "train", "ippo", name, *TINY, "--run-dir", run)
+    assert code == 0 and "exact     no: this environment does not repeat itself" in out
+    assert marl(capsys, "resume", run, "--total-steps", 300)[0] == 0
+    assert "exact" not in marl(capsys, "train", "ippo", ARENA, *TINY, "--run-dir", tmp_path / "other")[1]
+
+
+def test_a_file_of_ones_own(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"from {ARENA.partition(':')[0]} import Arena\n\n\ndef make(end=5):\n    return Arena(end)\n")
+    plan = parse(["ippo", f"{file}:make", "--env.end", "7", "--teams", "one", *TINY]).plan
+    assert plan.options == {"end": 7, TEAMS: "one"} and list(plan.teams) == ["team"]
+    code, out, _ = marl(capsys, "train", "ippo", f"{file}:make", *TINY, "--run-dir", tmp_path / "run")
+    assert code == 0 and "teams     a: a; b: b; c: c" in out
+    assert marl(capsys, "evaluate", f"{file}:make", "--episodes", 2)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "answer"),
+    [
+        (ARENA, ["--env.ende", "3"], "does not take these options: .*'ende'.*it takes end, render_mode"),
+        (ARENA, ["--teams", "x"], "--teams is one of one, each, prefix, or NAME=PATTERN"),
+        (ARENA, ["--env.end", "3", "--env.end=4"], "--env.end is there twice"),
+        (ARENA, ["--tems", "one"], "unknown option --tems; did you mean --team"),
+        (ARENA + "s", [], "Arenas of .*arenas does not exist; did you mean 'Arena'"),
+        ("no.such_module:make", [], "there is no module no.such_module"),
+        ("no_such.py:make", [], "there is no file no_such.py"),
+        ("pettingzoo:no_such_v0", [], r"there is no module no_such_v0; pip install 'marl\[envs\]'"),
+        ("pettingzoo:json", [], "json has none of parallel_env, env, raw_env"),
+        ("gymnasium:NoSuch-v0", [], "unknown Gymnasium environment 'NoSuch-v0'"),
+        ("tests.environments.external.arenas:Refused", [], r"agent 'a': actions of parts \(Tuple\) cannot be learnt"),
+        ("tests.environments.external.arenas:Nameless", [], "has no fixed possible_agents"),
+    ],
+)
+def test_mistakes_are_one_line(name: str, words: list[str], answer: str, capsys: Any) -> None:
+    code, _, said = marl(capsys, "train", "ippo", name, *words)
+    assert code == 2 and said.count("\n") == 1 and re.search(answer, said), said
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("import nothing_there", "ModuleNotFoundError: No module named 'nothing_there' (broken.py, line 1)"),
+        ("\nx = 1 / 0", "ZeroDivisionError: division by zero (broken.py, line 2)"),
+        ("def make(:", "SyntaxError: "),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_file_that_cannot_be_imported(text: str, last: str, tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    code, _, said = marl(capsys, "train", "ippo", f"{file}:make")
+    assert code == 2 and said.count("\n") == 1 and last in said, said
+
+
+def test_what_is_typed_for_an_environment() -> None:
+    words = (
+        "--env.num-good 2 --seed 3 --env.text=2x3 --env.flag --env.none None --env.list [1,2] --teams one --env.last"
+    )
+    assert take_options(words.split()) == (
+        {"num_good": 2, "text": "2x3", "flag": True, "none": None, "list": [1, 2], "last": True},
+        ["--seed", "3", "--teams", "one"],
+    )
+    assert literal("False") is False and literal("-1.5") == -1.5 and literal('"3"') == "3"
