@@ -21,6 +21,11 @@ from numpy.typing import NDArray
 from environments.errors import UsageError, nearest
 
 BOTS: dict[str, str] = {
+    "foraging/greedy-1f": "environments.games.foraging.bots:greedy_1f",
+    "foraging/greedy-2f": "environments.games.foraging.bots:greedy_2f",
+    "foraging/greedy-3f": "environments.games.foraging.bots:greedy_3f",
+    "foraging/greedy-4f": "environments.games.foraging.bots:greedy_4f",
+    "foraging/greedy-5f": "environments.games.foraging.bots:greedy_5f",
     "board/tictactoe/perfect": "environments.games.board.bots:perfect_tictactoe",
     "board/connect_four/depth-1": "environments.games.board.bots:depth_1",
     "board/connect_four/depth-2": "environments.games.board.bots:depth_2",

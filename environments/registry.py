@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from environments.vector import VectorEnv
 
 GAMES = {
+    "foraging/field": "environments.games.foraging.field:GAME",
     "matrix/climbing": "environments.games.matrix.climbing:GAME",
     "matrix/penalty": "environments.games.matrix.penalty:GAME",
     "matrix/prisoners_dilemma": "environments.games.matrix.prisoners_dilemma:GAME",
@@ -55,7 +56,10 @@ TOYS = {
 }
 """Small games with every feature of the contract between them: for tests, hidden from `names`."""
 
-SCHEMES: dict[str, str] = {"board": "environments.games.board.names:read"}
+SCHEMES: dict[str, str] = {
+    "foraging": "environments.games.foraging.names:meaning",
+    "board": "environments.games.board.names:read",
+}
 """Families with names that say a game's options: where the function stands that reads such a name.
 
 It takes a name of the family that is not in `GAMES` and returns the game's name and those options; UsageError where the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from scenarios.scenario import Scenario
 
@@ -25,6 +25,11 @@ def _board(name: str, summary: str, horizon: int, **options: int) -> Scenario:
     return Scenario(f"board/{name}", summary, environment, ("player",), "agent", horizon, options)
 
 
+def _foraging(name: str, summary: str, size: int, players: int, food: int, **more: Any) -> Scenario:
+    options = {"rows": size, "columns": size, "players": players, "food": food, **more}
+    return Scenario(f"foraging/{name}", summary, "foraging/field", ("team",), "team_mean", 50, options)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
@@ -32,6 +37,15 @@ SCENARIOS: dict[str, Scenario] = {
         _board("connect_four", "four in a row with stones that fall", 42),
         _board("hex", "connect your two edges of hexagons, 5 x 5 or --env.size", 25),
         *(_board(f"hex-{n}", f"connect your edges of {n} x {n} hexagons", n * n, size=n) for n in (3, 5, 7, 9, 11)),
+        Scenario("foraging/field", "food on a field of your own", "foraging/field", ("team",), "team_mean", 50),
+        _foraging("8x8-2p-2f", "two players load two pieces of food, alone or together", 8, 2, 2),
+        _foraging("8x8-2p-2f-coop", "two players must load all food together", 8, 2, 2, coop=True),
+        _foraging("2s-8x8-2p-2f-coop", "the same, seeing only two cells far", 8, 2, 2, sight=2, coop=True),
+        _foraging("10x10-3p-3f", "three players, three pieces of food", 10, 3, 3),
+        _foraging("2s-10x10-3p-3f", "three players who see only two cells far", 10, 3, 3, sight=2),
+        _foraging("15x15-3p-5f", "three players, five pieces of food far apart", 15, 3, 5),
+        _foraging("15x15-4p-3f", "four players, three pieces of food", 15, 4, 3),
+        _foraging("15x15-4p-5f", "four players, five pieces of food", 15, 4, 5),
         _matrix("climbing", "the way to the best joint action leads past the worst", reward="team_mean"),
         _matrix("penalty", "two best joint actions that must not be mixed up, and a safe one", reward="team_mean"),
         _matrix("prisoners_dilemma", "betraying pays whatever the other does, and both lose by it"),

@@ -55,5 +55,9 @@ TABLES = [
     Case("matrix/game", {"payoff": (((1, 2), (3, 4), (5, 6)),) * 2, "memory": True}),  # groups of unequal agents
 ]
 BOARDS = [Case("board/hex", {"size": 3})]
-CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + BOARDS
+FIELDS = [
+    Case("foraging/field", {"timeout_terminates": False, "sight": 2, "coop": True, "action_masks": False}),
+    Case("foraging/field", {"rows": 5, "columns": 5, "players": 4, "grid_observation": True, "penalty": 0.1}),
+]
+CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + FIELDS + BOARDS
 TOYS = [case for case in CASES if case.name.startswith("toy/")]

@@ -37,6 +37,7 @@ class Drawing:
 
 
 DRAWINGS = {
+    "foraging/field": "viz.drawings.foraging:DRAWING",
     "board/tictactoe": "viz.drawings.board:NINE",
     "board/connect_four": "viz.drawings.board:COLUMN",
     "board/hex": "viz.drawings.board:HEX",
