@@ -34,6 +34,14 @@ BOTS: dict[str, str] = {
     "board/connect_four/depth-5": "environments.games.board.bots:depth_5",
     "board/connect_four/depth-6": "environments.games.board.bots:depth_6",
     "skirmish/nearest": "environments.games.skirmish.bots:nearest",
+    "roshambo/rock": "environments.games.roshambo.bots:rock",
+    "roshambo/paper": "environments.games.roshambo.bots:paper",
+    "roshambo/scissors": "environments.games.roshambo.bots:scissors",
+    "roshambo/random": "environments.games.roshambo.bots:random",
+    "roshambo/rotate": "environments.games.roshambo.bots:rotate",
+    "roshambo/copy-last": "environments.games.roshambo.bots:copy_last",
+    "roshambo/beat-last": "environments.games.roshambo.bots:beat_last",
+    "roshambo/switching": "environments.games.roshambo.bots:switching",
 }
 """Name -> `module:function`."""
 

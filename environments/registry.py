@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from environments.vector import VectorEnv
 
 GAMES = {
+    "colorgrid/leader_follower": "environments.games.colorgrid.leader_follower:GAME",
     "foraging/field": "environments.games.foraging.field:GAME",
     "matrix/climbing": "environments.games.matrix.climbing:GAME",
     "matrix/penalty": "environments.games.matrix.penalty:GAME",
@@ -31,6 +32,7 @@ GAMES = {
     "matrix/stag_hunt": "environments.games.matrix.stag_hunt:GAME",
     "matrix/matching_pennies": "environments.games.matrix.matching_pennies:GAME",
     "matrix/game": "environments.games.matrix.game:GAME",
+    "roshambo/repeated": "environments.games.roshambo.repeated:GAME",
     "particle/simple": "environments.games.particle.simple:GAME",
     "particle/adversary": "environments.games.particle.adversary:GAME",
     "particle/crypto": "environments.games.particle.crypto:GAME",

@@ -8,9 +8,9 @@ r_b the mean of row b (Lanctot et al. 2023, arXiv:2303.03196):
     aggregate score                 the first minus the second
 
 The maximum of noisy means is too large: a player that nobody exploits shows an exploitability of several standard
-errors. `exploitability` therefore picks the worst opponent on one half of the matches and reads the mean on the other
-half, both ways round; `largest_loss` is the plain maximum. On average such an estimate never exceeds the true value,
-but with few matches the wrong opponent is picked and it is too small: say how many were played.
+errors. `exploitability` therefore picks the worst opponent on one half of the matches and reads its mean on the other;
+`largest_loss` is the plain maximum. On average such an estimate never exceeds the true value, but with few matches the
+wrong opponent is picked and it is too small: say how many were played.
 """
 
 from __future__ import annotations
@@ -55,13 +55,19 @@ def largest_loss(returns: Returns) -> float:
 
 
 def exploitability(returns: Returns) -> float:
-    """What the opponent that is worst on one half of the matches wins on the other; the mean of both ways.
+    """Mean over halves H of mean over m not in H of L[w(H), m]; w(H) = argmax over b of the sum over m in H of L[b, m].
 
-    Halves are every other match: matches of one opponent are taken to be independent.
+    L are the losses, and the halves are all M runs of M // 2 matches that follow one another in a circle. Matches of
+    one opponent are taken to be independent, so what picks and what is read are.
     """
     losses = -_checked(returns, 2)
-    even, odd = losses[:, 0::2].mean(axis=1), losses[:, 1::2].mean(axis=1)
-    return float((odd[even.argmax()] + even[odd.argmax()]) / 2)
+    matches = losses.shape[1]
+    read = []
+    for first in range(matches):
+        turned = np.roll(losses, -first, axis=1)
+        worst = turned[:, : matches // 2].sum(axis=1).argmax()
+        read.append(turned[worst, matches // 2 :].mean())
+    return float(np.mean(read))
 
 
 def _checked(returns: Returns, matches: int) -> NDArray[np.float64]:

@@ -30,9 +30,25 @@ def _foraging(name: str, summary: str, size: int, players: int, food: int, **mor
     return Scenario(f"foraging/{name}", summary, "foraging/field", ("team",), "team_mean", 50, options)
 
 
+def _colorgrid(name: str, summary: str, **options: Any) -> Scenario:
+    return Scenario(f"colorgrid/{name}", summary, "colorgrid/leader_follower", ("team",), "agent", 128, options)
+
+
+def _roshambo(name: str, summary: str, **options: Any) -> Scenario:
+    return Scenario(f"roshambo/{name}", summary, "roshambo/repeated", ("player",), "agent", 1000, options)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
+        _colorgrid("leader_follower", "gather blocks of a colour that changes and that only the leader knows"),
+        _colorgrid(
+            "stationary",
+            "gather blocks of a colour that both know and that never changes",
+            knows_goal="both",
+            random_goal=False,
+            switch_probability=0.0,
+        ),
         _board("tictactoe", "three in a row; both seats learn from every game", 9),
         _board("connect_four", "four in a row with stones that fall", 42),
         _board("hex", "connect your two edges of hexagons, 5 x 5 or --env.size", 25),
@@ -64,6 +80,8 @@ SCENARIOS: dict[str, Scenario] = {
         _particle("formation", "stand evenly on a circle around a landmark", reward="team_mean"),
         _particle("line", "stand evenly on the line between two landmarks", reward="team_mean"),
         _particle("collect_treasure", "collectors bring treasures to the deposits of their colours"),
+        _roshambo("repeated", "a thousand throws of rock, paper, scissors against another learner"),
+        _roshambo("population", "a thousand throws against a bot drawn from seventeen", opponent="population"),
     )
 }
 """Scenario by name."""

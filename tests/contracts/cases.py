@@ -19,9 +19,16 @@ Factory = Callable[..., VectorEnv]
 """`make(num_envs=1, seed=0, first_copy=0, num_threads=None) -> VectorEnv`."""
 
 STARTS = dict.fromkeys(["toy/meet", "toy/noughts", "toy/siege", "particle/crypto"], 2)
-STARTS |= {name: 1 for name in environments.names() if name.startswith(("matrix/", "board/"))}
+STARTS |= {name: 1 for name in environments.names() if name.startswith(("matrix/", "board/", "roshambo/"))}
 """Games with so few first views (in crypto: a key and a colour; in a matrix or board game nothing) that two copies may
 well begin alike, and how many starts 64 copies show at least."""
+
+
+SHORT: dict[str, dict[str, Any]] = {
+    "colorgrid/leader_follower": {"max_cycles": 25},
+    "roshambo/repeated": {"throws": 25},
+}
+"""Games whose episodes are too long for checks that wait for their ends, and what makes them shorter."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class Case:
 
     def __str__(self) -> str:
         return "-".join([self.name, *(f"{k}={v}" for k, v in self.options.items())])
+
+    @property
+    def starts(self) -> int:
+        """How many different first views 64 copies show at least; 1 where nothing is left to chance."""
+        return STARTS.get(str(self), STARTS.get(self.name, 64))
 
     @property
     def make(self) -> Factory:
@@ -59,5 +71,11 @@ FIELDS = [
     Case("foraging/field", {"timeout_terminates": False, "sight": 2, "coop": True, "action_masks": False}),
     Case("foraging/field", {"rows": 5, "columns": 5, "players": 4, "grid_observation": True, "penalty": 0.1}),
 ]
-CASES = [Case(name) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + FIELDS + BOARDS
+CASES = [Case(name, SHORT.get(name, {})) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + FIELDS + BOARDS
+POPULATION = Case("roshambo/repeated", {"opponent": "population", "recall": 3, "throws": 25})
+STARTS[str(POPULATION)] = 2
+CASES += [
+    POPULATION,
+    Case("colorgrid/leader_follower", {"sight": 2, "last_taken": True, "max_cycles": 25}),
+]
 TOYS = [case for case in CASES if case.name.startswith("toy/")]

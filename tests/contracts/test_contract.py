@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts import checks
-from tests.contracts.cases import CASES, STARTS, Case
+from tests.contracts.cases import CASES, Case
 
 CHECKS = [
     checks.check_every_element_is_written,
@@ -33,7 +33,7 @@ def test_contract(case: Case, check) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_keys(case: Case) -> None:
-    checks.check_keys(case.make, starts=STARTS.get(case.name, 64))
+    checks.check_keys(case.make, starts=case.starts)
 
 
 def test_two_threads_are_one_over_a_thousand_steps() -> None:

@@ -16,7 +16,7 @@ import environments
 from environments.facade import AECFacade, ParallelFacade
 from environments.vector import Array, StepBuffers
 from tests.contracts import play
-from tests.contracts.cases import CASES, STARTS, Case
+from tests.contracts.cases import CASES, Case
 from tests.contracts.strict import strict_aec_test, strict_parallel_test
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -73,7 +73,7 @@ def test_max_cycles(case: Case) -> None:
 
 @every_case
 def test_strict_parallel(case: Case) -> None:
-    strict_parallel_test(case.parallel, chance=STARTS.get(case.name) != 1)
+    strict_parallel_test(case.parallel, chance=case.starts != 1)
 
 
 @every_case

@@ -37,6 +37,7 @@ class Drawing:
 
 
 DRAWINGS = {
+    "colorgrid/leader_follower": "viz.drawings.colorgrid:DRAWING",
     "foraging/field": "viz.drawings.foraging:DRAWING",
     "board/tictactoe": "viz.drawings.board:NINE",
     "board/connect_four": "viz.drawings.board:COLUMN",
@@ -59,6 +60,7 @@ DRAWINGS = {
     "particle/formation": "viz.drawings.particle:DRAWING",
     "particle/line": "viz.drawings.particle:DRAWING",
     "particle/collect_treasure": "viz.drawings.particle:DRAWING",
+    "roshambo/repeated": "viz.drawings.roshambo:DRAWING",
     "toy/meet": "viz.drawings.toy:MEET",
     "toy/dock": "viz.drawings.toy:DOCK",
     "toy/noughts": "viz.drawings.toy:NOUGHTS",

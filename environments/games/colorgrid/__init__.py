@@ -1,0 +1,1 @@
+"""A grid of coloured blocks whose right colour only some know."""
