@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+import environments
+from environments import registry
 from scenarios.scenario import Scenario
 
 Stepper = Callable[[int], object]
@@ -100,7 +102,26 @@ def _mpe2(scenario: Scenario) -> Stepper:
     return parallel(module.parallel_env(**scenario.options))
 
 
+def _lbforaging(scenario: Scenario) -> Stepper:
+    module = importlib.import_module("lbforaging.foraging")
+    options = registry.check_options(environments.game(scenario.environment), dict(scenario.options))
+    env = module.ForagingEnv(
+        players=options.players,
+        min_player_level=options.min_player_level,
+        max_player_level=options.max_player_level,
+        min_food_level=options.min_food_level,
+        max_food_level=options.max_food_level,
+        field_size=(options.rows, options.columns),
+        max_num_food=options.food,
+        sight=options.sight or max(options.rows, options.columns),
+        max_episode_steps=options.max_cycles,
+        force_coop=options.coop,
+    )
+    return joint(env)
+
+
 PEERS = {
     "particle": Peer("mpe2", "parallel_env", "envs", _mpe2),
+    "foraging": Peer("lbforaging", "gymnasium", "grid", _lbforaging),
 }
 """Family -> who else has it."""

@@ -43,6 +43,15 @@ def test_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "64 copies" in capsys.readouterr().out
 
 
+def test_a_scenario_with_options_is_measured_beside_its_peer(tmp_path: Path) -> None:
+    rows = measured("env", "foraging/2s-8x8-2p-2f-coop", "--copies", "64", to=tmp_path / "a.json")
+    peer = f"lbforaging {importlib.metadata.version('lbforaging')} gymnasium"
+    assert [row["name"] for row in rows] == [
+        f"foraging/2s-8x8-2p-2f-coop, {name}" for name in (peer, "1 copy, PettingZoo parallel", "64 copies, 1 thread")
+    ]
+    assert all(row["against"] == peer for row in rows[1:])
+
+
 def test_every_scenario_has_its_row() -> None:
     ours = {scenario.environment for scenario in catalog.SCENARIOS.values()}
     assert set(bench_peers.MPE2) == {name for name in ours if name.startswith("particle/")}
