@@ -120,8 +120,33 @@ def _lbforaging(scenario: Scenario) -> Stepper:
     return joint(env)
 
 
+def _openspiel(scenario: Scenario) -> Stepper:
+    """Throws, and both seats' views after each; against bots, one of the simplest of OpenSpiel's in the second seat."""
+    pyspiel: Any = importlib.import_module("pyspiel")
+    options = registry.check_options(environments.game(scenario.environment), dict(scenario.options))
+    rules = f"stage_game=matrix_rps(),num_repetitions={options.throws},recall={options.recall}"
+    game = pyspiel.load_game(f"repeated_game({rules})")
+    bot = None if options.opponent == "team" else pyspiel.make_roshambo_bot(1, "randbot", options.throws)
+    actions = np.random.default_rng(0).integers(0, 3, (DRAWS, 2)).tolist()
+    state = game.new_initial_state()
+
+    def step(k: int) -> None:
+        nonlocal state
+        first, second = actions[k % DRAWS]
+        state.apply_actions([first, second if bot is None else bot.step(state)])
+        for seat in range(2 if bot is None else 1):
+            state.observation_tensor(seat)
+        if state.is_terminal():
+            state = game.new_initial_state()
+            if bot is not None:
+                bot.restart()
+
+    return step
+
+
 PEERS = {
     "particle": Peer("mpe2", "parallel_env", "envs", _mpe2),
+    "roshambo": Peer("open_spiel", "repeated_game", "openspiel", _openspiel),
     "foraging": Peer("lbforaging", "gymnasium", "grid", _lbforaging),
 }
 """Family -> who else has it."""

@@ -43,11 +43,20 @@ def test_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "64 copies" in capsys.readouterr().out
 
 
-def test_a_scenario_with_options_is_measured_beside_its_peer(tmp_path: Path) -> None:
-    rows = measured("env", "foraging/2s-8x8-2p-2f-coop", "--copies", "64", to=tmp_path / "a.json")
-    peer = f"lbforaging {importlib.metadata.version('lbforaging')} gymnasium"
+@pytest.mark.parametrize(
+    ("scenario", "package", "face"),
+    [
+        ("foraging/2s-8x8-2p-2f-coop", "lbforaging", "gymnasium"),
+        ("roshambo/population", "open_spiel", "repeated_game"),
+    ],
+)
+def test_a_scenario_with_options_is_measured_beside_its_peer(
+    scenario: str, package: str, face: str, tmp_path: Path
+) -> None:
+    rows = measured("env", scenario, "--copies", "64", to=tmp_path / "a.json")
+    peer = f"{package} {importlib.metadata.version(package)} {face}"
     assert [row["name"] for row in rows] == [
-        f"foraging/2s-8x8-2p-2f-coop, {name}" for name in (peer, "1 copy, PettingZoo parallel", "64 copies, 1 thread")
+        f"{scenario}, {name}" for name in (peer, "1 copy, PettingZoo parallel", "64 copies, 1 thread")
     ]
     assert all(row["against"] == peer for row in rows[1:])
 
