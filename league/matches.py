@@ -1,91 +1,196 @@
-"""Playing matches: blocks of games of one environment, every seat held by some player.
+"""Playing matches: a block of games of one pairing, every seat held by some player.
 
-A block is stepped as one batch of fixed shape, whatever number of games is left, and every game has its own key: so
-what comes out depends on the block alone, not on how blocks are shared among processes or what was played before.
+Players that are functions of what they see play a whole block as one batch of fixed shape, whatever number of games is
+left, each game on its own key: what comes out depends on the block alone, not on how blocks are shared among processes
+or what was played before. Players that are programs play one game after the other.
 """
 
 from __future__ import annotations
 
-import hashlib
+import atexit
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+import environments
 from environments.replay import Replay
 from environments.spec import EnvSpec
 from environments.vector import VectorEnv
+from league.contest import Block, Contest, Game, Load, block_size, match_key
+from league.outside import OutsideTeam
+from league.programs import Forfeit, Limits, Program, is_outside
+from league.records import Match, Seat
 from marl.collector import Seats
-from marl.evaluate import evaluate
+from marl.evaluate import Evaluation, evaluate
 from marl.policy import Actor
 
-BLOCK = 512
-"""Games of a block."""
+MOST_PLAYERS = 64
+"""Players that a process keeps at hand."""
+MOST_WORDS = 2000
+"""Characters of what is kept about a forfeit."""
 
 
-@dataclass(frozen=True)
-class Game:
-    """One game that is to be played."""
-
-    id: str
-    key: int
-    """Of the episode; games on one key begin alike and draw alike."""
-    lineup: tuple[int, ...]
-    """For every team, in the environment's order, the place of its player among the block's players."""
-
-
-@dataclass(frozen=True)
-class Played:
-    """What came of a game."""
-
-    game: Game
-    outcome: tuple[float, ...]
-    """How it scores for every team."""
-    length: int
-    """Steps."""
-    replay: Replay | None = None
+def play(contest: Contest, block: Block) -> list[Match]:
+    """Play a block's games and say what came of them."""
+    sources = [*block.first.sources.values(), *block.second.sources.values()]
+    if any(is_outside(source) for source in sources):
+        return [_play_alone(contest, block, game, number < block.record) for number, game in enumerate(block.games)]
+    env = _environment(contest.environment, tuple(sorted(contest.options.items())), block_size(contest))
+    seated = {
+        kind.name: [_player(contest.load, side.sources.get(kind.name), env, kind.name) for side in block.sides]
+        for kind in env.spec.kinds
+    }
+    games = [*block.games, *[block.games[-1]] * (env.num_envs - len(block.games))]
+    measured = measure(contest, env, seated, games, block.record)
+    replays = [*measured.replays, *[None] * len(games)]
+    recorded = []
+    for row, game in enumerate(block.games):
+        outcome, length = tuple(map(float, measured.outcomes[row])), int(measured.lengths[row])
+        replay = _keep(contest, game, replays[row])
+        recorded.append(_match(contest, env.spec, block, game, outcome, length, replay=replay))
+    return recorded
 
 
-def play_block(
-    env: VectorEnv,
-    players: Mapping[str, Sequence[Actor]],
-    games: Sequence[Game],
-    noise_key: int,
-    greedy: bool,
-    record: int = 0,
-    header: Mapping[str, object] | None = None,
-) -> list[Played]:
-    """Play games, at most as many as `env` has copies; the first `record` are kept as replays.
+def measure(
+    contest: Contest, env: VectorEnv, players: Mapping[str, Sequence[Actor | None]], games: Sequence[Game], record: int
+) -> Evaluation:
+    """Play as many games as `env` has copies, each to its end. `players`: for every kind of team, who may play it."""
+    env.reset(keys=[game.key for game in games])
+    seats = seat(env.spec, players, [game.lineup for game in games])
+    header = {**contest.header, "greedy": contest.greedy}
+    return evaluate(env, seats, env.num_envs, match_key("acting", contest.seed), contest.greedy, record, header)
 
-    `players`: for every kind of team, who plays it, at the places that line-ups name. Copies that no game is left for
-    play the last one again, unheard.
+
+def seat(
+    spec: EnvSpec, players: Mapping[str, Sequence[Actor | None]], lineups: Sequence[tuple[int, ...]]
+) -> dict[str, Seats]:
+    """Who sits where: for every kind of team its seats `[E * teams]` in the order (copy, team).
+
+    A player who cannot play a kind is None there: somebody else keeps the place, and is never asked.
     """
-    if not 0 < len(games) <= env.num_envs:
-        raise ValueError(f"a block holds 1 to {env.num_envs} games, not {len(games)}")
-    filled = [*games, *[games[-1]] * (env.num_envs - len(games))]
-    env.reset(keys=[game.key for game in filled])
-    seats = seat(env.spec, players, [game.lineup for game in filled])
-    measured = evaluate(env, seats, env.num_envs, noise_key, greedy, min(record, len(games)), header)
-    replays = [*measured.replays, *[None] * len(filled)]
-    return [
-        Played(game, tuple(map(float, measured.outcomes[row])), int(measured.lengths[row]), replays[row])
-        for row, game in enumerate(games)
-    ]
-
-
-def seat(spec: EnvSpec, players: Mapping[str, Sequence[Actor]], lineups: Sequence[tuple[int, ...]]) -> dict[str, Seats]:
-    """Who sits where: for every kind of team its seats `[E * teams]` in the order (copy, team)."""
     table = np.array(lineups, np.int16)
     if table.shape != (len(lineups), spec.num_teams):
         raise ValueError(f"{spec.name} has {spec.num_teams} teams; a line-up names a player for each")
     seats, first = {}, 0
     for kind in spec.kinds:
-        seats[kind.name] = Seats(players[kind.name], table[:, first : first + kind.teams].reshape(-1).copy())
+        able = players[kind.name]
+        somebody = next(player for player in able if player is not None)
+        filled = [somebody if player is None else player for player in able]
+        seats[kind.name] = Seats(filled, table[:, first : first + kind.teams].reshape(-1).copy())
         first += kind.teams
     return seats
 
 
-def match_key(*parts: str | int) -> int:
-    """The key of a game from what it is about, the same on every machine: 64 bits of a hash."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little")
+def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Match:
+    """One game, of which at least one side is a program; a side that gives it away loses."""
+    env = _environment(contest.environment, tuple(sorted(contest.options.items())), 1)
+    limits = contest.limits or Limits()
+    players: dict[str, list[Actor | None]] = {kind.name: [None, None] for kind in env.spec.kinds}
+    outside = []
+    for team, place in enumerate(game.lineup):
+        kind, agents = _team(env.spec, team)
+        source = block.sides[place].sources[kind]
+        if is_outside(source):
+            groups = [env.spec.group(name) for name in env.spec.kind(kind).groups]
+            outside.append(OutsideTeam(_program(source, limits), groups, agents, team))
+            players[kind][place] = outside[-1].actor
+        else:
+            players[kind][place] = _player(contest.load, source, env, kind)
+    try:
+        for side in outside:
+            side.reset(game.key % 2**63)
+        measured = measure(contest, env, players, [game], int(record))
+    except Forfeit as forfeit:
+        program = next(side.program for side in outside if side.team == forfeit.team)
+        program.kill()
+        outcome = tuple(-1.0 if team == forfeit.team else 1.0 for team in range(env.spec.num_teams))
+        words = f"{forfeit.why}\n{program.said}".strip()[-MOST_WORDS:]
+        length = int(env.episode_step[0])
+        return _match(
+            contest, env.spec, block, game, outcome, length, status=forfeit.status, offender=forfeit.team, error=words
+        )
+    replay = _keep(contest, game, measured.replays[0] if record else None)
+    outcome = tuple(map(float, measured.outcomes[0]))
+    return _match(contest, env.spec, block, game, outcome, int(measured.lengths[0]), replay=replay)
+
+
+def _team(spec: EnvSpec, team: int) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """Kind of a team, and its agents by group."""
+    first = 0
+    for kind in spec.kinds:
+        if team < first + kind.teams:
+            agents = {}
+            for name in kind.groups:
+                listed = spec.group(name).agents
+                members = len(listed) // kind.teams
+                agents[name] = listed[(team - first) * members : (team - first + 1) * members]
+            return kind.name, agents
+        first += kind.teams
+    raise ValueError(f"{spec.name} has no team {team}")
+
+
+def void(spec: EnvSpec, contest: Contest, block: Block, game: Game, why: str) -> Match:
+    """A game that was not played, by no fault of the other side."""
+    return _match(contest, spec, block, game, (0.0,) * spec.num_teams, 0, status="void", error=why)
+
+
+def _match(
+    contest: Contest,
+    spec: EnvSpec,
+    block: Block,
+    game: Game,
+    outcome: tuple[float, ...],
+    length: int,
+    **more: Any,
+) -> Match:
+    lineup = enumerate(game.lineup)
+    seats = tuple(Seat(team=t, role=_team(spec, t)[0], player=block.sides[place].number) for t, place in lineup)
+    about: dict[str, Any] = {"id": game.id, "environment": contest.environment, "digest": spec.digest, "key": game.key}
+    return Match(**about, seats=seats, outcome=outcome, length=length, **more)
+
+
+def _keep(contest: Contest, game: Game, replay: Replay | None) -> str | None:
+    """Write a replay; its name within the folder."""
+    if replay is None or contest.folder is None:
+        return None
+    name = f"replays/{game.id}.replay"
+    replay.save(contest.folder / name)
+    return name
+
+
+_PLAYERS: dict[tuple[str, str, str], Actor] = {}
+"""What this process has loaded, the last used last."""
+_PROGRAMS: dict[str, Program] = {}
+"""Programs that this process has started."""
+
+
+def _player(load: Load, source: str | None, env: VectorEnv, kind: str) -> Actor | None:
+    if source is None:
+        return None
+    place = (source, env.spec.digest, kind)
+    player = _PLAYERS.pop(place, None) or load(source, env.spec, kind)
+    _PLAYERS[place] = player
+    if len(_PLAYERS) > MOST_PLAYERS:
+        del _PLAYERS[next(iter(_PLAYERS))]
+    return player
+
+
+def _program(source: str, limits: Limits) -> Program:
+    if source not in _PROGRAMS or _PROGRAMS[source].limits != limits:
+        _PROGRAMS[source] = Program(source, limits)
+    return _PROGRAMS[source]
+
+
+@atexit.register
+def end_programs() -> None:
+    """Kill the programs that this process has started."""
+    for program in _PROGRAMS.values():
+        program.kill()
+    _PROGRAMS.clear()
+
+
+@lru_cache(4)
+def _environment(name: str, options: tuple[tuple[str, Any], ...], copies: int) -> VectorEnv:
+    return environments.make(name, copies, num_threads=1, **dict(options))

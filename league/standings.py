@@ -6,23 +6,25 @@ the equilibrium and alpha-rank of the table show who holds out against whom.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from league import metagame, ratings
-from league.store import Results
+from league.store import Results, Store
 
 
-def standings(results: Results, names: Sequence[str]) -> dict[str, Any]:
+def standings(store: Store) -> dict[str, Any]:
     """Players from best to worst with ratings and 95 % intervals, and tables in that order.
 
-    `names [P]` in the order of `results`. Players of different islands never met through anybody: their ratings are not
+    `elo` counts games that were given away as lost, `elo_played` leaves them out. Players of different islands never met through anybody: their ratings are not
     comparable. What needs every pair to have played (equilibrium, alpha-rank, non-transitivity) is None otherwise.
     """
+    results, players, forfeits = store.results(), store.players(), store.forfeits()
+    names = [players[number].name for number in results.players]
     rated = ratings.bradley_terry(results.score)
+    played = ratings.bradley_terry(store.results(forfeits=False).score)
     order = sorted(range(len(names)), key=lambda p: (rated.island[p], -rated.strength[p], names[p]))
     games = results.games
     rows = [
@@ -31,11 +33,13 @@ def standings(results: Results, names: Sequence[str]) -> dict[str, Any]:
             "elo": float(rated.elo[p]),
             "low": float(rated.interval[p, 0]),
             "high": float(rated.interval[p, 1]),
+            "elo_played": float(played.elo[p]),
             "points": float(results.score[p].sum()),
             "games": int(games[p].sum()),
             "wins": int(results.wins[p].sum()),
             "draws": int(results.draws[p].sum()),
             "losses": int(results.losses[p].sum()),
+            "forfeits": forfeits.get(results.players[p], {}),
             "island": int(rated.island[p]),
         }
         for p in order
@@ -47,6 +51,7 @@ def standings(results: Results, names: Sequence[str]) -> dict[str, Any]:
         "points": results.score[place].tolist(),
         "games": games[place].tolist(),
         "superiority": plain(rated.superiority()[place]),
+        "voids": store.voids(),
         "comparable": len(set(rated.island.tolist())) <= 1,
         **_as_a_game(rate),
     }

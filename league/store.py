@@ -198,6 +198,17 @@ class Store:
             wins[at], draws[at], losses[at] = won, drawn, lost
         return Results(players, wins, draws, losses)
 
+    def forfeits(self) -> dict[int, dict[str, int]]:
+        """Games that each player gave away, by kind; players who gave away none are left out."""
+        found: dict[int, dict[str, int]] = {}
+        for player, status, games in self._database.execute(_FORFEITS):
+            found.setdefault(player, {})[status] = games
+        return found
+
+    def voids(self) -> int:
+        """Games that were not played, by no fault of the other side."""
+        return int(self._database.execute("SELECT count(*) FROM matches WHERE status = 'void'").fetchone()[0])
+
     def snapshot(self, digest: str) -> Path:
         """The policy file of that digest. RefusedFile where it is missing or its content is another."""
         kept = self._snapshot(digest)
@@ -409,6 +420,10 @@ SELECT json_object(
         )) FROM (SELECT * FROM seats WHERE match = m.number ORDER BY seat) s
     )
 ) FROM matches m {} ORDER BY m.number
+"""
+_FORFEITS = """
+SELECT s.player, m.status, count(*) FROM matches m JOIN seats s ON s.match = m.number AND s.team = m.offender
+GROUP BY s.player, m.status ORDER BY s.player, m.status
 """
 _PAIRS = """
 SELECT a.player, b.player, sum(a.outcome > b.outcome), sum(a.outcome = b.outcome), sum(a.outcome < b.outcome)

@@ -11,7 +11,7 @@ import tyro
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
-    from league.runner import Entrant
+    from league.contest import Entrant
     from league.store import Store
     from marl.cli.players import Player
     from marl.policy import Actor
@@ -31,7 +31,8 @@ class Tournament:
     scenario: tyro.conf.Positional[str]
     """What is played: a scenario with two teams."""
     players: tyro.conf.Positional[tuple[str, ...]]
-    """At least two, each PLAYER or NAME=PLAYER: a run's folder, a policy's file, `bot:...` or `random`."""
+    """At least two, each PLAYER or NAME=PLAYER: a run's folder, a policy's file, `bot:NAME`, `random`, a class
+    (`MODULE:CLASS`, `FILE.py:CLASS`) or a program (`cmd:COMMAND`)."""
     format: Format = "round-robin"
     """round-robin: all pairs; gauntlet: the first against each other one; swiss: equals meet, as many rounds as single
     one out; single-elimination: losers leave, of a drawn pairing the one listed later."""
@@ -43,6 +44,10 @@ class Tournament:
     """Sample actions instead of taking the likeliest."""
     workers: int = 1
     """Processes that play; 1 to 256. The result does not depend on it."""
+    move_timeout: float = 10.0
+    """Seconds that a class or a program may take for an action; above 0."""
+    game_timeout: float = 600.0
+    """Seconds that it may take for all actions of a game; above 0."""
     record: int = 0
     """Games of each pairing that are kept as replays; 0 to all."""
     dir: Path | None = None
@@ -67,6 +72,9 @@ def run(options: Tournament) -> int:
     ):
         if not low <= value <= high:
             raise UsageError(f"{name} must be {low} to {high}, not {value}")
+    for name, seconds in (("move_timeout", options.move_timeout), ("game_timeout", options.game_timeout)):
+        if not 0 < seconds < float("inf"):
+            raise UsageError(f"{name} must be a number of seconds above 0, not {seconds}")
     if options.games % 2:
         raise UsageError(f"games must be even, for they are played in pairs with sides swapped; not {options.games}")
     if options.png is not None and options.png.suffix.lower() != ".png":
@@ -113,8 +121,12 @@ def enter(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
 
 def _roles(text: str, spec: EnvSpec) -> dict[str, Player]:
     from environments.errors import RefusedFile, UsageError
+    from league import programs
     from marl.cli import players
 
+    if programs.is_outside(text):
+        programs.check(text)
+        return {kind.name: players.Player(text) for kind in spec.kinds}
     found: dict[str, Player] = {}
     refused: list[UsageError | RefusedFile] = []
     for kind in spec.kinds:
@@ -129,7 +141,7 @@ def _roles(text: str, spec: EnvSpec) -> dict[str, Player]:
 
 def default_folder(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str, Player]]) -> Path:
     """The same folder for the same tournament."""
-    from league.matches import match_key
+    from league.contest import match_key
 
     who = [f"{name}={kind}={player.text}" for name, roles in entered.items() for kind, player in roles.items()]
     number = match_key(spec.digest, options.format, options.seed, options.sampled, *who)
@@ -148,6 +160,8 @@ def hold(
     import torch
 
     from league import runner, standings, tournament
+    from league.contest import Contest
+    from league.programs import Limits
     from league.store import Store
     from marl.cli.progress import progress
 
@@ -167,7 +181,7 @@ def hold(
             print(f"note: {store.mended}")
         entrants = [register(store, name, roles) for name, roles in entered.items()]
         check_different(list(entered), entrants)
-        contest = runner.Contest(
+        contest = Contest(
             environment=environment,
             options=settings,
             load=load,
@@ -177,12 +191,12 @@ def hold(
             record=options.record,
             folder=folder,
             header={"scenario": options.scenario},
+            limits=Limits(options.move_timeout, options.game_timeout),
         )
         next_round = tournament.FORMATS[options.format]
         with progress("", "games", expected(len(entrants), options)) as report:
             played = runner.run(contest, entrants, store, next_round, options.workers, report)
-        results = store.results()
-        table = standings.standings(results, [store.player(number).name for number in results.players])
+        table = standings.standings(store)
     rounds = [
         [
             {"players": [about["players"][place] for place in pair], "points": list(score)}
@@ -232,8 +246,8 @@ def expected(entrants: int, options: Tournament) -> int:
 
 def register(store: Store, name: str, roles: Mapping[str, Player]) -> Entrant:
     """Enter a player in the store, with a copy of its policies, so that later training does not change what played."""
+    from league.contest import Entrant
     from league.records import Player as Entry
-    from league.runner import Entrant
 
     snapshots = tuple((kind, store.add_snapshot(p.file)) for kind, p in roles.items() if p.file is not None)
     text = next(iter(roles.values())).text
@@ -258,15 +272,21 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
     from marl.cli.list import table as lines
 
     rows = table["players"]
-    crossed = len(rows) <= SHOWN
+    crossed, gave = len(rows) <= SHOWN, any(row["forfeits"] for row in rows)
     shown = []
     for place, row in enumerate(rows):
-        half = (row["high"] - row["low"]) / 2
         line = {
-            "": str(place + 1), "player": row["name"], "elo": f"{row['elo']:+.0f}", "+-": f"{half:.0f}",
+            "": str(place + 1),
+            "player": row["name"],
+            "elo": f"{row['elo']:+.0f}",
+            "95 %": f"[{row['low']:+.0f}, {row['high']:+.0f}]",
             "points": f"{row['points']:g}/{row['games']}",
-            "wins": str(row["wins"]), "draws": str(row["draws"]), "losses": str(row["losses"]),
-        }  # fmt: skip
+            "won": str(row["wins"]),
+            "drawn": str(row["draws"]),
+            "lost": str(row["losses"]),
+        }
+        if gave:
+            line["gave away"] = ", ".join(f"{games} {kind}" for kind, games in row["forfeits"].items())
         if crossed:
             line |= {f"vs {k + 1}": _cell(table, place, k) for k in range(len(rows))}
         if not table["comparable"]:
@@ -275,6 +295,10 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
     print(lines(shown))
     play = "the likeliest actions" if table["greedy"] else "sampled actions"
     print(f"(ratings by all games, Elo points with 95 % interval, average 0; {play}, seed {table['seed']})")
+    if gave:
+        print("(games given away count as lost; `elo_played` in --json leaves them out)")
+    if table["voids"]:
+        print(f"({table['voids']} games are void: a player had given away three in a row)")
     if not table["comparable"]:
         print("(islands never met through anybody: their ratings are not comparable)")
     if table["non_transitivity"] is not None:

@@ -15,9 +15,11 @@ from torch import Tensor
 import environments
 from environments import replay
 from environments.spec import EnvSpec
+from league import contest as contests
+from league import matches as league_matches
 from league import runner
+from league.contest import Block, Contest, Entrant, blocks, orientations
 from league.records import Match, Player
-from league.runner import Contest, Entrant
 from league.store import Store
 from league.tournament import FORMATS
 from marl.policy import Actor, PolicyStep, RandomPolicy, View
@@ -107,19 +109,19 @@ def test_any_number_of_workers_gives_the_same_log(tmp_path: Path) -> None:
 
 
 def test_what_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "BLOCK", 4)
+    monkeypatch.setattr(contests, "BLOCK", 4)
     names = ["random", "first", "last"]
     whole, _ = hold(tmp_path / "whole", names)
     played: list[int] = []
-    real = runner.play
+    real = league_matches.play
 
-    def counted(contest: Contest, block: runner.Block) -> list[Match]:
+    def counted(contest: Contest, block: Block) -> list[Match]:
         if len(played) == 4:
             raise KeyboardInterrupt
         played.append(len(block.games))
         return real(contest, block)
 
-    monkeypatch.setattr(runner, "play", counted)
+    monkeypatch.setattr(league_matches, "play", counted)
     with pytest.raises(KeyboardInterrupt):
         hold(tmp_path / "cut", names)
     with Store(tmp_path / "cut") as store:
@@ -175,12 +177,12 @@ def test_players_of_the_same_side_alone_do_not_meet(tmp_path: Path) -> None:
     chasers = [Entrant(1, "a", {"adversary": "random"}), Entrant(2, "b", {"adversary": "random"})]
     runners = Entrant(3, "c", {"good": "random"})
     both = Entrant(4, "d", {"adversary": "random", "good": "random"})
-    assert runner.orientations(spec, *chasers) == []
-    assert runner.orientations(spec, chasers[0], runners) == [(0, 1)]
-    assert runner.orientations(spec, runners, chasers[0]) == [(1, 0)]
-    assert runner.orientations(spec, chasers[0], both) == [(0, 1)]
-    assert runner.orientations(spec, both, replace(both, number=5)) == [(0, 1), (1, 0)]
+    assert orientations(spec, *chasers) == []
+    assert orientations(spec, chasers[0], runners) == [(0, 1)]
+    assert orientations(spec, runners, chasers[0]) == [(1, 0)]
+    assert orientations(spec, chasers[0], both) == [(0, 1)]
+    assert orientations(spec, both, replace(both, number=5)) == [(0, 1), (1, 0)]
     contest = Contest("particle/tag", {}, load, games=6)
-    found = runner.blocks(contest, spec, chasers[0], runners)
+    found = blocks(contest, spec, chasers[0], runners)
     assert [game.lineup for block in found for game in block.games] == [(0, 1)] * 6
     assert len({game.key for block in found for game in block.games}) == 6

@@ -1,0 +1,69 @@
+"""A Python class as a player in a process of its own: `python -m league.host FILE.py:CLASS` or `MODULE:CLASS`.
+
+It speaks the protocol of `league.outside` on standard input and output; what the class prints goes to standard error.
+The class has `act(obs, mask=None, state=None) -> action` and, if it likes, `reset(seed)`. One object is made for every
+agent. Imports neither torch nor numba unless the class does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+
+def find(text: str) -> type:
+    """The class that `FILE.py:CLASS` or `MODULE:CLASS` names. ImportError, AttributeError or what the import raises."""
+    where, _, name = text.rpartition(":")
+    if where.endswith(".py"):
+        spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{where} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.path.insert(0, str(Path(where).resolve().parent))
+        spec.loader.exec_module(module)
+    else:
+        sys.path.insert(0, os.getcwd())
+        module = importlib.import_module(where)
+    found: type = getattr(module, name)
+    return found
+
+
+def serve(player: type, requests: TextIO, answers: TextIO) -> None:
+    """Answer requests until there are no more."""
+    agents: dict[str, Any] = {}
+    takes_mask = "mask" in inspect.signature(player.act).parameters  # type: ignore[attr-defined]
+    for line in requests:
+        request = json.loads(line)
+        agent = request["agent"]
+        if request["type"] == "reset":
+            agents[agent] = agents.get(agent) or player()
+            if hasattr(agents[agent], "reset"):
+                agents[agent].reset(request["seed"])
+            continue
+        obs = np.asarray(request["obs"], np.float32)
+        mask = None if request["mask"] is None else np.asarray(request["mask"], np.bool_)
+        action = agents[agent].act(obs, mask=mask) if takes_mask else agents[agent].act(obs)
+        answers.write(json.dumps({"action": np.asarray(action).tolist()}) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serve the class that the command line names; with `--check`, only find it."""
+    if sys.argv[2:] == ["--check"]:
+        inspect.signature(getattr(find(sys.argv[1]), "act"))  # noqa: B009 - a class is not known to have it
+        return
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the class prints must not mix with its answers
+    serve(find(sys.argv[1]), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Programs as players: good ones play as they would in process, and every way of misbehaving is told apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import environments
+from environments.errors import UsageError
+from league import matches, programs
+from league.contest import Contest, Entrant, blocks
+from league.programs import Limits
+from league.records import Match
+from league.runner import run
+from league.store import Store
+from league.tournament import FORMATS
+from tests.league.test_runner import load
+
+PLAYERS = str(Path(__file__).with_name("players.py"))
+QUICK = Limits(move_seconds=1.0, game_seconds=1.2, start_seconds=20.0, memory=2 * 2**30)
+
+
+def source(name: str) -> str:
+    return name if name in ("random", "first") or name.startswith("cmd:") else f"{PLAYERS}:{name}"
+
+
+def entrant(number: int, name: str) -> Entrant:
+    return Entrant(number, name, {"side": source(name)})
+
+
+def hold(folder: Path, names: list[str], games: int = 2, workers: int = 1, format: str = "round-robin") -> list[Match]:
+    from league.records import Player
+
+    kind = environments.make("board/tictactoe").spec.kinds[0].name
+    with Store(folder) as store:
+        entered = [
+            Entrant(store.add_player(Player(name=n, source=source(n), roles=(kind,))), n, {kind: source(n)})
+            for n in names
+        ]
+        contest = Contest("board/tictactoe", {}, load, games, folder=folder, limits=QUICK, record=1)
+        run(contest, entered, store, FORMATS[format], workers)
+        return list(store.matches())
+
+
+def test_a_class_plays_as_it_would_in_this_process(tmp_path: Path) -> None:
+    """FirstLegal, as a program, plays the same games as the actor that takes the first legal action."""
+    outside = hold(tmp_path / "program", ["random", "FirstLegal"])
+    inside = hold(tmp_path / "actor", ["random", "first"])
+    assert all(match.status == "normal" for match in outside)
+    kept = [match.replay for match in outside if match.replay]
+    assert len(kept) == 1 and (tmp_path / "program" / kept[0]).exists()
+    assert len(inside) == len(outside) == 2
+
+
+def test_a_reset_gives_the_seed_of_the_game(tmp_path: Path) -> None:
+    again = [hold(tmp_path / str(k), ["SeededRandom", "first"], games=4) for k in range(2)]
+    assert again[0] == again[1] and len({match.length for match in again[0]} | {0}) > 1
+
+
+MISBEHAVIOUR = [
+    ("Illegal", "illegal", "not allowed now"),
+    ("WrongShape", "illegal", "no action"),
+    ("WrongType", "illegal", "no action"),
+    ("Raises", "crash", "never learnt"),
+    ("Dies", "crash", "goodbye"),
+    ("Hungry", "memory", "MemoryError"),
+    ("Sleeps", "timeout", "no answer in time"),
+    ("Spins", "timeout", "no answer in time"),
+    ("Dawdles", "timeout", "no answer in time"),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "words"), MISBEHAVIOUR)
+def test_every_misbehaviour_is_a_forfeit_of_its_kind(tmp_path: Path, name: str, status: str, words: str) -> None:
+    started = time.monotonic()
+    limits = Limits(1.0, 0.3 if name == "Dawdles" else 1.2, 20.0 if name == "Dawdles" else 2.0, 2 * 2**30)
+    spec = environments.make("board/tictactoe").spec
+    kind = spec.kinds[0].name
+    good, bad = Entrant(1, "first", {kind: "first"}), Entrant(2, name, {kind: source(name)})
+    contest = Contest("board/tictactoe", {}, load, 2, limits=limits)
+    try:
+        found = [match for block in blocks(contest, spec, good, bad) for match in matches.play(contest, block)]
+    finally:
+        matches.end_programs()
+    for match in found:
+        assert match.status == status, match.error
+        assert match.offender is not None and match.seats[match.offender].player == 2
+        assert words in (match.error or "")
+        assert match.outcome[match.offender] < match.outcome[1 - match.offender]
+    assert time.monotonic() - started < 30
+    assert not subprocess.run(["pgrep", "-f", f"league.host {PLAYERS}:{name}"], capture_output=True).stdout
+
+
+def test_bad_players_do_not_change_what_good_ones_do_to_one_another(tmp_path: Path) -> None:
+    good, bad = ["random", "first", "SeededRandom"], ["Illegal", "Raises", "Dies"]
+    alone = hold(tmp_path / "good", good)
+    together = hold(tmp_path / "all", good + bad)
+    numbers = {1, 2, 3}
+    among = [match for match in together if {seat.player for seat in match.seats} <= numbers]
+    assert {match.id: match.outcome for match in among} == {match.id: match.outcome for match in alone}
+
+
+def test_three_forfeits_in_a_row_bench_a_player(tmp_path: Path) -> None:
+    found = hold(tmp_path, ["Raises", "random", "first"], games=4, format="gauntlet")
+    assert [match.status for match in found] == ["crash"] * 3 + ["void"] * 5
+    with Store(tmp_path) as store:
+        results = store.results()
+    assert results.games.sum() == 6 and results.losses[0].sum() == 3
+
+
+def test_benching_does_not_depend_on_workers(tmp_path: Path) -> None:
+    names = ["Raises", "random", "first"]
+    alone, shared = hold(tmp_path / "1", names, games=4), hold(tmp_path / "2", names, games=4, workers=2)
+    assert [(m.id, m.status, m.outcome) for m in alone] == [(m.id, m.status, m.outcome) for m in shared]
+
+
+def test_any_program_that_speaks_the_protocol_plays(tmp_path: Path) -> None:
+    engine = tmp_path / "engine.sh"
+    engine.write_text(
+        "#!/bin/sh\nwhile read line; do case $line in *act*) "
+        f'echo "$line" | {sys.executable} -c \'import json,sys; r = json.load(sys.stdin); '
+        'print(json.dumps({"action": r["mask"].index(True)}))\' ;; esac; done\n'
+    )
+    engine.chmod(0o755)
+    found = hold(tmp_path / "league", [f"cmd:{engine}", "first"])
+    assert [match.status for match in found] == ["normal"] * 2
+
+
+def test_what_cannot_be_started_is_said_at_once(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import a_module_that_nobody_has\n")
+    for text, words in {
+        f"{broken}:Player": "a_module_that_nobody_has",
+        f"{PLAYERS}:Nobody": "Nobody",
+        f"{PLAYERS}:Speechless": "act",
+        "cmd:./no-such-engine": "no program",
+        "cmd:": "no program",
+    }.items():
+        with pytest.raises(UsageError, match=words):
+            programs.check(text)
+    programs.check(f"{PLAYERS}:FirstLegal")
+
+
+def test_what_is_a_program() -> None:
+    for text in ("cmd:./engine --fast", "a.py:Class", "package.module:Class", f"{os.sep}x{os.sep}y.py:Z"):
+        assert programs.is_outside(text)
+    for text in ("random", "bot:board/tictactoe/perfect", "runs/a/b", "policy.safetensors", "league:dir/3"):
+        assert not programs.is_outside(text)
