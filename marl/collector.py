@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from marl.buffers import FinalViews, GroupRollout, Rollout
 from marl.distributions import legal_box, noise_size
 from marl.policy import Actor, PolicyStep, View
 from marl.seeding import acting_noise
+
+if TYPE_CHECKING:
+    from marl.self_play import SelfPlay
 
 
 @dataclass
@@ -102,6 +105,8 @@ class Collector:
         self._slots = [self._slot(t) for t in range(length)]
         self._seen = [{kind.name: self._seat_views(kind, t) for kind in env.spec.kinds} for t in range(length)]
         self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
+        self.self_play: Mapping[str, SelfPlay] = {}
+        """Kinds of team whose seats change hands, and how."""
         self._show_current()
 
     def collect(self) -> dict[str, Rollout]:
@@ -114,6 +119,8 @@ class Collector:
             before = self.env.episode_step.copy()
             out = self.env.step(actions, self._slots[t])
             self.statistics.add(out, before)
+            for kind, rule in self.self_play.items():
+                rule.watch(self.seats[kind], out, self.env.episode_seed)
             if any(group.truncated.any() for group in out.groups):
                 finals.append(self._keep_finals(t, out))
         return {kind.name: self._rollout(kind, finals) for kind in self.env.spec.kinds}

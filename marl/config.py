@@ -16,6 +16,7 @@ from typing import Any, Literal
 from marl.config_checks import check_above, check_choices, check_counts, require
 from marl.config_replay import DDPGConfig, SACConfig
 from marl.config_rollout import PPOConfig, TRPOConfig
+from marl.config_self_play import SelfPlayConfig
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
 
@@ -25,7 +26,7 @@ Settings = PPOConfig | TRPOConfig | SACConfig | DDPGConfig
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(SelfPlayConfig):
     """Settings of a training run, whatever the algorithm."""
 
     seed: int = 0
@@ -73,6 +74,7 @@ class TrainConfig:
             value = getattr(self, name)
             require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
         check_above(self, 0.0, "max_minutes")
+        self.check_self_play()
 
 
 @dataclass(frozen=True)

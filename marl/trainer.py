@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from environments.vector import VectorEnv
 from marl.buffers import Rollout
 from marl.collector import Collector, Seats
+from marl.config_self_play import SelfPlayConfig
 from marl.policy import Actor, Policy
 from marl.seeding import derive
+from marl.self_play import SelfPlay
 
 
 class Learner(Protocol):
@@ -43,8 +45,12 @@ class Trainer:
         total_steps: int,
         rollout_length: int,
         seed: int,
+        self_play: SelfPlayConfig | None = None,
     ) -> None:
-        """`learners` and `players` (fixed) together name every kind of team once."""
+        """`learners` and `players` (fixed) together name every kind of team once.
+
+        `self_play`: who else sits in the seats of kinds that are trained and have several teams; by default nobody.
+        """
         kinds = sorted(kind.name for kind in env.spec.kinds)
         if sorted([*learners, *players]) != kinds:
             raise ValueError(f"{env.spec.name} has teams {kinds}; given {sorted([*learners, *players])}")
@@ -58,7 +64,15 @@ class Trainer:
         }
         actors |= players
         seats = {kind.name: Seats.all(actors[kind.name], env.num_envs * kind.teams) for kind in env.spec.kinds}
+        self.self_play: dict[str, SelfPlay] = {}
+        for kind in env.spec.kinds:
+            if self_play is not None and kind.name in learners and kind.teams > 1:
+                policy, key = learners[kind.name].policy, derive(seed, kind.name, "self-play")
+                rule = SelfPlay(policy, actors[kind.name], env.spec, kind.name, self_play, key)
+                self.self_play[kind.name] = rule
+                seats[kind.name] = rule.seats(env.episode_seed)
         self.collector = Collector(env, seats, rollout_length, derive(seed, "acting"))
+        self.collector.self_play = self.self_play
 
     @property
     def finished(self) -> bool:
@@ -77,6 +91,9 @@ class Trainer:
         updated = time.perf_counter()
         self.steps += self.collector.length * self.env.num_envs
         self.iterations += 1
+        for kind, rule in self.self_play.items():
+            rule.remember(self.iterations, self.collector.seats[kind])
+            metrics |= {f"{kind}/{name}": value for name, value in rule.summary().items()}
         return (
             self.collector.statistics.summary()
             | metrics
@@ -96,6 +113,7 @@ class Trainer:
             "iterations": self.iterations,
             "collector": self.collector.state_dict(),
             "learners": {kind: learner.state_dict() for kind, learner in self.learners.items()},
+            "self_play": {kind: rule.state_dict() for kind, rule in self.self_play.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -105,3 +123,5 @@ class Trainer:
         self.collector.load_state_dict(state["collector"])
         for kind, learner in self.learners.items():
             learner.load_state_dict(state["learners"][kind])
+        for kind, rule in self.self_play.items():
+            rule.load_state_dict(state["self_play"][kind])

@@ -141,6 +141,8 @@ class Plan:
                 self._check_memories(PolicySpec.of(spec, name), team.config, samples)
             if team.init is not None:
                 self._check_init(team, players.find(team.init, spec, name))
+        if self.train.self_play and all(spec.kind(name).teams == 1 for name in self.learners):
+            raise UsageError(f"--self-play: no two teams of {spec.name} that learn are of one kind")
         self._check_memory(spec)
 
     @property
@@ -242,7 +244,8 @@ class Plan:
             if team.init is not None:
                 start_from(learner.policy, policy.load(team.init))
             learners[name] = learner
-        return Trainer(env, learners, fixed, train.total_steps, self.rollout_length, train.seed)
+        past = train if train.self_play else None
+        return Trainer(env, learners, fixed, train.total_steps, self.rollout_length, train.seed, past)
 
 
 def start_from(own: Policy, other: Policy) -> None:

@@ -1,0 +1,126 @@
+"""Self-play: who sits in the seats of a learner's opponents, the learner itself, its past, or random play.
+
+A learner that plays both sides of a game sees only the replies that it would give itself. In a share of the episodes
+one team alone is the learner's; the others are past states of it, or play at random (fictitious play's idea: Brown
+1951, Heinrich et al. 2015; past selves in a share of games: OpenAI et al. 2019, arXiv:1912.06680). Only the learner's
+own rows are trained on; seats change only where an episode ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from environments.spec import EnvSpec
+from environments.vector import StepBuffers
+from marl.collector import Seats
+from marl.config_self_play import SelfPlayConfig
+from marl.policy import Actor, Policy, RandomPolicy
+from marl.seeding import acting_noise
+
+LEARNER, RANDOM, PAST = 0, 1, 2
+"""Places among the players of the seats; past states follow from `PAST` on."""
+CRITIC = "critic."
+
+
+class SelfPlay:
+    """The players of one kind of team that is trained, and who of them sits where."""
+
+    def __init__(self, policy: Policy, actor: Actor, env: EnvSpec, kind: str, config: SelfPlayConfig, key: int) -> None:
+        """`actor` is how the learner plays, `policy` what it learns; `key` is that of the draws."""
+        self.config = config
+        self.policy = policy
+        self.key = key
+        self.teams = env.kind(kind).teams
+        self.first_team = env.team_of(env.group(env.kind(kind).groups[0]))[0]
+        self._past = [_like(policy) for _ in range(config.self_play_kept + 1)]  # one may still be in use when it leaves
+        self._order: list[int] = []
+        self.players: list[Actor] = [actor, RandomPolicy(policy.spec), *self._past]
+        self._scores: dict[str, list[float]] = {"random": [], "past": []}
+
+    @property
+    def past(self) -> list[Policy]:
+        """The past states that may be met, oldest first."""
+        return [self._past[slot] for slot in self._order]
+
+    def seats(self, episode_seed: NDArray[np.uint64]) -> Seats:
+        """The seats of all copies, at the start of episodes of these seeds."""
+        made = Seats(self.players, np.zeros(len(episode_seed) * self.teams, np.int16))
+        self._draw(made, np.arange(len(episode_seed)), episode_seed)
+        return made
+
+    def watch(self, seats: Seats, out: StepBuffers, episode_seed: NDArray[np.uint64]) -> None:
+        """After a step: note how the learner did in episodes that ended, and draw the players of those that begin."""
+        over = np.flatnonzero(out.episode_over)
+        if not over.size:
+            return
+        seated = seats.policy_of.reshape(-1, self.teams)[over]
+        met = np.flatnonzero((seated != LEARNER).any(1))
+        own = (seated[met] == LEARNER).argmax(1)
+        scores = out.outcome[over[met], self.first_team + own]
+        strongest = seated[met].max(1)
+        self._scores["random"] += scores[strongest == RANDOM].tolist()
+        self._scores["past"] += scores[strongest >= PAST].tolist()
+        self._draw(seats, over, episode_seed[over])
+
+    def remember(self, updates: int, seats: Seats) -> None:
+        """After that many updates: keep the learner's present state, if one is due."""
+        if updates % self.config.self_play_every != 0:
+            return
+        free = [k for k in range(len(self._past)) if k not in self._order and not (seats.policy_of == PAST + k).any()]
+        if not free:  # the oldest is still being played: no state is kept this time
+            return
+        _copy(self.policy, self._past[free[0]])
+        self._order = [*self._order, free[0]][-self.config.self_play_kept :]
+
+    def summary(self) -> dict[str, float]:
+        """Mean outcome of the learner against random play and against its past, since the last call."""
+        found = {f"score/{name}": float(np.mean(scores)) for name, scores in self._scores.items() if scores}
+        self._scores = {name: [] for name in self._scores}
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """The past, and in which order it was kept."""
+        return {"past": [acting_weights(policy) for policy in self._past], "order": list(self._order)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        for policy, weights in zip(self._past, state["past"], strict=True):
+            policy.load_state_dict(weights)
+        self._order = [int(slot) for slot in state["order"]]
+
+    def _draw(self, seats: Seats, copies: NDArray[np.int64], episode_seed: NDArray[np.uint64]) -> None:
+        """Who plays in those copies: a function of the run's key, the episode's seed and the past alone."""
+        config, teams = self.config, self.teams
+        start = np.zeros(len(copies), np.int64)
+        drawn = acting_noise(self.key, episode_seed, start, np.zeros(1, np.int64), 2 + 2 * teams)[:, 0]
+        others = np.full((len(copies), teams), RANDOM, np.int16)
+        if self._order:
+            place = (drawn[:, 2 + teams :] * len(self._order)).astype(np.int64)
+            past = PAST + np.array(self._order, np.int16)[np.minimum(place, len(self._order) - 1)]
+            others = np.where(drawn[:, 2 : 2 + teams] < config.self_play_random, others, past)
+        own = np.minimum((drawn[:, 1] * teams).astype(np.int64), teams - 1)
+        alone = drawn[:, 0] < config.self_play_opponents
+        is_own = ~alone[:, None] | (np.arange(teams) == own[:, None])
+        seats.policy_of.reshape(-1, teams)[copies] = np.where(is_own, LEARNER, others)
+
+
+def acting_weights(policy: Policy) -> dict[str, Any]:
+    """A policy's weights without its critic's."""
+    return {name: value for name, value in policy.state_dict().items() if not name.startswith(CRITIC)}
+
+
+def _like(policy: Policy) -> Policy:
+    """Another policy that acts as this one does, without its critic."""
+    made = type(policy)(policy.spec)
+    made.compiled = policy.compiled
+    made.requires_grad_(False)
+    _copy(policy, made)
+    return made
+
+
+def _copy(source: Policy, target: Policy) -> None:
+    target.load_state_dict(acting_weights(source))
