@@ -35,9 +35,14 @@ def make(
     first_copy: int = 0,
     options: Mapping[str, Any] | None = None,
     max_faults: int = MAX_FAULTS,
+    can_capture: bool | None = None,
 ) -> VectorEnv:
-    """Copies of an environment in this process. UsageError as for `describe`."""
+    """Copies of an environment in this process; whoever has its description need not have it described again.
+
+    UsageError as for `describe`.
+    """
     options = options or {}
+    known = describe(name, options).can_capture if can_capture is None else can_capture
     return PettingZooVectorEnv(
         made_by(name, options),
         num_envs,
@@ -47,7 +52,7 @@ def make(
         options=options,
         teams=options.get(TEAMS),
         max_faults=max_faults,
-        can_capture=describe(name, options).can_capture,
+        can_capture=known,
     )
 
 

@@ -94,7 +94,7 @@ class PettingZooVectorEnv:
         self.faults: list[Fault] = []
         self.playing = np.zeros(1, np.int64)
         """The copy that is being stepped, for whoever watches from outside; shared with another process where asked."""
-        self._factory, self._name, self._max_faults, self._first_copy = factory, name, max_faults, first_copy
+        self._factory, self._name, self._max_faults = factory, name, max_faults
         self._now = allocate(self.spec, num_envs)
         self._draft = allocate(self.spec, 1)
         self._score = np.zeros((num_envs, self.spec.num_teams), np.float32)
@@ -376,7 +376,7 @@ class PettingZooVectorEnv:
         steps = zip(*self._past[e], strict=True) if self._past[e] else [()] * len(self._groups)
         fault = Fault(
             environment=self._name,
-            copy=self._first_copy + e,
+            copy=e,
             seed=self.layout.seed(int(self._seed[e])),
             step=max(0, len(self._past[e]) - 1),
             what=what,

@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv
 
+from environments import keys
+
 END = 6
 
 
@@ -62,19 +64,22 @@ class Arena(ParallelEnv):
 
 
 class Faulty(Arena):
-    """An arena in which something goes wrong at step 4 of every `every`-th episode."""
+    """An arena in which something goes wrong at step 4 of every `every`-th episode; `only` in that copy."""
 
-    def __init__(self, fault: str = "raises", every: int = 2) -> None:
+    def __init__(self, fault: str = "raises", every: int = 2, only: int | None = None) -> None:
         super().__init__()
         self.fault, self.every, self.episodes = fault, every, -1
+        self.chosen = None if only is None else {keys.copy_key(seed, only) for seed in (0, 6)}
+        self.copy_seeds = {keys.episode_seed(key, k) for key in self.chosen or () for k in range(100)}
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
         self.episodes += 1
+        self.mine = self.chosen is None or seed in self.copy_seeds
         return super().reset(seed, options)
 
     def step(self, actions: dict[str, Any]) -> Any:
         views, rewards, *flags, infos = super().step(actions)
-        if self.now != 4 or self.episodes % self.every != self.every - 1:
+        if self.now != 4 or not self.mine or self.episodes % self.every != self.every - 1:
             return views, rewards, *flags, infos
         match self.fault:
             case "raises":

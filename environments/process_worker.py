@@ -1,0 +1,145 @@
+"""A process that steps some copies of an environment in shared memory. Started by `environments.process`.
+
+It imports neither torch nor numba unless the environment does. What it is asked for comes as bytes: one letter, and
+where there is more, JSON or the bytes of arrays; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+import environments
+from environments.arrays import publish
+from environments.shared import Memory, rows
+from environments.vector import Array, SimState
+
+START, STEP, RESET, CAPTURE, RESTORE, QUIT = b"b", b"s", b"r", b"c", b"w", b"q"
+DONE, FAULTS, ARRAYS, FAILED = b"d", b"f", b"a", b"x"
+DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+ENDLESS = 2**31
+"""Faults that the environment itself may have: the parent process counts those of all workers together."""
+
+
+def main(connection_fd: int, memory_fd: int) -> None:
+    """Serve until told to stop, or until the parent process is gone."""
+    for descriptor in (connection_fd, memory_fd):
+        os.set_inheritable(descriptor, False)
+    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    with Connection(connection_fd) as connection:
+        setup = json.loads(connection.recv_bytes())
+        if os.getppid() != setup["parent"]:
+            return
+        try:
+            worker = Worker(setup, memory_fd)
+            connection.send_bytes(worker.answer())
+        except Exception as error:
+            connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+            return
+        while True:
+            try:
+                asked = connection.recv_bytes()
+            except EOFError:
+                return
+            if asked[:1] == QUIT:
+                worker.env.close()
+                return
+            connection.send_bytes(worker.serve(asked))
+
+
+class Worker:
+    """Some copies of an environment and their rows of the shared block."""
+
+    def __init__(self, setup: Mapping[str, Any], memory_fd: int) -> None:
+        first, last = setup["copies"]
+        self.number = int(setup["worker"])
+        self.env: Any = make(setup, last - first)
+        self.block = Memory(self.env.spec, setup["num_envs"], setup["workers"], memory_fd).block
+        self.span = slice(first, last)
+        self.halves = tuple(rows(half, first, last) for half in self.block.halves)
+        self.actions = {name: array[self.span] for name, array in self.block.actions.items()}
+        if hasattr(self.env, "playing"):
+            self.env.playing = self.block.playing[self.number : self.number + 1]
+        if setup["keys"] is not None:
+            self.env.reset(keys=setup["keys"])
+        self.told = 0
+        self.show(int(setup["half"]))
+
+    def serve(self, asked: bytes) -> bytes:
+        """Do what is asked, and say so; an error of the caller's is handed back in words."""
+        task, rest = asked[:1], asked[1:]
+        try:
+            if task == STEP:
+                self.env.step(self.actions)
+                self.show(rest[0])
+                return self.answer()
+            what, arrays = unpack(rest)
+            if task == CAPTURE:
+                found = self.env.capture(what["copies"])
+                named = {f"array/{name}": array for name, array in found.arrays.items()}
+                return ARRAYS + pack({}, named | {f"clock/{name}": array for name, array in found.clock.items()})
+            if task == RESET:
+                self.env.reset(what["keys"], what["copies"])
+            elif task == RESTORE:
+                self.restore(what, arrays)
+            self.show(what["half"])
+            return self.answer()
+        except Exception as error:
+            return FAILED + f"{type(error).__name__}: {error}".encode()
+
+    def restore(self, what: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Put states into copies."""
+        named = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("array/")}
+        clock = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("clock/")}
+        state = SimState(named, clock, what["digest"]) if what["digest"] is not None else named
+        self.env.restore(what["copies"], state, what["rekey"])
+
+    def show(self, half: int) -> None:
+        """Write everything of the last step into our rows of one half."""
+        publish(self.env.buffers, self.halves[half])
+        self.block.seed[self.span] = self.env.episode_seed
+        self.block.step[self.span] = self.env.episode_step
+        self.block.faulted[self.span] = getattr(self.env, "faulted", False)
+
+    def answer(self) -> bytes:
+        """That it is done, with the faults that have not been told yet."""
+        faults = getattr(self.env, "faults", [])
+        if len(faults) == self.told:
+            return DONE
+        fresh = [asdict(fault) for fault in faults[self.told :]]
+        self.told = len(faults)
+        return FAULTS + json.dumps(fresh).encode()
+
+
+def make(setup: Mapping[str, Any], copies: int) -> Any:
+    """The environment, ours or somebody else's."""
+    name, seed, first_copy = setup["name"], setup["seed"], setup["first_copy"] + setup["copies"][0]
+    if ":" not in name:
+        return environments.make(name, copies, seed, first_copy, num_threads=1, **setup["options"])
+    from environments.external import named
+
+    return named.make(name, copies, seed, first_copy, setup["options"], ENDLESS, setup["can_capture"])
+
+
+def pack(what: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    """Plain data and arrays as bytes; `unpack` reads them back."""
+    text = json.dumps(what).encode()
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return len(text).to_bytes(8, "little") + text + file.getvalue()
+
+
+def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """(plain data, arrays) of what `pack` wrote."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    with np.load(io.BytesIO(data[end:])) as file:
+        return json.loads(data[8:end]), {name: file[name] for name in file.files}
