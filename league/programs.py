@@ -6,9 +6,10 @@ One JSON line each way:
     -> {"type": "act", "agent": "side_0", "step": 3, "obs": [...], "mask": [...] or null, "deadline_ms": 2000}
     <- {"action": 4}
 
-`step` counts the actions that the agent was asked for in this game. A reset is not answered. What goes wrong is a `Forfeit` of a kind: an answer that is no legal action, one that comes too
-late, a process that ended, or one that wanted more memory than it may have. A process at fault is killed with all its
-children and started anew for the next game.
+`step` counts the actions that the agent was asked for in this game; a reset is not answered. What goes wrong is a
+`Forfeit` of a kind: an answer that is no legal action, one that comes too late, a process that ended, or one that
+wanted more memory than it may have. A process at fault is killed with all its children and started anew for the next
+game.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from league.store import Results, Store
 def standings(store: Store) -> dict[str, Any]:
     """Players from best to worst with ratings and 95 % intervals, and tables in that order.
 
-    `elo` counts games that were given away as lost, `elo_played` leaves them out. Players of different islands never met through anybody: their ratings are not
-    comparable. What needs every pair to have played (equilibrium, alpha-rank, non-transitivity) is None otherwise.
+    `elo` counts games that were given away as lost, `elo_played` leaves them out. Players of different islands never
+    met through anybody: their ratings are not comparable. What needs every pair to have played (equilibrium,
+    alpha-rank, non-transitivity) is None otherwise.
     """
     results, players, forfeits = store.results(), store.players(), store.forfeits()
     names = [players[number].name for number in results.players]

@@ -116,7 +116,20 @@ def enter(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
         if name in entered:
             raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
         entered[name] = _roles(what, spec)
+    seen: dict[str, str] = {}
+    for name, roles in entered.items():
+        first = seen.setdefault(identity(roles), name)
+        if first != name:
+            raise UsageError(f"{first!r} and {name!r} are the same player")
     return entered
+
+
+def identity(roles: Mapping[str, Player]) -> str:
+    """What a player plays, whatever it is called: the content of its policies, or its text."""
+    from marl import files
+
+    digests = [f"{kind}={files.sha256(player.file)}" for kind, player in roles.items() if player.file is not None]
+    return " ".join(digests) or next(iter(roles.values())).text
 
 
 def _roles(text: str, spec: EnvSpec) -> dict[str, Player]:
@@ -180,7 +193,6 @@ def hold(
         if store.mended:
             print(f"note: {store.mended}")
         entrants = [register(store, name, roles) for name, roles in entered.items()]
-        check_different(list(entered), entrants)
         contest = Contest(
             environment=environment,
             options=settings,
@@ -222,17 +234,6 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
     files.write_json(path, dict(about))
 
 
-def check_different(names: Sequence[str], entrants: Sequence[Entrant]) -> None:
-    """UsageError where two names stand for one player: a match against oneself says nothing."""
-    from environments.errors import UsageError
-
-    seen: dict[str, str] = {}
-    for name, entrant in zip(names, entrants, strict=True):
-        if entrant.identity in seen:
-            raise UsageError(f"{seen[entrant.identity]!r} and {name!r} are the same player")
-        seen[entrant.identity] = name
-
-
 def expected(entrants: int, options: Tournament) -> int:
     """Games of the whole tournament, for the progress bar."""
     pairings = {
@@ -256,8 +257,7 @@ def register(store: Store, name: str, roles: Mapping[str, Player]) -> Entrant:
     number = store.add_player(Entry(name=name, source=text, roles=tuple(roles), snapshots=snapshots, steps=steps))
     kept = {kind: str(store.snapshot(digest)) for kind, digest in snapshots}
     sources = {kind: kept.get(kind, player.text) for kind, player in roles.items()}
-    identity = " ".join(f"{kind}={digest}" for kind, digest in snapshots) or text
-    return Entrant(number, identity, sources)
+    return Entrant(number, identity(roles), sources)
 
 
 def load(source: str, spec: EnvSpec, kind: str) -> Actor:

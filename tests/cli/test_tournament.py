@@ -1,0 +1,128 @@
+"""`marl tournament`: a table that can be repeated, goes on where it stopped, and refuses in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from league.store import Store
+from marl.cli.main import main
+
+PLAYERS = str(Path(__file__).parents[1] / "league" / "players.py")
+PERFECT = "bot:board/tictactoe/perfect"
+
+
+def hold(tmp_path: Path, *words: str, to: str = "table.json") -> dict[str, Any]:
+    assert main(["tournament", *words, "--json", str(tmp_path / to)]) == 0
+    table: dict[str, Any] = json.loads((tmp_path / to).read_text())
+    return table
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["tournament", *words]) == 2
+    told = capsys.readouterr()
+    assert len(told.err.strip().splitlines()) == 1 and not told.out
+    return told.err
+
+
+def test_the_table_is_written_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("board/tictactoe", "random", f"best={PERFECT}", f"first={PLAYERS}:FirstLegal", "--games", "6")
+    files = ("--csv", str(tmp_path / "t.csv"), "--png", str(tmp_path / "t.png"), "--dir", str(tmp_path / "t"))
+    table = hold(tmp_path, *words, *files, "--record", "2")
+    told = capsys.readouterr().out
+    assert "best" in told and "likeliest" in told and str(tmp_path / "t") in told
+    assert table["players"][0]["name"] == "best"
+    assert sum(row["games"] for row in table["players"]) == 2 * 18
+    assert table["comparable"] and table["voids"] == 0 and sum(table["nash"]) == pytest.approx(1.0)
+    for row, points, games in zip(table["players"], table["points"], table["games"], strict=True):
+        assert sum(points) == row["points"] and sum(games) == row["games"] == row["wins"] + row["draws"] + row["losses"]
+        assert row["low"] < row["elo"] < row["high"]
+    lines = list(csv.reader((tmp_path / "t.csv").read_text().splitlines()))
+    assert [line[0] for line in lines[1:]] == [row["name"] for row in table["players"]]
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "t" / "replays").glob("*.replay"))) == 6
+
+
+def test_the_same_command_goes_on_and_then_changes_nothing(tmp_path: Path) -> None:
+    words = ("board/tictactoe", "random", PERFECT, "--games", "4", "--dir", str(tmp_path / "t"))
+    first = hold(tmp_path, *words)
+    log = (tmp_path / "t" / "journal.jsonl").read_bytes()
+    assert hold(tmp_path, *words, to="again.json") == first
+    assert (tmp_path / "t" / "journal.jsonl").read_bytes() == log
+
+
+def test_a_killed_tournament_goes_on_to_the_same_log(tmp_path: Path) -> None:
+    """kill -9 in the middle, with slow players; then the same command again."""
+    names = [f"a={PLAYERS}:FirstLegal", f"b={PLAYERS}:SeededRandom", "random", PERFECT]
+    words = [sys.executable, "-m", "marl.cli.main", "tournament", "board/tictactoe", *names, "--games", "12", "--dir"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.Popen([*words, "cut"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    journal = tmp_path / "cut" / "journal.jsonl"
+    for _ in range(600):
+        time.sleep(0.1)
+        if journal.exists() and b'"match"' in journal.read_bytes():
+            break
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    with Store(tmp_path / "cut") as store:
+        assert 0 < store.count() <= 72
+    for folder in ("cut", "whole"):
+        assert subprocess.run([*words, folder], cwd=tmp_path, env=environment, capture_output=True).returncode == 0
+    logs = []
+    for folder in ("cut", "whole"):
+        with Store(tmp_path / folder) as store:
+            logs.append(list(store.matches()))
+    assert logs[0] == logs[1] and len(logs[0]) == 72
+
+
+def test_runs_and_policies_take_the_sides_that_they_can(tmp_path: Path) -> None:
+    chasers, runners = (f"marl/policies/tag-{side}.safetensors" for side in ("adversary", "good"))
+    table = hold(
+        tmp_path, "particle/tag", chasers, runners, "random", "--games", "4", "--dir", str(tmp_path / "t"),
+        "--format", "round-robin",
+    )  # fmt: skip
+    games = {row["name"]: row["games"] for row in table["players"]}
+    assert games == {chasers: 8, runners: 8, "random": 8}
+    with Store(tmp_path / "t") as store:
+        players = {player.name: player for player in store.players().values()}
+        assert players[chasers].roles == ("adversary",) and players["random"].roles == ("adversary", "good")
+        assert len(list((tmp_path / "t" / "snapshots").iterdir())) == 2
+
+
+@pytest.mark.parametrize(("words", "about"), [
+    (["board/tictactoe", "random"], "at least two"),
+    (["board/tictactoe", "random", "random"], "two players are called"),
+    (["board/tictactoe", "a=random", "b=random", "--games", "2"], "the same player"),
+    (["board/tictactoe", "random", "bot:board/tictactoe/perfekt"], "perfect"),
+    (["board/tictactoe", "random", "nowhere.safetensors"], "unknown player"),
+    (["board/tictactoe", "random", "no.such.module:Player"], "no.such"),
+    (["board/tictactoe", "random", "cmd:./nothing"], "no program"),
+    (["board/tictactoe", "random", PERFECT, "--games", "3"], "even"),
+    (["board/tictactoe", "random", PERFECT, "--format", "knockout"], "format"),
+    (["board/tictactoe", "random", PERFECT, "--workers", "0"], "workers"),
+    (["board/tictactoe", "random", PERFECT, "--move-timeout", "0"], "move_timeout"),
+    (["board/connect_four", "random", PERFECT], "plays board/tictactoe"),
+    (["particle/spread", "random", "marl/policies/spread.safetensors"], "one team"),
+    (["board/tiktaktoe", "random", PERFECT], "board/tictactoe"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_starts_nothing(
+    words: list[str], about: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert about in refused(capsys, *words, "--dir", str(tmp_path / "t"))
+    assert not (tmp_path / "t" / "journal.jsonl").exists()
+
+
+def test_a_folder_of_another_tournament_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hold(tmp_path, "board/tictactoe", "random", PERFECT, "--games", "2", "--dir", str(tmp_path / "t"))
+    capsys.readouterr()
+    again = ("board/tictactoe", "random", PERFECT, "--games", "4", "--dir", str(tmp_path / "t"))
+    assert "another tournament (games differ)" in refused(capsys, *again)
