@@ -37,6 +37,10 @@ class TrainConfig(SelfPlayConfig):
     """Copies of the environment that are stepped at once; 1 to 1048576."""
     threads: int = 2
     """Processor threads; 1 to 1024. Runs repeat bit for bit only with the same number."""
+    workers: int | None = None
+    """Processes that step somebody else's environment, or 0 for none but the training one; none: as threads; to 1024."""
+    max_faults: int = 10
+    """Failures of somebody else's environment after which the run gives up; 0 to 1M."""
     device: Literal["cpu"] = "cpu"
     """Where networks live."""
     engine: Literal["auto", "fused", "torch"] = "auto"
@@ -70,9 +74,11 @@ class TrainConfig(SelfPlayConfig):
             ("num_envs", 1, 2**20),
             ("threads", 1, 1024),
             ("record", 0, 256),
+            ("workers", 0, 1024),
+            ("max_faults", 0, 10**6),
         ):
             value = getattr(self, name)
-            require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
+            require(value is None or low <= value <= high, f"{name} must be {low} to {high}, not {value}")
         check_above(self, 0.0, "max_minutes")
         self.check_self_play()
 

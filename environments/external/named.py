@@ -17,6 +17,7 @@ from environments.errors import UsageError
 from environments.external.layout import Factory, layout_of, prepared, repeats
 from environments.external.sources import factory_of
 from environments.external.vector import MAX_FAULTS, PettingZooVectorEnv
+from environments.process import ProcessVectorEnv
 from environments.spec import EnvSpec
 from environments.vector import VectorEnv
 
@@ -54,6 +55,22 @@ def make(
         max_faults=max_faults,
         can_capture=known,
     )
+
+
+def batch(
+    name: str,
+    num_envs: int,
+    seed: int,
+    first_copy: int,
+    options: Mapping[str, Any],
+    workers: int,
+    max_faults: int = MAX_FAULTS,
+) -> VectorEnv:
+    """Copies of an environment in that many worker processes, or in this one where there are none."""
+    if workers == 0:
+        return make(name, num_envs, seed, first_copy, options, max_faults)
+    spec = describe(name, options)
+    return ProcessVectorEnv(name, spec, num_envs, workers, seed, first_copy, max_faults=max_faults)
 
 
 def made_by(name: str, options: Mapping[str, Any]) -> Factory:

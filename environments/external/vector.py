@@ -58,7 +58,7 @@ class TooManyFaults(EnvironmentFailure):
         last = {name: rows[-1] for name, rows in fault.actions.items() if rows}
         super().__init__(
             f"{fault.environment} failed {faults} times, more than is allowed; the last time in {fault}; "
-            f"after {fault.step} steps it was given {last}; all actions since the reset are in the fault's record"
+            f"after {fault.step} steps it was given {last}"
         )
         self.fault = fault
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from marl.cli import external
 from marl.cli.external import EPISODES
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Evaluate:
     json: Path | None = None
     """Write the result to this file, as JSON."""
     threads: int = 2
-    """Processor threads for the environment; 1 to 1024."""
+    """Processor threads for the environment, or processes for somebody else's; 1 to 1024."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def run(options: Evaluate) -> int:
     ):
         if not low <= value <= high:
             raise UsageError(f"{name} must be {low} to {high}, not {value}")
-    result = measure(match, replace(options, episodes=episodes))
+    with external.traced(match.folder):
+        result = measure(match, replace(options, episodes=episodes))
     from marl import files
     from marl.cli import results
 
@@ -193,9 +195,8 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
     """Play the episodes; the result as plain data, with the paths of replays. Imports torch, compiles the game."""
     import torch
 
-    import environments
     from marl.cli import results
-    from marl.cli.plan import MEASURED_COPY, measured_copies
+    from marl.cli.plan import MEASURED_COPY, made, measured_copies
     from marl.cli.progress import progress
     from marl.evaluate import evaluate
     from marl.seeding import derive
@@ -203,9 +204,8 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
     torch.set_num_threads(1)
     assert options.episodes is not None
     copies = measured_copies(match.environment, options.episodes)
-    env = environments.make(
-        match.environment, copies, options.seed, MEASURED_COPY, num_threads=options.threads, **match.options
-    )
+    threads = options.threads
+    env = made(match.environment, match.options, copies, options.seed, MEASURED_COPY, threads, workers=threads)
     who = {name: player.to_json() for name, player in match.players.items()}
     seats = seated(match, env)
     header = {"scenario": match.scenario, "policies": who}

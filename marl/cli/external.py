@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 COPIES = 16
@@ -12,6 +14,8 @@ COPIES = 16
 EPISODES = 100
 """Episodes that measure somebody else's environment unless somebody says otherwise."""
 PREFIX = "--env."
+FAULTS = "faults.jsonl"
+"""File of a run with a line for every failure of its environment."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +81,30 @@ def told(environment: str, options: Mapping[str, Any]) -> list[str]:
             "exact     no: this environment does not repeat itself, so a resumed run is not the same bit for bit"
         )
     return lines
+
+
+@contextlib.contextmanager
+def traced(folder: Path) -> Iterator[None]:
+    """Where an environment fails once too often, write down how to see it again, and say where that stands."""
+    from environments.errors import EnvironmentFailure
+
+    try:
+        yield
+    except EnvironmentFailure as error:
+        fault = getattr(error, "fault", None)
+        if fault is None:
+            raise
+        path = folder / "fault.json"
+        from marl import files
+
+        files.write_json(path, asdict(fault))
+        raise EnvironmentFailure(f"{error.args[0]}; all its actions since the reset are in {path}") from None
+
+
+def note_faults(folder: Path, env: Any, told: int) -> int:
+    """Append the failures of an environment after the first `told` to the run's file of them; how many there are."""
+    faults = getattr(env, "faults", [])
+    if len(faults) > told:
+        with (folder / FAULTS).open("a") as file:
+            file.writelines(json.dumps(asdict(fault)) + "\n" for fault in faults[told:])
+    return len(faults)

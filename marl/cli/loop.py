@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from environments.errors import MarlError, NumericalFailure, RefusedFile, StorageFailure
 from marl import checkpoint, runs
-from marl.cli import results
+from marl.cli import external, results
 from marl.cli.plan import WATCHED_COPY, Plan, measured_copies
 from marl.cli.stop import Interrupted, Stop
 from marl.metrics import JsonLines, Sink, Sinks
@@ -38,6 +38,7 @@ class Session:
     def __post_init__(self) -> None:
         self._started = time.monotonic()
         self._iterating = False
+        self._faults = 0
 
     @property
     def elapsed(self) -> float:
@@ -58,7 +59,7 @@ class Session:
     def work(self) -> int:
         """Train until the run is finished, time is up, or somebody stops it; the exit code."""
         sinks = open_sinks(self.run, self.plan, self.trainer.steps)
-        with self.stop.watching():
+        with self.stop.watching(), external.traced(self.run.folder):
             try:
                 self._iterate(sinks)
                 self.stop.in_time()
@@ -87,6 +88,7 @@ class Session:
             self._iterating = True
             row = dict(trainer.iteration())
             self._iterating = False
+            self._faults = external.note_faults(self.run.folder, trainer.collector.env, self._faults)
             if _due(before, trainer.steps, train.eval_every):
                 row |= self.evaluate_and_record(0)[0]
             sinks.write(trainer.steps, {**row, "time/total": self.elapsed})

@@ -120,6 +120,8 @@ class Plan:
     def check(self) -> None:
         """UsageError or RefusedFile where the run could not be built: sizes, actions, players, starting weights."""
         spec = self.spec()
+        if self.train.workers is not None and not registry.is_external(self.environment):
+            raise UsageError("--workers is for other people's environments; those that ship here use --threads")
         if not self.learners:
             raise UsageError("every team is a fixed player: there is nothing to train")
         for name, team in self.teams.items():
@@ -211,15 +213,12 @@ class Plan:
             )
 
     def environment_of(self, num_envs: int, first_copy: int, seed: int | None = None) -> VectorEnv:
-        """Copies of the environment; compiles it."""
+        """Copies of the environment; compiles it, or starts the processes that step it."""
         train = self.train
-        return environments.make(
-            self.environment,
-            num_envs,
-            train.seed if seed is None else seed,
-            first_copy,
-            num_threads=train.threads,
-            **self.options,
+        seed = train.seed if seed is None else seed
+        workers = train.threads if train.workers is None else train.workers
+        return made(
+            self.environment, self.options, num_envs, seed, first_copy, train.threads, workers, train.max_faults
         )
 
     def build(self) -> Trainer:
@@ -263,6 +262,24 @@ def describe(environment: str, options: Mapping[str, Any]) -> EnvSpec:
         return named.describe(environment, options)
     game = registry.game(environment)
     return game.spec(registry.check_options(game, dict(options)))
+
+
+def made(
+    environment: str,
+    options: Mapping[str, Any],
+    num_envs: int,
+    seed: int,
+    first_copy: int,
+    threads: int,
+    workers: int,
+    max_faults: int = TrainConfig.max_faults,
+) -> VectorEnv:
+    """Copies of an environment, ours on threads, others' in worker processes. UsageError on a bad name or option."""
+    if registry.is_external(environment):
+        from environments.external import named
+
+        return named.batch(environment, num_envs, seed, first_copy, options, min(workers, num_envs), max_faults)
+    return environments.make(environment, num_envs, seed, first_copy, num_threads=threads, **options)
 
 
 def measured_copies(environment: str, episodes: int) -> int:

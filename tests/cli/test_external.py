@@ -122,3 +122,43 @@ def test_what_is_typed_for_an_environment() -> None:
         ["--seed", "3", "--teams", "one"],
     )
     assert literal("False") is False and literal("-1.5") == -1.5 and literal('"3"') == "3"
+
+
+FAULTY = "tests.environments.external.arenas:Faulty"
+
+
+def test_workers_make_no_difference(tmp_path: Path, capsys: Any) -> None:
+    words = ["train", "ippo", ARENA, *TINY, "--teams", "one"]
+    for workers in (0, 2):
+        assert marl(capsys, *words, "--workers", workers, "--run-dir", tmp_path / str(workers))[0] == 0
+    one, two = (load_file(tmp_path / run / "policies" / "team.safetensors") for run in ("0", "2"))
+    assert all((one[name] == two[name]).all() for name in one) and one.keys() == two.keys()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_faults_are_counted_and_left_out(workers: int, tmp_path: Path, capsys: Any) -> None:
+    """An arena's episode has six steps, or none that is counted."""
+    run = tmp_path / "run"
+    words = ["train", "ippo", FAULTY, "--env.every", 3, "--teams", "one", *TINY, "--workers", workers]
+    assert marl(capsys, *words, "--run-dir", run, "--max-faults", 100)[0] == 0
+    rows = runs.read_metrics(runs.open_run(run))
+    assert {row["episode_length"] for row in rows if row.get("episodes")} == {6}
+    told = [json.loads(line) for line in (run / "faults.jsonl").read_text().splitlines()]
+    assert len(told) == sum(row.get("faults", 0) for row in rows) > 5
+    assert {fault["what"].split(" (")[0] for fault in told} == {"RuntimeError: the roof fell in"}
+    assert {fault["worker"] for fault in told} == {0 if workers else None} and told[0]["actions"]["team"]
+    code, _, said = marl(capsys, *words, "--run-dir", tmp_path / "other", "--max-faults", 1)
+    where = "of worker 0, " if workers else ""
+    assert code == 6 and said.count("\n") == 1
+    assert re.search(
+        rf"{FAULTY} failed 2 times.*copy \d.* {where}?seed \d+, step 3: RuntimeError: the roof fell in", said
+    )
+    fault = json.loads((tmp_path / "other" / "fault.json").read_text())
+    assert len(fault["actions"]["team"]) == 4 and fault["seed"] > 0
+    code, _, said = marl(capsys, "evaluate", run, "--episodes", 4, "--json", tmp_path / "measured.json")
+    assert code == 0 and json.loads((tmp_path / "measured.json").read_text())["episode_length"]["mean"] == 6
+
+
+def test_workers_are_not_for_environments_of_ours(capsys: Any) -> None:
+    code, _, said = marl(capsys, "train", "mappo", "particle/spread", "--workers", 2)
+    assert code == 2 and "--workers is for other people's environments" in said
