@@ -39,6 +39,10 @@ class Monotone(nn.Module):
         self.agents = sum(spec.members(group) for group in spec.groups)
         seen, made = whole_size(spec, state_size), (self.agents + 2) * width + 1
         self.weights = AgentMLP(seen, hidden, made, 1, "shared", False, "relu", 1.0, generator)
+        start = torch.randn(made, generator=generator) / width**0.5  # all that there is where nothing is seen
+        start[self.agents * width : (self.agents + 1) * width] = 0.0
+        start[-1] = 0.0
+        self.weights.biases[-1].data[0] = start
 
     def forward(self, q: Tensor, views: Views) -> Tensor:
         """`[B, 1]` from the agents' `q [B, R]` and what is seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,6 +87,15 @@ def test_it_tells_the_teams_of_a_kind_apart_and_sees_observations_where_there_is
     blind_spec = Monotone(blind.spec, 0, 8, (16,), torch.Generator().manual_seed(0))
     seen = views(blind, 5)
     assert not torch.equal(blind_spec(values(5, 3), seen)[0], blind_spec(values(5, 3), views(blind, 5, 7))[0])
+
+
+def test_where_nothing_is_seen_it_still_rises_with_each_agent() -> None:
+    spec = make("particle/spread").spec
+    made = Monotone(PolicySpec.of(spec, "team"), spec.state_size, 8, (16,), torch.Generator().manual_seed(0))
+    q = values(9, 3).requires_grad_()
+    blank = replace(views(made, 9), state=torch.zeros(9, spec.state_size))
+    (slope,) = torch.autograd.grad(made(q, blank).sum(), q)
+    assert (slope > 0.01).all()
 
 
 def test_a_sum_is_a_sum() -> None:
