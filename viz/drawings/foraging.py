@@ -1,6 +1,6 @@
 """Level-based foraging: a field of cells, food with its level, players with theirs, and who loads with whom.
 
-Who loads is ringed and joined to the food beside it: green where it has just been loaded, red where that was in vain.
+Who loads is ringed and joined to the food beside it: green where it has just been loaded, grey where that was in vain.
 With a limited sight, the cells in which a player sees food lie in a frame of its colour.
 """
 
@@ -63,7 +63,7 @@ def draw(moment: Moment, view: View) -> Scene:
         shapes += [Line(((0, r), (columns, r)), GRID, 0.02) for r in range(1, rows)]
         shapes += [Line(((c, 0), (c, rows)), GRID, 0.02) for c in range(1, columns)]
     shapes += [*_sights(moment, rows, columns), *_loading(moment), *_food(moment), *_players(moment)]
-    told = (LegendEntry("food and its level", APPLE), LegendEntry("loaded", GREEN), LegendEntry("in vain", RED))
+    told = (LegendEntry("food and its level", APPLE), LegendEntry("loaded", GREEN), LegendEntry("in vain", SOFT_INK))
     return Scene(view, shapes, legend=told)
 
 
@@ -111,7 +111,7 @@ def _loading(moment: Moment) -> list[Shape]:
             continue
         for f in np.flatnonzero(before):
             if np.abs(food[f] - place).sum() == 1:
-                color = RED if now[f] else GREEN
+                color = SOFT_INK if now[f] else GREEN
                 shapes.append(Line((_center(place), _center(food[f])), color.faded(0.7), 0.12))
                 shapes.append(Circle(_center(place), RADIUS + 0.09, color.faded(0.35)))
     return shapes

@@ -29,9 +29,10 @@ def greedy(
 ) -> NDArray[np.int32]:
     """`[B]` actions of players that see `[B, 3 * (food + players)]` lists; UsageError where these are none."""
     extra = obs.shape[-1] - 3 * food
-    if obs.ndim != 2 or extra < 3 or extra % 3:
+    fits = obs.ndim == 2 and extra >= 3 and extra % 3 == 0
+    if not fits or (obs.any(-1) & (obs[:, 3 * food + 2] < 1)).any():  # its own level is never 0
         raise UsageError(
-            f"this bot reads lists of {food} pieces of food and of players, 3 numbers each, not {obs.shape[1:]}"
+            f"this bot reads lists of {food} pieces of food and of players, 3 numbers each; here are others"
         )
     things = np.asarray(obs, np.int64).reshape(len(obs), -1, 3)
     places, levels = things[..., :2], things[..., 2]
