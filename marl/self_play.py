@@ -9,6 +9,7 @@ own rows are trained on; seats change only where an episode ends.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,18 @@ def _like(policy: Policy) -> Policy:
 
 def _copy(source: Policy, target: Policy) -> None:
     target.load_state_dict(acting_weights(source))
+
+
+def as_kind(policy: Policy, spec: EnvSpec, kind: str) -> Policy:
+    """The policy of a merged kind as one of `kind` alone, with the same weights and without its critic."""
+    groups = tuple(spec.group(name) for name in spec.kind(kind).groups)
+    made = type(policy)(replace(policy.spec, kind=kind, groups=groups, teams=spec.kind(kind).teams))
+    made.compiled = policy.compiled
+    names = {own.name: group.name for own, group in zip(policy.spec.groups, groups, strict=True)}
+    weights = {}
+    for name, value in policy.state_dict().items():
+        if not name.startswith(CRITIC):
+            part, group, *rest = name.split(".", 2)  # as in actors.GROUP.weights.0
+            weights[".".join((part, names[group], *rest))] = value
+    made.load_state_dict(weights)
+    return made

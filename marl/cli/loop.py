@@ -19,6 +19,7 @@ from marl.metrics import JsonLines, Sink, Sinks
 
 if TYPE_CHECKING:
     from marl.metrics.weights_and_biases import WeightsAndBiases
+    from marl.policy import Policy
     from marl.trainer import Trainer
 
 
@@ -113,15 +114,30 @@ class Session:
         self.export()
 
     def export(self) -> None:
-        """Write every learner's present policy."""
-        for name, learner in self.trainer.learners.items():
-            learner.policy.save(self.run.policy(name), **self.about(name))
+        """Write the present policy of every team that learns."""
+        for name, policy in self.policies().items():
+            policy.save(self.run.policy(name), **self.about(name))
+
+    def policies(self) -> dict[str, Policy]:
+        """The present policy of every kind of team that learns, also of those that another one's learner plays."""
+        if not self.plan.train.self_play:
+            return {name: learner.policy for name, learner in self.trainer.learners.items()}
+        from marl.self_play import as_kind
+
+        spec = self.plan.spec()
+        played = self.plan.played_by(spec)
+        found: dict[str, Policy] = {}
+        for name, first in played.items():
+            policy = self.trainer.learners[first].policy
+            alone = list(played.values()).count(first) == 1
+            found[name] = policy if alone else as_kind(policy, spec, name)
+        return found
 
     def _show(self, sinks: Sinks) -> None:
         """At the end: replays where they were asked for, and for those who keep files, the policies and a film."""
         replays = self.evaluate_and_record(self.plan.train.record)[1] if self.plan.train.record else []
         for sink in sinks.others("artifact"):
-            for name in self.trainer.learners:
+            for name in self.plan.learners:
                 sink.artifact(self.run.policy(name), "policy")
             if replays:
                 sink.artifact(film(replays[0]), "gif")
@@ -144,7 +160,7 @@ class Session:
         train = self.plan.train
         episodes = max(train.eval_episodes, record)
         env = self.plan.environment_of(measured_copies(self.plan.environment, episodes), WATCHED_COPY)
-        who = {name: self.about(name) for name in self.trainer.learners}
+        who = {name: self.about(name) for name in self.plan.learners}
         header = {"scenario": self.plan.scenario, "policies": who}
         key = derive(train.seed, "evaluation")
         measured = evaluate(env, self.players(), episodes, key, record=record, header=header)
@@ -157,7 +173,7 @@ class Session:
     def players(self) -> dict[str, Any]:
         """Who sits in every kind of team's seats now."""
         seated = {kind: seats.players[0] for kind, seats in self.trainer.collector.seats.items()}
-        return seated | {kind: learner.policy for kind, learner in self.trainer.learners.items()}
+        return seated | self.policies()
 
     def _last_good(self) -> str:
         if self.saved < 0:

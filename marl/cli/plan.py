@@ -28,6 +28,7 @@ from marl.config import ALGORITHMS, TrainConfig
 from marl.config_checks import require
 from marl.config_replay import OffPolicyConfig, SACConfig
 from marl.config_rollout import RolloutConfig
+from marl.one_kind import OneKind, alike
 from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, choices, expectation
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ class Plan:
                 self._check_memories(PolicySpec.of(spec, name), team.config, samples)
             if team.init is not None:
                 self._check_init(team, players.find(team.init, spec, name))
-        if self.train.self_play and all(spec.kind(name).teams == 1 for name in self.learners):
-            raise UsageError(f"--self-play: no two teams of {spec.name} that learn are of one kind")
+        if self.train.self_play:
+            self._check_self_play(spec)
         self._check_memory(spec)
 
     @property
@@ -157,6 +158,31 @@ class Plan:
             why = known.slow(team.config)
             found[name] += f" ({why})" if why else ""
         return found
+
+    def played_by(self, spec: EnvSpec) -> dict[str, str]:
+        """Kind of team that is trained -> whose learner plays it: in self-play the first one's of those that are alike.
+
+        Alike are kinds with equal spaces that the same algorithm learns with the same settings.
+        """
+        found: dict[str, str] = {}
+        for name, team in self.learners.items():
+            how = (team.algorithm, team.config)
+            firsts = [
+                first
+                for first in dict.fromkeys(found.values())
+                if how == (self.learners[first].algorithm, self.learners[first].config) and alike(spec, first, name)
+            ]
+            found[name] = firsts[0] if firsts and self.train.self_play else name
+        return found
+
+    def _check_self_play(self, spec: EnvSpec) -> None:
+        """UsageError where no learner has anybody to play against, or weights are given to a team that has none."""
+        played = self.played_by(spec)
+        if all(name == first and spec.kind(name).teams == 1 for name, first in played.items()):
+            raise UsageError(f"--self-play: no two teams of {spec.name} have equal spaces and learn alike")
+        for name, first in played.items():
+            if name != first and self.learners[name].init is not None:
+                raise UsageError(f"--init: the learner of {first!r} plays {name!r} too; give it weights of {first!r}")
 
     def _check_actions(self, known: settings.Algorithm, spec: EnvSpec, team: str) -> None:
         """UsageError where an agent has actions that the algorithm cannot learn: whose, which, and what would work."""
@@ -231,8 +257,14 @@ class Plan:
         torch.set_num_threads(1)  # blocks of work go to threads as a whole; torch's own would only get in the way
         train = self.train
         env = self.environment_of(train.num_envs, TRAINING_COPY)
+        played = self.played_by(env.spec)
+        for first in dict.fromkeys(played.values()):
+            same = [name for name in played if played[name] == first]
+            env = env if len(same) == 1 else OneKind(env, same)
         learners, fixed = {}, {}
         for name, team in self.teams.items():
+            if played.get(name, name) != name:
+                continue
             if isinstance(team, str):
                 fixed[name] = players.load(players.find(team, env.spec, name), env.spec, name)
                 continue
