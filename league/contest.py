@@ -45,6 +45,8 @@ class Contest:
     load: Load
     games: int
     """Of a pairing; even where both sides can be swapped, for they are played in pairs on one key."""
+    block: int = BLOCK
+    """Games of a block, at most; even."""
     seed: int = 0
     greedy: bool = True
     record: int = 0
@@ -94,12 +96,15 @@ def orientations(spec: EnvSpec, first: Entrant, second: Entrant) -> list[tuple[i
     ]  # fmt: skip
 
 
-def blocks(contest: Contest, spec: EnvSpec, first: Entrant, second: Entrant) -> list[Block]:
-    """All games of a pairing: pairs on one key with sides swapped, where both can take both sides."""
+def blocks(contest: Contest, spec: EnvSpec, first: Entrant, second: Entrant, cycle: int = 0) -> list[Block]:
+    """All games of a pairing: pairs on one key with sides swapped, where both can take both sides.
+
+    Another `cycle` is as many games again, on other keys.
+    """
     ways = orientations(spec, first, second)
     games = []
     for number in range(contest.games):
-        pair, side = divmod(number, len(ways))
+        pair, side = divmod(cycle * contest.games + number, len(ways))
         about: list[str | int] = [spec.digest, contest.seed, *sorted((first.identity, second.identity)), pair]
         lineup = ways[side]
         order = [(first, second)[place].identity for place in lineup]
@@ -114,7 +119,7 @@ def blocks(contest: Contest, spec: EnvSpec, first: Entrant, second: Entrant) -> 
 
 def block_size(contest: Contest) -> int:
     """Games of a block: the same for all of a contest, so that every batch has one shape."""
-    return min(BLOCK, contest.games)
+    return min(contest.block, contest.games)
 
 
 def match_key(*parts: str | int) -> int:

@@ -49,8 +49,13 @@ class Ratings(NamedTuple):
     @property
     def interval(self) -> Floats:
         """`[P, 2]` 95 % interval of each rating, in Elo points."""
-        half = WIDTH * ELO * np.sqrt(np.diag(self.covariance))
+        half = ELO * self.half_widths()
         return np.stack([self.elo - half, self.elo + half], 1)
+
+    def half_widths(self) -> Floats:
+        """`[P]` half the 95 % interval of each strength."""
+        halves: Floats = WIDTH * np.sqrt(np.diag(self.covariance))
+        return halves
 
     def superiority(self) -> Floats:
         """`[P, P]` probability that the row's player is the stronger one; NaN between islands."""

@@ -9,16 +9,20 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 import environments
 from environments.spec import EnvSpec
 from league import matches
 from league.contest import Block, Contest, Entrant, blocks, orientations
 from league.records import FORFEITS, Match
+from league.sequential import SPRT, Verdict
 from league.store import Store
 from league.tournament import Next, Pairing, Round, Score
 
@@ -35,10 +39,12 @@ def run(
     next_round: Next,
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
+    cycle: int = 0,
 ) -> list[Round]:
     """Play all rounds and return what they came to. Games that the store has are not played again.
 
-    `progress` is told of games done. Pairings of two who cannot meet (both can play only the same side) are left out.
+    `progress` is told of games done; another `cycle` is the same tournament again, on other keys. Pairings of two who
+    cannot meet (both can play only the same side) are left out.
     """
     spec = environments.make(contest.environment, 1, **contest.options).spec
     played: list[Round] = []
@@ -47,7 +53,9 @@ def run(
     with _workers(contest, workers) as play:
         while (wanted := next_round(len(entrants), played)) is not None:
             pairings = [(a, b) for a, b in wanted if orientations(spec, entrants[a], entrants[b])]
-            schedule = [(pairing, block) for pairing in pairings for block in _of(contest, spec, entrants, pairing)]
+            schedule = [
+                ((a, b), block) for a, b in pairings for block in blocks(contest, spec, entrants[a], entrants[b], cycle)
+            ]
             known += sum(len(block.games) for _, block in schedule)
             new = [block for _, block in schedule if not all(store.has(game.id) for game in block.games)]
             done = known - sum(len(block.games) for block in new)
@@ -60,8 +68,53 @@ def run(
     return played
 
 
-def _of(contest: Contest, spec: EnvSpec, entrants: Sequence[Entrant], pairing: Pairing) -> list[Block]:
-    return blocks(contest, spec, entrants[pairing[0]], entrants[pairing[1]])
+def duel(
+    contest: Contest,
+    first: Entrant,
+    second: Entrant,
+    store: Store,
+    test: SPRT,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Verdict, NDArray[np.int64]]:
+    """Play until the test says whether the first is the stronger, `contest.games` at most: (verdict, pairs `[5]`).
+
+    Blocks are looked at in their order, so neither the verdict nor the log depends on the number of workers.
+    """
+    spec = environments.make(contest.environment, 1, **contest.options).spec
+    schedule = blocks(contest, spec, first, second)
+    missing = [block for block in schedule if not all(store.has(game.id) for game in block.games)]
+    bench, counts, done = Bench(store.matches()), np.zeros(5, np.int64), 0
+    verdict: Verdict = "open"
+    with _workers(contest, workers) as play, closing(play(missing, lambda block: None)) as results:
+        for block in schedule:
+            if block in missing:
+                store.record(bench.judged(next(results)))
+            counts += pair_counts(store.find([game.id for game in block.games]), first.number)
+            done += len(block.games)
+            progress(done)
+            verdict = test.verdict(counts)
+            if verdict != "open":
+                break
+    return verdict, counts
+
+
+def pair_counts(games: Sequence[Match], player: int) -> NDArray[np.int64]:
+    """`[5]` numbers of pairs of games on one key in which `player` got 0, 1/2, 1, 3/2 and 2 points.
+
+    Pairs of which a game is void or missing are left out.
+    """
+    points: dict[int, list[float]] = {}
+    for match in games:
+        if match.status != "void":
+            team = next(seat.team for seat in match.seats if seat.player == player)
+            mine, other = match.outcome[team], match.outcome[1 - team]
+            points.setdefault(match.key, []).append(0.5 if mine == other else float(mine > other))
+    counts = np.zeros(5, np.int64)
+    for pair in points.values():
+        if len(pair) == 2:
+            counts[int(2 * sum(pair))] += 1
+    return counts
 
 
 def _score(store: Store, schedule: Sequence[tuple[Pairing, Block]], pairing: Pairing) -> Score:
@@ -122,14 +175,15 @@ def voided(contest: Contest, spec: EnvSpec, block: Block) -> list[Match]:
 
 Instead = Callable[[Block], list[Match] | None]
 """What stands instead of playing a block, if something does."""
+Play = Callable[[Sequence[Block], Instead], Generator[list[Match], None, None]]
 
 
 @contextmanager
-def _workers(contest: Contest, count: int) -> Iterator[Callable[[Sequence[Block], Instead], Iterator[list[Match]]]]:
+def _workers(contest: Contest, count: int) -> Iterator[Play]:
     """A function that plays blocks, in this process or in others; results come in the order of the blocks."""
     if count == 1:
 
-        def here(blocks: Sequence[Block], instead: Instead) -> Iterator[list[Match]]:
+        def here(blocks: Sequence[Block], instead: Instead) -> Generator[list[Match], None, None]:
             for block in blocks:
                 yield instead(block) or matches.play(contest, block)
 
@@ -141,14 +195,19 @@ def _workers(contest: Contest, count: int) -> Iterator[Callable[[Sequence[Block]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, initializer=_quiet) as pool:
 
-        def shared(blocks: Sequence[Block], instead: Instead) -> Iterator[list[Match]]:
+        def shared(blocks: Sequence[Block], instead: Instead) -> Generator[list[Match], None, None]:
             waiting: deque[Future[list[Match]] | list[Match]] = deque()
-            for block in blocks:
-                waiting.append(instead(block) or pool.submit(matches.play, contest, block))
-                if len(waiting) > AHEAD * count:
+            try:
+                for block in blocks:
+                    waiting.append(instead(block) or pool.submit(matches.play, contest, block))
+                    if len(waiting) > AHEAD * count:
+                        yield _result(waiting.popleft())
+                while waiting:
                     yield _result(waiting.popleft())
-            while waiting:
-                yield _result(waiting.popleft())
+            finally:
+                for result in waiting:
+                    if isinstance(result, Future):
+                        result.cancel()
 
         try:
             yield shared

@@ -11,12 +11,15 @@ import tyro
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
-    from league.contest import Entrant
+    from league.contest import Contest, Entrant
+    from league.sequential import SPRT
     from league.store import Store
     from marl.cli.players import Player
     from marl.policy import Actor
 
 Format = Literal["round-robin", "swiss", "gauntlet", "single-elimination"]
+SPRT_BLOCK = 64
+"""Games between two looks at a sequential test."""
 SHOWN = 12
 """Most players whose crosstable fits a terminal."""
 
@@ -37,7 +40,15 @@ class Tournament:
     """round-robin: all pairs; gauntlet: the first against each other one; swiss: equals meet, as many rounds as single
     one out; single-elimination: losers leave, of a drawn pairing the one listed later."""
     games: int = 100
-    """Games of each pairing; even, 2 to 1M."""
+    """Games of each pairing; even, 2 to 1M. With --sprt the most that are played."""
+    sprt: str | None = None
+    """ELO0,ELO1: of two players, play until it is sure enough whether the first is at least ELO1 stronger or at most
+    ELO0 (sequential probability ratio test on pairs of games, 5 % errors); `0,35` is usual, with --games 20k."""
+    interval: float | None = None
+    """Elo points: play on, --games more of every pairing at a time, until all ratings are known to plus or minus
+    this."""
+    most_games: int = 10_000
+    """Games of each pairing at which --interval gives up; 2 to 1M."""
     seed: int = 0
     """Seed of the games and of the acting; 0 to 2^63 - 1."""
     sampled: bool = False
@@ -66,6 +77,7 @@ def run(options: Tournament) -> int:
 
     for name, value, low, high in (
         ("games", options.games, 2, 10**6),
+        ("most_games", options.most_games, 2, 10**6),
         ("seed", options.seed, 0, 2**63 - 1),
         ("workers", options.workers, 1, 256),
         ("record", options.record, 0, options.games),
@@ -79,13 +91,30 @@ def run(options: Tournament) -> int:
         raise UsageError(f"games must be even, for they are played in pairs with sides swapped; not {options.games}")
     if options.png is not None and options.png.suffix.lower() != ".png":
         raise UsageError(f"--png takes a name that ends in .png, not {options.png}")
+    if options.interval is not None and (options.interval <= 0 or options.format not in ("round-robin", "gauntlet")):
+        raise UsageError("--interval is above 0, and for round-robin and gauntlet")
+    test = None if options.sprt is None else parse_test(options.sprt, len(options.players))
     spec, environment, settings = describe(options.scenario)
     entered = enter(options.players, spec)
     folder = options.dir or default_folder(options, spec, entered)
-    table = hold(options, spec, environment, settings, entered, folder)
+    table = hold(options, spec, environment, settings, entered, folder, test)
     show(table, folder)
     write(table, options)
     return 0
+
+
+def parse_test(text: str, players: int) -> SPRT:
+    """`0,35` as a test. UsageError."""
+    from environments.errors import UsageError
+    from league.sequential import SPRT
+
+    if players != 2:
+        raise UsageError(f"--sprt compares two players, not {players}")
+    try:
+        low, high = (float(part) for part in text.split(","))
+        return SPRT(low, high)
+    except ValueError:
+        raise UsageError(f"--sprt takes two numbers of Elo points, the lower first, as in 0,35; not {text!r}") from None
 
 
 def describe(scenario: str) -> tuple[EnvSpec, str, Mapping[str, Any]]:
@@ -168,15 +197,15 @@ def hold(
     settings: Mapping[str, Any],
     entered: Mapping[str, Mapping[str, Player]],
     folder: Path,
+    test: SPRT | None = None,
 ) -> dict[str, Any]:
     """Play what is not played yet and return the standings. Imports torch, compiles the game."""
     import torch
 
-    from league import runner, standings, tournament
+    from league import standings
     from league.contest import Contest
     from league.programs import Limits
     from league.store import Store
-    from marl.cli.progress import progress
 
     torch.set_num_threads(1)
     about: dict[str, Any] = {
@@ -186,7 +215,9 @@ def hold(
         "games": options.games,
         "seed": options.seed,
         "greedy": not options.sampled,
-        "players": list(entered),
+        "sprt": options.sprt,
+        "interval": options.interval,
+        "names": list(entered),
     }
     claim(folder, about)
     with Store(folder) as store:
@@ -205,18 +236,52 @@ def hold(
             header={"scenario": options.scenario},
             limits=Limits(options.move_timeout, options.game_timeout),
         )
-        next_round = tournament.FORMATS[options.format]
-        with progress("", "games", expected(len(entrants), options)) as report:
-            played = runner.run(contest, entrants, store, next_round, options.workers, report)
+        said: dict[str, Any] = {"rounds": []}
+        if test is not None:
+            said = {"test": settle(contest, entrants, store, test, options.workers)}
+        else:
+            said = {"rounds": play_on(contest, entrants, store, options)}
         table = standings.standings(store)
-    rounds = [
+    return {**about, "players": table.pop("players"), **table, **said}
+
+
+def play_on(
+    contest: Contest, entrants: Sequence[Entrant], store: Store, options: Tournament
+) -> list[list[dict[str, Any]]]:
+    """The tournament, once or as often as --interval asks; what the pairings of every round came to."""
+    from league import ratings, runner, tournament
+    from marl.cli.progress import progress
+
+    next_round, played = tournament.FORMATS[options.format], []
+    for cycle in range(1 if options.interval is None else max(1, options.most_games // options.games)):
+        with progress("", "games", expected(len(entrants), options)) as report:
+            played += runner.run(contest, entrants, store, next_round, options.workers, report, cycle)
+        widest = ratings.ELO * ratings.bradley_terry(store.results().score).half_widths().max()
+        if options.interval is not None and widest <= options.interval:
+            break
+    names = [store.player(entrant.number).name for entrant in entrants]
+    return [
         [
-            {"players": [about["players"][place] for place in pair], "points": list(score)}
+            {"players": [names[place] for place in pair], "points": list(score)}
             for pair, score in zip(each.pairings, each.scores, strict=True)
         ]
         for each in played
     ]
-    return {**about, "players": table.pop("players"), **table, "rounds": rounds}
+
+
+def settle(contest: Contest, entrants: Sequence[Entrant], store: Store, test: SPRT, workers: int) -> dict[str, Any]:
+    """A sequential test between two: its verdict, and by what."""
+    from dataclasses import asdict, replace
+
+    from league import runner
+    from league.sequential import expected_score, log_likelihood_ratio
+    from marl.cli.progress import progress
+
+    with progress("", "games", contest.games) as report:
+        first, second = entrants
+        verdict, counts = runner.duel(replace(contest, block=SPRT_BLOCK), first, second, store, test, workers, report)
+    ratio = log_likelihood_ratio(counts, expected_score(test.elo_0), expected_score(test.elo_1))
+    return {"verdict": verdict, "log_likelihood_ratio": ratio, "pairs": counts.tolist(), **asdict(test)}
 
 
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
@@ -306,6 +371,11 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
         held = sorted(zip(table["nash"], names, strict=True), reverse=True)
         mixture = ", ".join(f"{name} {share:.2f}" for share, name in held if share >= 0.005)
         print(f"equilibrium of choosing a player: {mixture}; {table['non_transitivity']:.0%} of the table is circular")
+    if "test" in table:
+        test, first = table["test"], table["names"][0]
+        answer = {"stronger": "is stronger", "not stronger": "is not stronger", "open": "may be either: play on"}
+        pairs = f"{sum(test['pairs'])} pairs of games, log-likelihood ratio {test['log_likelihood_ratio']:+.2f}"
+        print(f"sprt [{test['elo_0']:g}, {test['elo_1']:g}]: {first} {answer[test['verdict']]} ({pairs})")
     print(f"log  {folder}")
 
 

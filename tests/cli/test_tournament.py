@@ -111,6 +111,9 @@ def test_runs_and_policies_take_the_sides_that_they_can(tmp_path: Path) -> None:
     (["board/tictactoe", "random", PERFECT, "--workers", "0"], "workers"),
     (["board/tictactoe", "random", PERFECT, "--move-timeout", "0"], "move_timeout"),
     (["board/connect_four", "random", PERFECT], "plays board/tictactoe"),
+    (["board/tictactoe", "random", PERFECT, "--sprt", "35,0"], "the lower first"),
+    (["board/tictactoe", "random", PERFECT, f"{PLAYERS}:FirstLegal", "--sprt", "0,35"], "two players"),
+    (["board/tictactoe", "random", PERFECT, "--interval", "-3"], "above 0"),
     (["particle/spread", "random", "marl/policies/spread.safetensors"], "one team"),
     (["board/tiktaktoe", "random", PERFECT], "board/tictactoe"),
 ])  # fmt: skip
@@ -119,6 +122,19 @@ def test_bad_input_is_one_line_and_starts_nothing(
 ) -> None:
     assert about in refused(capsys, *words, "--dir", str(tmp_path / "t"))
     assert not (tmp_path / "t" / "journal.jsonl").exists()
+
+
+def test_a_sequential_test_and_an_interval_stop_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("board/tictactoe", PERFECT, "random")
+    tested = hold(tmp_path, *words, "--sprt", "0,35", "--games", "1000", "--dir", str(tmp_path / "a"))
+    assert tested["test"]["verdict"] == "stronger" and tested["players"][0]["games"] == 64
+    assert f"{PERFECT} is stronger" in capsys.readouterr().out
+    words = (*words, "--interval", "120", "--games", "20", "--most-games", "400")
+    known = hold(tmp_path, *words, "--dir", str(tmp_path / "b"))
+    best = known["players"][0]
+    assert 20 <= best["games"] < 400 and best["games"] % 20 == 0 and (best["high"] - best["low"]) / 2 <= 120
 
 
 def test_a_folder_of_another_tournament_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

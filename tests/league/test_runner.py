@@ -19,7 +19,8 @@ from league import contest as contests
 from league import matches as league_matches
 from league import runner
 from league.contest import Block, Contest, Entrant, blocks, orientations
-from league.records import Match, Player
+from league.records import Match, Player, Seat
+from league.sequential import SPRT
 from league.store import Store
 from league.tournament import FORMATS
 from marl.policy import Actor, PolicyStep, RandomPolicy, View
@@ -170,6 +171,52 @@ def test_a_player_that_cannot_be_loaded_stops_everything_with_its_own_words(tmp_
         hold(tmp_path, ["random", "broken"])
     with Store(tmp_path) as store:
         assert store.count() == 0
+
+
+def test_a_duel_ends_with_the_verdict_whoever_plays(tmp_path: Path) -> None:
+    spec = environments.make("board/tictactoe").spec
+    kind = spec.kinds[0].name
+    test = SPRT(0.0, 100.0, least_pairs=4)
+    for names, wanted in ((["first", "random"], "stronger"), (["random", "first"], "not stronger")):
+        pairs = []
+        for workers in (1, 2):
+            with Store(tmp_path / names[0] / str(workers)) as store:
+                sides = [
+                    Entrant(store.add_player(Player(name=name, source=name, roles=(kind,))), name, {kind: name})
+                    for name in names
+                ]
+                contest = Contest("board/tictactoe", {}, load, games=800, block=16)
+                verdict, counts = runner.duel(contest, *sides, store, test, workers)
+                assert verdict == wanted and 4 <= counts.sum() < 400
+                assert 2 * counts.sum() == store.count()
+                again = runner.duel(contest, *sides, store, test)
+                assert again[0] == verdict and (again[1] == counts).all() and 2 * counts.sum() == store.count()
+                pairs.append(counts.tolist())
+        assert pairs[0] == pairs[1]
+
+
+def test_pairs_are_counted_by_their_points(tmp_path: Path) -> None:
+    def game(key: int, first: int, outcome: tuple[float, float], **more: Any) -> Match:
+        seats = (Seat(team=0, role="side", player=first), Seat(team=1, role="side", player=3 - first))
+        about = {"id": f"{key}-{first}", "environment": "e", "digest": "d", "length": 1}
+        return Match(**about, key=key, seats=seats, outcome=outcome, **more)
+
+    won, drawn, lost = (1.0, -1.0), (0.0, 0.0), (-1.0, 1.0)
+    games = [
+        game(1, 1, won), game(1, 2, lost), game(2, 1, won), game(2, 2, won), game(3, 1, drawn), game(3, 2, lost),
+        game(4, 1, lost), game(4, 2, won), game(5, 1, won), game(5, 2, drawn, status="void"), game(6, 1, won),
+    ]  # fmt: skip
+    assert runner.pair_counts(games, 1).tolist() == [1, 0, 1, 1, 1]
+    assert runner.pair_counts(games, 2).tolist() == [1, 1, 1, 0, 1]
+
+
+def test_another_cycle_is_other_games(tmp_path: Path) -> None:
+    spec = environments.make("board/tictactoe").spec
+    kind = spec.kinds[0].name
+    a, b = Entrant(1, "a", {kind: "random"}), Entrant(2, "b", {kind: "random"})
+    contest = Contest("board/tictactoe", {}, load, games=6)
+    keys = [{game.key for block in blocks(contest, spec, a, b, cycle) for game in block.games} for cycle in range(3)]
+    assert [len(each) for each in keys] == [3, 3, 3] and len(set().union(*keys)) == 9
 
 
 def test_players_of_the_same_side_alone_do_not_meet(tmp_path: Path) -> None:
