@@ -45,6 +45,7 @@ GAMES = {
     "particle/formation": "environments.games.particle.formation:GAME",
     "particle/line": "environments.games.particle.line:GAME",
     "particle/collect_treasure": "environments.games.particle.collect_treasure:GAME",
+    "warehouse/robots": "environments.games.warehouse.robots:GAME",
     "board/tictactoe": "environments.games.board.tictactoe:GAME",
     "board/connect_four": "environments.games.board.connect_four:GAME",
     "board/hex": "environments.games.board.hex:GAME",
@@ -61,6 +62,7 @@ TOYS = {
 SCHEMES: dict[str, str] = {
     "foraging": "environments.games.foraging.names:meaning",
     "board": "environments.games.board.names:read",
+    "warehouse": "environments.games.warehouse.names:read",
 }
 """Families with names that say a game's options: where the function stands that reads such a name.
 

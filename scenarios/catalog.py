@@ -38,6 +38,11 @@ def _roshambo(name: str, summary: str, **options: Any) -> Scenario:
     return Scenario(f"roshambo/{name}", summary, "roshambo/repeated", ("player",), "agent", 1000, options)
 
 
+def _warehouse(name: str, summary: str, rows: int, columns: int, robots: int, requests: int) -> Scenario:
+    options = {"shelf_rows": rows, "shelf_columns": columns, "n_agents": robots, "request_queue_size": requests}
+    return Scenario(f"warehouse/{name}", summary, "warehouse/robots", ("team",), "agent", 500, options)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
@@ -62,6 +67,20 @@ SCENARIOS: dict[str, Scenario] = {
         _foraging("15x15-3p-5f", "three players, five pieces of food far apart", 15, 3, 5),
         _foraging("15x15-4p-3f", "four players, three pieces of food", 15, 4, 3),
         _foraging("15x15-4p-5f", "four players, five pieces of food", 15, 4, 5),
+        _warehouse("robots", "fetch shelves on a floor as --env.shelf-rows and others say", 1, 3, 2, 2),
+        _warehouse("tiny-2ag", "two robots, two shelves asked for at a time", 1, 3, 2, 2),
+        _warehouse("tiny-2ag-easy", "two robots, four shelves asked for", 1, 3, 2, 4),
+        _warehouse("tiny-2ag-hard", "two robots, one shelf asked for", 1, 3, 2, 1),
+        _warehouse("tiny-4ag", "four robots, four shelves asked for at a time", 1, 3, 4, 4),
+        _warehouse("tiny-4ag-easy", "four robots, eight shelves asked for", 1, 3, 4, 8),
+        _warehouse("tiny-4ag-hard", "four robots, two shelves asked for", 1, 3, 4, 2),
+        _warehouse("small-4ag", "four robots on twice the floor", 2, 3, 4, 4),
+        _warehouse("small-4ag-easy", "four robots on twice the floor, eight shelves asked for", 2, 3, 4, 8),
+        _warehouse("small-4ag-hard", "four robots on twice the floor, two shelves asked for", 2, 3, 4, 2),
+        _warehouse("medium-4ag", "four robots on three times the floor", 2, 5, 4, 4),
+        _warehouse("medium-6ag", "six robots on three times the floor", 2, 5, 6, 6),
+        _warehouse("large-4ag", "four robots on four times the floor", 3, 5, 4, 4),
+        _warehouse("large-8ag", "eight robots on four times the floor", 3, 5, 8, 8),
         _matrix("climbing", "the way to the best joint action leads past the worst", reward="team_mean"),
         _matrix("penalty", "two best joint actions that must not be mixed up, and a safe one", reward="team_mean"),
         _matrix("prisoners_dilemma", "betraying pays whatever the other does, and both lose by it"),

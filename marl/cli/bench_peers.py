@@ -37,6 +37,8 @@ MPE2 = {
     "particle/collect_treasure": "collect_treasure_v1",
 }
 """Its module for each of our particle environments."""
+CLASSIC = {"board/tictactoe": "tictactoe_v3", "board/connect_four": "connect_four_v3"}
+"""PettingZoo's classic ones."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Peer:
 
 def find(scenario: Scenario) -> tuple[str, Stepper] | None:
     """Name and stepper of the scenario's peer, if any; None, said aloud, where its package is not installed."""
-    peer = PEERS.get(scenario.name.split("/")[0])
+    peer = PEERS.get(scenario.environment) or PEERS.get(scenario.name.split("/")[0])
     if peer is None:
         return None
     try:
@@ -79,6 +81,22 @@ def parallel(env: Any) -> Stepper:
         env.step({agent: joint[agent] for agent in env.agents})
         if not env.agents:
             env.reset()
+
+    return step
+
+
+def turns(env: Any) -> Stepper:
+    """Steps a PettingZoo environment of turns by legal moves, and resets it where it is over."""
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(env.action_space(env.possible_agents[0]).n).tolist() for _ in range(DRAWS)]
+
+    def step(k: int) -> None:
+        seen, _, terminated, truncated, _ = env.last()
+        if terminated or truncated:
+            env.reset()
+            seen = env.last()[0]
+        env.step(next(move for move in orders[k % DRAWS] if seen["action_mask"][move]))
 
     return step
 
@@ -120,6 +138,16 @@ def _lbforaging(scenario: Scenario) -> Stepper:
     return joint(env)
 
 
+def _rware(scenario: Scenario) -> Stepper:
+    module = importlib.import_module("rware.warehouse")
+    game = environments.game(scenario.environment)
+    options = vars(registry.check_options(game, dict(scenario.options)))
+    ours = ("max_cycles", "timeout_terminates", "reward_type")
+    same = {name: value for name, value in options.items() if name not in ours}
+    reward = module.RewardType[options["reward_type"].upper()]
+    return joint(module.Warehouse(**same, msg_bits=0, max_steps=options["max_cycles"], reward_type=reward))
+
+
 def _openspiel(scenario: Scenario) -> Stepper:
     """Throws, and both seats' views after each; against bots, one of the simplest of OpenSpiel's in the second seat."""
     pyspiel: Any = importlib.import_module("pyspiel")
@@ -144,9 +172,35 @@ def _openspiel(scenario: Scenario) -> Stepper:
     return step
 
 
+def _classic(scenario: Scenario) -> Stepper:
+    return turns(importlib.import_module(f"pettingzoo.classic.{CLASSIC[scenario.environment]}").env())
+
+
+def _hex(scenario: Scenario) -> Stepper:
+    """Moves, and the view after each of the one to move."""
+    pyspiel: Any = importlib.import_module("pyspiel")
+    size = registry.check_options(environments.game(scenario.environment), dict(scenario.options)).size
+    game = pyspiel.load_game("hex", {"board_size": size})
+    state = game.new_initial_state()
+    draws = np.random.default_rng(0).random(DRAWS).tolist()
+
+    def step(k: int) -> None:
+        nonlocal state
+        legal = state.legal_actions()
+        state.apply_action(legal[int(draws[k % DRAWS] * len(legal))])
+        if state.is_terminal():
+            state = game.new_initial_state()
+        state.observation_tensor(state.current_player())
+
+    return step
+
+
 PEERS = {
+    "board": Peer("pettingzoo", "classic", "envs", _classic),
+    "board/hex": Peer("open_spiel", "hex", "openspiel", _hex),
     "particle": Peer("mpe2", "parallel_env", "envs", _mpe2),
     "roshambo": Peer("open_spiel", "repeated_game", "openspiel", _openspiel),
     "foraging": Peer("lbforaging", "gymnasium", "grid", _lbforaging),
+    "warehouse": Peer("rware", "gymnasium", "grid", _rware),
 }
-"""Family -> who else has it."""
+"""Family, or an environment that others have than its family -> who else has it."""

@@ -47,6 +47,7 @@ def test_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ("scenario", "package", "face"),
     [
         ("foraging/2s-8x8-2p-2f-coop", "lbforaging", "gymnasium"),
+        ("warehouse/tiny-2ag-hard", "rware", "gymnasium"),
         ("roshambo/population", "open_spiel", "repeated_game"),
     ],
 )

@@ -27,6 +27,7 @@ well begin alike, and how many starts 64 copies show at least."""
 SHORT: dict[str, dict[str, Any]] = {
     "colorgrid/leader_follower": {"max_cycles": 25},
     "roshambo/repeated": {"throws": 25},
+    "warehouse/robots": {"max_cycles": 50},
 }
 """Games whose episodes are too long for checks that wait for their ends, and what makes them shorter."""
 
@@ -77,5 +78,6 @@ STARTS[str(POPULATION)] = 2
 CASES += [
     POPULATION,
     Case("colorgrid/leader_follower", {"sight": 2, "last_taken": True, "max_cycles": 25}),
+    Case("warehouse/robots", {"max_cycles": 40, "max_inactivity_steps": 30, "timeout_terminates": False}),
 ]
 TOYS = [case for case in CASES if case.name.startswith("toy/")]

@@ -61,6 +61,7 @@ DRAWINGS = {
     "particle/line": "viz.drawings.particle:DRAWING",
     "particle/collect_treasure": "viz.drawings.particle:DRAWING",
     "roshambo/repeated": "viz.drawings.roshambo:DRAWING",
+    "warehouse/robots": "viz.drawings.warehouse:DRAWING",
     "toy/meet": "viz.drawings.toy:MEET",
     "toy/dock": "viz.drawings.toy:DOCK",
     "toy/noughts": "viz.drawings.toy:NOUGHTS",

@@ -1,0 +1,1 @@
+"""The warehouse family: robots that fetch shelves, one game in many sizes."""
