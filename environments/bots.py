@@ -34,6 +34,7 @@ BOTS: dict[str, str] = {
     "board/connect_four/depth-5": "environments.games.board.bots:depth_5",
     "board/connect_four/depth-6": "environments.games.board.bots:depth_6",
     "skirmish/nearest": "environments.games.skirmish.bots:nearest",
+    "colorgrid/nearest": "environments.games.colorgrid.bots:nearest",
     "roshambo/rock": "environments.games.roshambo.bots:rock",
     "roshambo/paper": "environments.games.roshambo.bots:paper",
     "roshambo/scissors": "environments.games.roshambo.bots:scissors",
