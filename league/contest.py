@@ -7,7 +7,7 @@ played, so whoever plays them, and whenever, plays the same ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,8 @@ class Game:
     key: int
     """Of the episode; games on one key begin alike and draw alike."""
     lineup: tuple[int, ...]
-    """For every team, in the environment's order, the place of its player among the block's players."""
+    """For every team, in the environment's order, the place of its player among the block's two; where there is one
+    team alone, for each of its agents."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def blocks(contest: Contest, spec: EnvSpec, first: Entrant, second: Entrant, cyc
         lineup = ways[side]
         order = [(first, second)[place].identity for place in lineup]
         games.append(Game(f"{match_key(*about, contest.greedy, *order):016x}", match_key(*about), lineup))
+    return cut(contest, first, second, games)
+
+
+def cut(contest: Contest, first: Entrant, second: Entrant, games: Sequence[Game]) -> list[Block]:
+    """Games of a pairing as blocks."""
     size = block_size(contest)
     starts = range(0, len(games), size)
     return [

@@ -16,7 +16,7 @@ import numpy as np
 
 import environments
 from environments.replay import Replay
-from environments.spec import EnvSpec
+from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from league.contest import Block, Contest, Game, Load, block_size, match_key
 from league.outside import OutsideTeam
@@ -24,6 +24,7 @@ from league.programs import Forfeit, Limits, Program, is_outside
 from league.records import Match, Seat
 from marl.collector import Seats
 from marl.evaluate import Evaluation, evaluate
+from marl.mixed import MixedActor
 from marl.policy import Actor
 
 MOST_PLAYERS = 64
@@ -38,12 +39,12 @@ def play(contest: Contest, block: Block) -> list[Match]:
     if any(is_outside(source) for source in sources):
         return [_play_alone(contest, block, game, number < block.record) for number, game in enumerate(block.games)]
     env = _environment(contest.environment, tuple(sorted(contest.options.items())), block_size(contest))
-    seated = {
+    players = {
         kind.name: [_player(contest.load, side.sources.get(kind.name), env, kind.name) for side in block.sides]
         for kind in env.spec.kinds
     }
     games = [*block.games, *[block.games[-1]] * (env.num_envs - len(block.games))]
-    measured = measure(contest, env, seated, games, block.record)
+    measured = measure(contest, env, seat(env.spec, players, [game.lineup for game in games]), games, block.record)
     replays = [*measured.replays, *[None] * len(games)]
     recorded = []
     for row, game in enumerate(block.games):
@@ -54,11 +55,10 @@ def play(contest: Contest, block: Block) -> list[Match]:
 
 
 def measure(
-    contest: Contest, env: VectorEnv, players: Mapping[str, Sequence[Actor | None]], games: Sequence[Game], record: int
+    contest: Contest, env: VectorEnv, seats: Mapping[str, Seats], games: Sequence[Game], record: int
 ) -> Evaluation:
-    """Play as many games as `env` has copies, each to its end. `players`: for every kind of team, who may play it."""
+    """Play as many games as `env` has copies, each to its end."""
     env.reset(keys=[game.key for game in games])
-    seats = seat(env.spec, players, [game.lineup for game in games])
     header = {**contest.header, "greedy": contest.greedy}
     return evaluate(env, seats, env.num_envs, match_key("acting", contest.seed), contest.greedy, record, header)
 
@@ -68,8 +68,11 @@ def seat(
 ) -> dict[str, Seats]:
     """Who sits where: for every kind of team its seats `[E * teams]` in the order (copy, team).
 
-    A player who cannot play a kind is None there: somebody else keeps the place, and is never asked.
+    A player who cannot play a kind is None there: somebody else keeps the place, and is never asked. Where there is one
+    team alone, line-ups name a player for each of its agents instead.
     """
+    if spec.num_teams == 1:
+        return {kind.name: _mixed(spec, kind, players[kind.name], lineups) for kind in spec.kinds}
     table = np.array(lineups, np.int16)
     if table.shape != (len(lineups), spec.num_teams):
         raise ValueError(f"{spec.name} has {spec.num_teams} teams; a line-up names a player for each")
@@ -81,6 +84,15 @@ def seat(
         seats[kind.name] = Seats(filled, table[:, first : first + kind.teams].reshape(-1).copy())
         first += kind.teams
     return seats
+
+
+def _mixed(spec: EnvSpec, kind: TeamKind, players: Sequence[Actor | None], lineups: Sequence[tuple[int, ...]]) -> Seats:
+    """The seats of teams whose agents, in `spec.agents` order, are played by those that line-ups name."""
+    different = sorted(set(lineups))
+    able = [player for player in players if player is not None]
+    groups = {name: spec.agent_indices(spec.group(name)) for name in kind.groups}
+    teams = [MixedActor(able, {name: [who[a] for a in agents] for name, agents in groups.items()}) for who in different]
+    return Seats(teams, np.array([different.index(who) for who in lineups], np.int16))
 
 
 def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Match:
@@ -101,7 +113,7 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
     try:
         for side in outside:
             side.reset(game.key % 2**63)
-        measured = measure(contest, env, players, [game], int(record))
+        measured = measure(contest, env, seat(env.spec, players, [game.lineup]), [game], int(record))
     except Forfeit as forfeit:
         program = next(side.program for side in outside if side.team == forfeit.team)
         program.kill()
@@ -145,8 +157,17 @@ def _match(
     length: int,
     **more: Any,
 ) -> Match:
-    lineup = enumerate(game.lineup)
-    seats = tuple(Seat(team=t, role=_team(spec, t)[0], player=block.sides[place].number) for t, place in lineup)
+    if spec.num_teams == 1:
+        role = spec.kinds[0].name
+        agents = [tuple(a for a, who in zip(spec.agents, game.lineup, strict=True) if who == place) for place in (0, 1)]
+        seats = tuple(
+            Seat(team=0, role=role, player=side.number, agents=own)
+            for side, own in zip(block.sides, agents, strict=True)
+            if own
+        )
+    else:
+        lineup = enumerate(game.lineup)
+        seats = tuple(Seat(team=t, role=_team(spec, t)[0], player=block.sides[place].number) for t, place in lineup)
     about: dict[str, Any] = {"id": game.id, "environment": contest.environment, "digest": spec.digest, "key": game.key}
     return Match(**about, seats=seats, outcome=outcome, length=length, **more)
 

@@ -50,7 +50,7 @@ def run(
     played: list[Round] = []
     done = known = 0
     bench = Bench(store.matches())
-    with _workers(contest, workers) as play:
+    with working(contest, workers) as play:
         while (wanted := next_round(len(entrants), played)) is not None:
             pairings = [(a, b) for a, b in wanted if orientations(spec, entrants[a], entrants[b])]
             schedule = [
@@ -86,7 +86,7 @@ def duel(
     missing = [block for block in schedule if not all(store.has(game.id) for game in block.games)]
     bench, counts, done = Bench(store.matches()), np.zeros(5, np.int64), 0
     verdict: Verdict = "open"
-    with _workers(contest, workers) as play, closing(play(missing, lambda block: None)) as results:
+    with working(contest, workers) as play, closing(play(missing, lambda block: None)) as results:
         for block in schedule:
             if block in missing:
                 store.record(bench.judged(next(results)))
@@ -179,7 +179,7 @@ Play = Callable[[Sequence[Block], Instead], Generator[list[Match], None, None]]
 
 
 @contextmanager
-def _workers(contest: Contest, count: int) -> Iterator[Play]:
+def working(contest: Contest, count: int) -> Iterator[Play]:
     """A function that plays blocks, in this process or in others; results come in the order of the blocks."""
     if count == 1:
 

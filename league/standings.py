@@ -50,7 +50,7 @@ def standings(store: Store) -> dict[str, Any]:
     return {
         "players": rows,
         "points": results.score[place].tolist(),
-        "games": games[place].tolist(),
+        "played": games[place].tolist(),
         "superiority": plain(rated.superiority()[place]),
         "voids": store.voids(),
         "comparable": len(set(rated.island.tolist())) <= 1,

@@ -57,8 +57,11 @@ def draw_curves(curves: Sequence[Curve], out: Path, title: str, x_label: str, y_
     replaced(out, lambda temporary: figure.savefig(temporary, format=out.suffix[1:]))
 
 
-def draw_table(names: Sequence[str], rates: NDArray[np.float64], out: Path, title: str) -> None:
-    """Write a heat map of `rates [P, P]` in [0, 1], the row's player's against the column's; NaN stays white."""
+def draw_table(
+    names: Sequence[str], values: NDArray[np.float64], out: Path, title: str, low: float, high: float
+) -> None:
+    """Write a heat map of `values [P, P]` in [low, high], the row's player's with or against the column's; NaN stays
+    white."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,14 +70,15 @@ def draw_table(names: Sequence[str], rates: NDArray[np.float64], out: Path, titl
     figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    image = axes.imshow(rates, cmap="RdBu", vmin=0.0, vmax=1.0)
+    image = axes.imshow(values, cmap="RdBu", vmin=low, vmax=high)
     axes.set_xticks(range(count), names, rotation=90)
     axes.set_yticks(range(count), names)
     if count <= 20:
-        for row, column in np.argwhere(np.isfinite(rates)).tolist():
-            rate = rates[row, column]
-            colour = "white" if abs(rate - 0.5) > 0.3 else "black"
-            axes.text(column, row, f"{rate:.2f}", ha="center", va="center", fontsize=8, color=colour)
+        for row, column in np.argwhere(np.isfinite(values)).tolist():
+            value = values[row, column]
+            far = abs(value - (low + high) / 2) > 0.3 * (high - low)
+            colour = "white" if far else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_title(title)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, shrink=0.8)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Format = Literal["round-robin", "swiss", "gauntlet", "single-elimination"]
 SPRT_BLOCK = 64
 """Games between two looks at a sequential test."""
-SHOWN = 12
-"""Most players whose crosstable fits a terminal."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,8 @@ class Tournament:
     """Sample actions instead of taking the likeliest."""
     workers: int = 1
     """Processes that play; 1 to 256. The result does not depend on it."""
+    crossplay: bool = False
+    """For a scenario with one team: teams of two players, every other agent each, against teams of one."""
     move_timeout: float = 10.0
     """Seconds that a class or a program may take for an action; above 0."""
     game_timeout: float = 600.0
@@ -74,6 +74,7 @@ class Tournament:
 def run(options: Tournament) -> int:
     """Play, rate, print; returns the exit code."""
     from environments.errors import UsageError
+    from marl.cli import tables
 
     for name, value, low, high in (
         ("games", options.games, 2, 10**6),
@@ -94,12 +95,16 @@ def run(options: Tournament) -> int:
     if options.interval is not None and (options.interval <= 0 or options.format not in ("round-robin", "gauntlet")):
         raise UsageError("--interval is above 0, and for round-robin and gauntlet")
     test = None if options.sprt is None else parse_test(options.sprt, len(options.players))
-    spec, environment, settings = describe(options.scenario)
-    entered = enter(options.players, spec)
+    if options.crossplay and (options.format != "round-robin" or test or options.interval is not None):
+        raise UsageError(
+            "--crossplay plays every pair --games times; it goes with no other --format and no stopping rule"
+        )
+    spec, environment, settings = describe(options.scenario, 1 if options.crossplay else 2)
+    entered = enter(options.players, spec, programs_too=not options.crossplay)
     folder = options.dir or default_folder(options, spec, entered)
     table = hold(options, spec, environment, settings, entered, folder, test)
-    show(table, folder)
-    write(table, options)
+    (tables.show_together if options.crossplay else tables.show)(table, folder)
+    tables.write(table, options.json, options.csv, options.png)
     return 0
 
 
@@ -117,23 +122,25 @@ def parse_test(text: str, players: int) -> SPRT:
         raise UsageError(f"--sprt takes two numbers of Elo points, the lower first, as in 0,35; not {text!r}") from None
 
 
-def describe(scenario: str) -> tuple[EnvSpec, str, Mapping[str, Any]]:
-    """What is played: its description, the environment's name and its options. UsageError unless two teams meet."""
+def describe(scenario: str, teams: int) -> tuple[EnvSpec, str, Mapping[str, Any]]:
+    """What is played: its description, the environment's name and its options. UsageError unless so many teams meet."""
     from environments.errors import UsageError
     from marl.cli import plan
     from scenarios import catalog
 
     found = catalog.find(scenario)
     spec = plan.describe(found.environment, found.options)
-    if spec.num_teams != 2:
-        teams = "one team, and nobody to meet" if spec.num_teams == 1 else f"{spec.num_teams} teams"
-        raise UsageError(f"{scenario} has {teams}; a tournament is played between two")
+    if spec.num_teams != teams:
+        found_teams = "one team" if spec.num_teams == 1 else f"{spec.num_teams} teams"
+        wanted = "--crossplay is for one" if teams == 1 else "a tournament is played between two (one: --crossplay)"
+        raise UsageError(f"{scenario} has {found_teams}; {wanted}")
     return spec, found.environment, found.options
 
 
-def enter(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
+def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, dict[str, Player]]:
     """Name -> kind of team -> player, for each kind of team that it can play. UsageError, RefusedFile."""
     from environments.errors import UsageError
+    from league import programs
 
     if len(texts) < 2:
         raise UsageError(f"a tournament needs at least two players, not {len(texts)}")
@@ -144,6 +151,8 @@ def enter(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
             name = what = text
         if name in entered:
             raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
+        if not programs_too and programs.is_outside(what):
+            raise UsageError(f"{what} is a program; --crossplay is for policies and bots")
         entered[name] = _roles(what, spec)
     seen: dict[str, str] = {}
     for name, roles in entered.items():
@@ -236,6 +245,8 @@ def hold(
             header={"scenario": options.scenario},
             limits=Limits(options.move_timeout, options.game_timeout),
         )
+        if options.crossplay:
+            return {**about, **together(contest, entrants, store, options.workers)}
         said: dict[str, Any] = {"rounds": []}
         if test is not None:
             said = {"test": settle(contest, entrants, store, test, options.workers)}
@@ -267,6 +278,18 @@ def play_on(
         ]
         for each in played
     ]
+
+
+def together(contest: Contest, entrants: Sequence[Entrant], store: Store, workers: int) -> dict[str, Any]:
+    """Cross-play: the matrix of mixed teams."""
+    from league import crossplay
+    from marl.cli.progress import progress
+
+    count = len(entrants)
+    with progress("", "games", contest.games * count * (count + 1) // 2) as report:
+        found = crossplay.run(contest, entrants, store, workers, report)
+    names = [store.player(entrant.number).name for entrant in entrants]
+    return {"crossplay": True, "players": [{"name": name} for name in names], **crossplay.summary(found)}
 
 
 def settle(contest: Contest, entrants: Sequence[Entrant], store: Store, test: SPRT, workers: int) -> dict[str, Any]:
@@ -330,82 +353,3 @@ def load(source: str, spec: EnvSpec, kind: str) -> Actor:
     from marl.cli import players
 
     return players.load(players.find(source, spec, kind), spec, kind)
-
-
-def show(table: Mapping[str, Any], folder: Path) -> None:
-    """Print ratings and crosstable."""
-    from marl.cli.list import table as lines
-
-    rows = table["players"]
-    crossed, gave = len(rows) <= SHOWN, any(row["forfeits"] for row in rows)
-    shown = []
-    for place, row in enumerate(rows):
-        line = {
-            "": str(place + 1),
-            "player": row["name"],
-            "elo": f"{row['elo']:+.0f}",
-            "95 %": f"[{row['low']:+.0f}, {row['high']:+.0f}]",
-            "points": f"{row['points']:g}/{row['games']}",
-            "won": str(row["wins"]),
-            "drawn": str(row["draws"]),
-            "lost": str(row["losses"]),
-        }
-        if gave:
-            line["gave away"] = ", ".join(f"{games} {kind}" for kind, games in row["forfeits"].items())
-        if crossed:
-            line |= {f"vs {k + 1}": _cell(table, place, k) for k in range(len(rows))}
-        if not table["comparable"]:
-            line["island"] = str(row["island"])
-        shown.append(line)
-    print(lines(shown))
-    play = "the likeliest actions" if table["greedy"] else "sampled actions"
-    print(f"(ratings by all games, Elo points with 95 % interval, average 0; {play}, seed {table['seed']})")
-    if gave:
-        print("(games given away count as lost; `elo_played` in --json leaves them out)")
-    if table["voids"]:
-        print(f"({table['voids']} games are void: a player had given away three in a row)")
-    if not table["comparable"]:
-        print("(islands never met through anybody: their ratings are not comparable)")
-    if table["non_transitivity"] is not None:
-        names = [row["name"] for row in rows]
-        held = sorted(zip(table["nash"], names, strict=True), reverse=True)
-        mixture = ", ".join(f"{name} {share:.2f}" for share, name in held if share >= 0.005)
-        print(f"equilibrium of choosing a player: {mixture}; {table['non_transitivity']:.0%} of the table is circular")
-    if "test" in table:
-        test, first = table["test"], table["names"][0]
-        answer = {"stronger": "is stronger", "not stronger": "is not stronger", "open": "may be either: play on"}
-        pairs = f"{sum(test['pairs'])} pairs of games, log-likelihood ratio {test['log_likelihood_ratio']:+.2f}"
-        print(f"sprt [{test['elo_0']:g}, {test['elo_1']:g}]: {first} {answer[test['verdict']]} ({pairs})")
-    print(f"log  {folder}")
-
-
-def _cell(table: Mapping[str, Any], row: int, column: int) -> str:
-    games = table["games"][row][column]
-    return f"{table['points'][row][column]:g}/{games}" if games else ""
-
-
-def write(table: Mapping[str, Any], options: Tournament) -> None:
-    """Write the files that were asked for."""
-    import csv
-    import io
-
-    from marl import files
-
-    names = [row["name"] for row in table["players"]]
-    if options.json is not None:
-        files.write_json(options.json, table)
-    if options.csv is not None:
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["player", "elo", "low", "high", "games", *names])
-        for row, points in zip(table["players"], table["points"], strict=True):
-            writer.writerow([row[key] for key in ("name", "elo", "low", "high", "games")] + points)
-        files.write_atomic(options.csv, text.getvalue().encode())
-    if options.png is not None:
-        import numpy as np
-
-        from viz.plots import draw_table
-
-        points, games = np.array(table["points"]), np.array(table["games"])
-        rates = np.where(games > 0, points / np.maximum(games, 1), np.nan)
-        draw_table(names, rates, options.png, f"{table['scenario']}: points per game, row against column")

@@ -43,7 +43,7 @@ def test_the_table_is_written_in_every_form(tmp_path: Path, capsys: pytest.Captu
     assert table["players"][0]["name"] == "best"
     assert sum(row["games"] for row in table["players"]) == 2 * 18
     assert table["comparable"] and table["voids"] == 0 and sum(table["nash"]) == pytest.approx(1.0)
-    for row, points, games in zip(table["players"], table["points"], table["games"], strict=True):
+    for row, points, games in zip(table["players"], table["points"], table["played"], strict=True):
         assert sum(points) == row["points"] and sum(games) == row["games"] == row["wins"] + row["draws"] + row["losses"]
         assert row["low"] < row["elo"] < row["high"]
     lines = list(csv.reader((tmp_path / "t.csv").read_text().splitlines()))
@@ -114,7 +114,9 @@ def test_runs_and_policies_take_the_sides_that_they_can(tmp_path: Path) -> None:
     (["board/tictactoe", "random", PERFECT, "--sprt", "35,0"], "the lower first"),
     (["board/tictactoe", "random", PERFECT, f"{PLAYERS}:FirstLegal", "--sprt", "0,35"], "two players"),
     (["board/tictactoe", "random", PERFECT, "--interval", "-3"], "above 0"),
-    (["particle/spread", "random", "marl/policies/spread.safetensors"], "one team"),
+    (["particle/spread", "random", "marl/policies/spread.safetensors"], "one team; a tournament is played between two"),
+    (["board/tictactoe", "random", PERFECT, "--crossplay"], "--crossplay is for one"),
+    (["particle/spread", "random", f"{PLAYERS}:FirstLegal", "--crossplay"], "is a program"),
     (["board/tiktaktoe", "random", PERFECT], "board/tictactoe"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_starts_nothing(
@@ -135,6 +137,21 @@ def test_a_sequential_test_and_an_interval_stop_by_themselves(
     known = hold(tmp_path, *words, "--dir", str(tmp_path / "b"))
     best = known["players"][0]
     assert 20 <= best["games"] < 400 and best["games"] % 20 == 0 and (best["high"] - best["low"]) / 2 <= 120
+
+
+def test_crossplay_measures_what_strangers_lose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("particle/spread", "random", "marl/policies/spread.safetensors", "--crossplay", "--games", "100")
+    table = hold(tmp_path, *words, "--dir", str(tmp_path / "t"), "--png", str(tmp_path / "t.png"))
+    assert "with strangers" in capsys.readouterr().out
+    (bad, mixed), (again, good) = table["means"]
+    assert mixed == again and bad < mixed < good
+    assert table["gap"] == pytest.approx((bad + good) / 2 - mixed) and table["low"] < table["gap"] < table["high"]
+    with Store(tmp_path / "t") as store:
+        for match in store.matches():
+            played = sorted(agent for seat in match.seats for agent in seat.agents or ())
+            assert played == ["agent_0", "agent_1", "agent_2"]
+        assert store.count() == 300 and store.results().games.sum() == 0
+    assert hold(tmp_path, *words, "--dir", str(tmp_path / "t"), to="b.json") == table
 
 
 def test_a_folder_of_another_tournament_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
