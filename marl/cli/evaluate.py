@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,9 @@ class Evaluate:
     """Write the result to this file, as JSON."""
     threads: int = 2
     """Processor threads for the environment, or processes for somebody else's; 1 to 1024."""
+    teams: str | None = None
+    """Who is a team in somebody else's environment; its own options are typed as --env.KEY JSON."""
+    options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,21 @@ class Match:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+def parse(words: Sequence[str]) -> Evaluate:
+    """Options of `marl evaluate`. UsageError in one line; `--help` prints and raises SystemExit."""
+    from marl.cli import parse as parser
+
+    options, rest = external.take_options(words)
+    typed: Evaluate = parser.parse(Evaluate, rest, "marl evaluate")
+    return replace(typed, options=options | external.External(typed.teams).options)
+
+
 def run(options: Evaluate) -> int:
     """Measure and print; returns the exit code."""
     from environments.errors import UsageError
     from scenarios import catalog
 
-    match = find(options.policy)
+    match = find(options.policy, options.options)
     match = with_teams(match, options.team)
     episodes = options.episodes
     if episodes is None:
@@ -93,8 +105,12 @@ def run(options: Evaluate) -> int:
     return 0
 
 
-def find(text: str) -> Match:
-    """What a run, a policy's file or a scenario's name stands for. UsageError or RefusedFile where it is none."""
+def find(text: str, typed: Mapping[str, Any] | None = None) -> Match:
+    """What a run, a policy's file or a scenario's name stands for. UsageError or RefusedFile where it is none.
+
+    `typed` are options for the environment of somebody else; a run or a policy brings its own.
+    """
+    typed = typed or {}
     from environments.registry import is_external
     from marl.cli import plan as plans
     from marl.cli import players
@@ -104,9 +120,14 @@ def find(text: str) -> Match:
     path = Path(text)
     if (text in catalog.SCENARIOS or is_external(text)) and not path.exists():
         scenario = catalog.find(text)
-        spec = plans.describe(scenario.environment, scenario.options)
+        options = {**scenario.options, **typed}
+        spec = plans.describe(scenario.environment, options)
         everybody = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds}
-        return Match(text, scenario.environment, scenario.options, spec, everybody, Path("replays"))
+        return Match(text, scenario.environment, options, spec, everybody, Path("replays"))
+    if typed:
+        from environments.errors import UsageError
+
+        raise UsageError(f"{text} brings its environment's options: leave out {', '.join(typed)}")
     if path.is_dir():
         return _of_run(path)
     if not path.exists():

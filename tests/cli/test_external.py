@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,33 @@ def test_faults_are_counted_and_left_out(workers: int, tmp_path: Path, capsys: A
 def test_workers_are_not_for_environments_of_ours(capsys: Any) -> None:
     code, _, said = marl(capsys, "train", "mappo", "particle/spread", "--workers", 2)
     assert code == 2 and "--workers is for other people's environments" in said
+
+
+def test_the_page_from_an_empty_file_to_a_trained_team(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "bring-your-own.md").read_text()
+    (script,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "arena.py").write_text(script)
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for commands in re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        for line in commands.splitlines():
+            code, out, _ = marl(capsys, *shlex.split(line.removeprefix("marl ")))
+            assert code == 0, line
+            said.append(out)
+    check, train, trained, random, resumed = said
+    assert "FAULT" not in check and "teams     walker: walker_0 walker_1" in train and "resumed at step 30" in resumed
+    returns = [float(re.search(r"walker +(-?[\d.]+)", out)[1]) for out in (trained, random)]  # type: ignore[index]
+    assert returns[0] > returns[1] + 50, returns  # random play makes about -150 in twenty steps
+
+
+def test_random_play_with_options(tmp_path: Path, capsys: Any) -> None:
+    words = ["evaluate", ARENA, "--env.end", "8", "--teams", "one", "--episodes", 2, "--json", tmp_path / "r.json"]
+    assert marl(capsys, *words)[0] == 0
+    measured = json.loads((tmp_path / "r.json").read_text())
+    assert measured["episode_length"]["mean"] == 8 and list(measured["teams"]) == ["team"]
+    assert marl(capsys, "evaluate", "particle/spread", "--env.n", "5", "--episodes", 1)[0] == 2
+    policy = ROOT / "marl" / "policies" / "spread.safetensors"
+    code, _, said = marl(capsys, "evaluate", policy, "--env.n", "5")
+    assert code == 2 and "brings its environment's options: leave out n" in said

@@ -29,12 +29,14 @@ class Arena(ParallelEnv):
         self.render_mode = render_mode
         self.possible_agents = ["a", "b", "c"]
         self.agents: list[str] = []
+        self.seen = {agent: spaces.Box(-np.inf, np.inf, (3,), np.float32) for agent in self.possible_agents}
+        self.done = {agent: spaces.Discrete(3, start=5) for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> Any:
-        return spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        return self.seen[agent]
 
     def action_space(self, agent: str) -> Any:
-        return spaces.Discrete(3, start=5)
+        return self.done[agent]
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
         self.rng = np.random.default_rng(seed)
@@ -166,14 +168,15 @@ class Duel(AECEnv):
 
     def __init__(self) -> None:
         self.possible_agents = ["left", "right"]
+        parts = {"observation": spaces.Box(0, 9, (2,), np.int8), "action_mask": spaces.Box(0, 1, (2,), np.int8)}
+        self.seen = {agent: spaces.Dict(parts) for agent in self.possible_agents}
+        self.done = {agent: spaces.Discrete(2) for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> Any:
-        return spaces.Dict(
-            {"observation": spaces.Box(0, 9, (2,), np.int8), "action_mask": spaces.Box(0, 1, (2,), np.int8)}
-        )
+        return self.seen[agent]
 
     def action_space(self, agent: str) -> Any:
-        return spaces.Discrete(2)
+        return self.done[agent]
 
     def reset(self, seed: int | None = None, options: Any = None) -> None:
         self.agents, self.now = list(self.possible_agents), 0
@@ -243,3 +246,38 @@ class Unseeded(Arena):
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
         self.now, self.agents = 0, ["a", "b"]
         return self._views(), {agent: {} for agent in self.agents}
+
+
+class Ill(Arena):
+    """An arena that is ill in one way."""
+
+    def __init__(self, illness: str = "none") -> None:
+        super().__init__(end=10**9 if illness == "endless" else END)
+        self.illness = illness
+        if illness == "narrow":
+            self.seen = {agent: spaces.Box(-1, 2, (3,), np.float32) for agent in self.possible_agents}
+        self.kept = {agent: np.zeros(3, np.float32) for agent in self.possible_agents}
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        before = list(self.agents)
+        views, rewards, ended, cut, infos = super().step(actions)
+        match self.illness:
+            case "wide type":
+                views = {agent: view.astype(np.float64) for agent, view in views.items()}
+            case "no reward":
+                rewards["a"] = None
+            case "shared memory":
+                for agent, view in views.items():
+                    self.kept[agent][:] = view
+                    views[agent] = self.kept[agent]
+            case "left out" if self.now == 3:
+                del rewards["b"]
+            case "revived" if self.now == 4:
+                self.agents = [*self.agents, "b"]
+                views["b"] = views["a"]
+            case "vanished" if self.now == 4:
+                self.agents = [agent for agent in self.agents if agent != "a"]
+            case "careless":
+                views = {agent: view + np.float32(id(self) % 97) for agent, view in views.items()}
+        assert before
+        return views, rewards, ended, cut, infos
