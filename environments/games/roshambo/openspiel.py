@@ -24,7 +24,10 @@ Throws = NDArray[np.int8]
 """`[t, 2]`: 0 rock, 1 paper, 2 scissors; what the player in question threw comes first."""
 Player = str | Callable[[Throws], int]
 """A bot's name, or what to throw after these throws."""
-MOST_THROWS = 1_000_000
+MOST_THROWS = 10_000
+"""Of a match: OpenSpiel copies the history at every throw, and no longer match was tried."""
+TOLD_THROWS = 1000
+"""Least length that bots are told of: some divide by a part of it and would take the process down."""
 
 
 def names() -> list[str]:
@@ -36,7 +39,7 @@ def names() -> list[str]:
 def play(first: Player, second: Player, throws: int = 1000, seed: int = 0) -> Throws:
     """`[throws, 2]` throws of one match; the same for the same arguments.
 
-    UsageError on an unknown bot, a number of throws outside 1 to 1,000,000, or a function's throw that is none.
+    UsageError on an unknown bot, a number of throws outside 1 to 10,000, or a function's throw that is none.
     """
     if not 1 <= throws <= MOST_THROWS:
         raise UsageError(f"throws must be a whole number from 1 to {MOST_THROWS}, not {throws!r}")
@@ -50,6 +53,48 @@ def play(first: Player, second: Player, throws: int = 1000, seed: int = 0) -> Th
     return made
 
 
+class Match:
+    """One bot in one match whose other throws come from elsewhere; it sits in the first seat."""
+
+    def __init__(self, name: str, throws: int = 1000, seed: int = 0) -> None:
+        """UsageError on an unknown bot."""
+        _seed(seed)
+        self._step = _player(name, 0, throws)
+        self._state = _game(throws).new_initial_state()
+
+    def throw(self) -> int:
+        """What it throws next: to be asked once for every throw."""
+        return self._step(self._state, np.zeros((0, 2), np.int8))
+
+    def tell(self, own: int, other: int) -> None:
+        """What both threw."""
+        self._state.apply_actions([own, other])
+
+
+def against_all(player: Player, matches: int = 20, throws: int = 1000, seed: int = 0) -> NDArray[np.int64]:
+    """`[43, matches]` returns of a player against every bot, in the order of `names`: what `league.population` scores.
+
+    Every match has a seed of its own, made of `seed`, the bot and the match. UsageError as in `play`.
+    """
+    if matches < 1:
+        raise UsageError(f"matches must be at least 1, not {matches!r}")
+    bots = names()
+    table = np.zeros((len(bots), matches), np.int64)
+    for b, bot in enumerate(bots):
+        for m in range(matches):
+            own = int(np.random.SeedSequence([seed % 2**64, b, m]).generate_state(1)[0])
+            table[b, m] = returns(play(player, bot, throws, own))
+    return table
+
+
+def observe(throws: Throws, recall: int = 1) -> NDArray[np.float32]:
+    """`[6 * recall]` what an agent of `roshambo/repeated` sees after these throws."""
+    row = np.zeros((recall, 2, 3), np.float32)
+    for ago, joint in enumerate(throws[::-1][:recall]):
+        row[ago, 0, joint[0]] = row[ago, 1, joint[1]] = 1
+    return row.reshape(-1)
+
+
 def returns(throws: Throws) -> int:
     """Throws that the first player won minus those that it lost."""
     ahead = (throws[:, 0] - throws[:, 1]) % 3
@@ -61,7 +106,7 @@ def _player(player: Player, place: int, throws: int) -> Callable[[Any, Throws], 
     if isinstance(player, str):
         if player not in names():
             raise UsageError(f"OpenSpiel has no roshambo bot {player!r}{nearest(player, names())}")
-        bot = _library().make_roshambo_bot(place, player, throws)
+        bot = _library().make_roshambo_bot(place, player, max(throws, TOLD_THROWS))
 
         def step(state: Any, made: Throws) -> int:
             return int(bot.step(state))

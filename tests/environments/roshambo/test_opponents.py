@@ -153,11 +153,32 @@ def test_matches_are_repeatable_and_scored() -> None:
     assert openspiel.returns(np.array([[1, 0], [2, 1], [0, 2], [0, 0], [0, 1]], np.int8)) == 2
 
 
+def test_a_player_meets_everybody() -> None:
+    table = openspiel.against_all(lambda throws: 1, matches=2, throws=30, seed=3)
+    names = openspiel.names()
+    assert table.shape == (43, 2) and (table[names.index("rockbot")] == 30).all()
+    assert table[names.index("rotatebot")].tolist() == [0, 0] and table[names.index("copybot")].tolist() == [-29, -29]
+    assert (table == openspiel.against_all(lambda throws: 1, matches=2, throws=30, seed=3)).all()
+    assert (table[:, 0] != table[:, 1]).sum() > 10  # another seed for every match
+
+
+@pytest.mark.parametrize("recall", [1, 3])
+def test_what_a_player_sees_is_what_the_environment_shows(recall: int) -> None:
+    env = environments.make("roshambo/repeated", recall=recall)
+    made = np.random.default_rng(0).integers(0, 3, (10, 2)).astype(np.int8)
+    for t in range(len(made) + 1):
+        seen = env.buffers.groups[0].obs[0]
+        assert (openspiel.observe(made[:t], recall) == seen[0]).all()
+        assert (openspiel.observe(made[:t, ::-1], recall) == seen[1]).all()
+        if t < len(made):
+            env.step({"player": made[t][None].astype(np.int32)})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("rockbott", "randbot"), r"no roshambo bot 'rockbott'; did you mean 'rockbot'\?"),
-        (("rockbot", "randbot", 0), r"throws must be a whole number from 1 to 1000000, not 0"),
+        (("rockbot", "randbot", 0), r"throws must be a whole number from 1 to 10000, not 0"),
         ((lambda throws: 3, "randbot", 5), r"a throw must be 0, 1 or 2, not 3"),
     ],
 )
