@@ -13,15 +13,25 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 
-def find(text: str) -> type:
-    """The class that `FILE.py:CLASS` or `MODULE:CLASS` names. ImportError, AttributeError or what the import raises."""
+def find(text: str) -> Callable[[], Any]:
+    """The class that `FILE.py:CLASS` or `MODULE:CLASS` names; `pyspiel:NAME` is one of OpenSpiel's bots.
+
+    ImportError, AttributeError or what the import raises.
+    """
     where, _, name = text.rpartition(":")
+    if where == "pyspiel":
+        from league.spiel import RoshamboBot
+
+        RoshamboBot(name)
+        return partial(RoshamboBot, name)
     if where.endswith(".py"):
         spec = importlib.util.spec_from_file_location(Path(where).stem, where)
         if spec is None or spec.loader is None:
@@ -32,19 +42,21 @@ def find(text: str) -> type:
     else:
         sys.path.insert(0, os.getcwd())
         module = importlib.import_module(where)
-    found: type = getattr(module, name)
+    found: Callable[[], Any] = getattr(module, name)
+    inspect.signature(found.act)  # type: ignore[attr-defined]  # an AttributeError says what it lacks
     return found
 
 
-def serve(player: type, requests: TextIO, answers: TextIO) -> None:
+def serve(player: Callable[[], Any], requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
     agents: dict[str, Any] = {}
-    takes_mask = "mask" in inspect.signature(player.act).parameters  # type: ignore[attr-defined]
+    takes_mask = False
     for line in requests:
         request = json.loads(line)
         agent = request["agent"]
         if request["type"] == "reset":
             agents[agent] = agents.get(agent) or player()
+            takes_mask = "mask" in inspect.signature(agents[agent].act).parameters
             if hasattr(agents[agent], "reset"):
                 agents[agent].reset(request["seed"])
             continue
@@ -58,7 +70,7 @@ def serve(player: type, requests: TextIO, answers: TextIO) -> None:
 def main() -> None:
     """Serve the class that the command line names; with `--check`, only find it."""
     if sys.argv[2:] == ["--check"]:
-        inspect.signature(getattr(find(sys.argv[1]), "act"))  # noqa: B009 - a class is not known to have it
+        find(sys.argv[1])
         return
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the class prints must not mix with its answers

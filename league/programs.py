@@ -71,9 +71,9 @@ class Forfeit(Exception):
 
 
 def is_outside(source: str) -> bool:
-    """Whether a PLAYER is a program: `cmd:COMMAND`, `FILE.py:CLASS` or `MODULE:CLASS`."""
+    """Whether a PLAYER is a program: `cmd:COMMAND`, `FILE.py:CLASS`, `MODULE:CLASS` or `pyspiel:NAME`."""
     where, colon, name = source.rpartition(":")
-    return source.startswith(COMMAND) or (bool(colon) and name.isidentifier() and where not in ("", "bot", "pyspiel"))
+    return source.startswith(COMMAND) or (bool(colon) and name.isidentifier() and where not in ("", "bot"))
 
 
 def command_of(source: str) -> list[str]:

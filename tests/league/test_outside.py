@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import environments
@@ -17,6 +18,7 @@ from league.contest import Contest, Entrant, blocks
 from league.programs import Limits
 from league.records import Match
 from league.runner import run
+from league.spiel import RoshamboBot
 from league.store import Store
 from league.tournament import FORMATS
 from tests.league.test_runner import load
@@ -146,8 +148,41 @@ def test_what_cannot_be_started_is_said_at_once(tmp_path: Path) -> None:
     programs.check(f"{PLAYERS}:FirstLegal")
 
 
+def test_bots_of_open_spiel_play_as_they_do_there(tmp_path: Path) -> None:
+    from environments.games.roshambo import openspiel
+
+    wanted = openspiel.play("copybot", lambda throws: int(throws[-1, 0]) if len(throws) else 0, 50, seed=3)
+    bot = RoshamboBot("copybot")
+    bot.reset(3)
+    last = None
+    for own, other in wanted.tolist():
+        obs = np.zeros(6, np.float32)
+        if last is not None:
+            obs[last[0]] = obs[3 + last[1]] = 1
+        assert bot.act(obs) == own
+        last = own, other
+    spec = environments.make("roshambo/repeated").spec
+    kind = spec.kinds[0].name
+    sides = [Entrant(k, name, {kind: name}) for k, name in enumerate(("pyspiel:rockbot", "pyspiel:copybot"))]
+    contest = Contest("roshambo/repeated", {"throws": 40}, load, 2, limits=QUICK)
+    try:
+        found = [match for block in blocks(contest, spec, *sides) for match in matches.play(contest, block)]
+    finally:
+        matches.end_programs()
+    assert [match.status for match in found] == ["normal"] * 2
+    assert all(match.outcome[match.seats[0].player] <= -38 for match in found), "copybot beats what rockbot threw last"
+    with pytest.raises(UsageError, match="greenberg"):
+        programs.check("pyspiel:greenburg")
+
+
 def test_what_is_a_program() -> None:
-    for text in ("cmd:./engine --fast", "a.py:Class", "package.module:Class", f"{os.sep}x{os.sep}y.py:Z"):
+    for text in (
+        "cmd:./engine --fast",
+        "a.py:Class",
+        "package.module:Class",
+        "pyspiel:greenberg",
+        f"{os.sep}x{os.sep}y.py:Z",
+    ):
         assert programs.is_outside(text)
     for text in ("random", "bot:board/tictactoe/perfect", "runs/a/b", "policy.safetensors", "league:dir/3"):
         assert not programs.is_outside(text)
