@@ -61,6 +61,24 @@ def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) ->
     return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("mappo", "ippo")]
 
 
+ON_POLICY = ("ia2c", "maa2c", "ippo", "mappo", "happo", "hatrpo", "dpo")
+
+
+def _held(*regions: str) -> list[Row]:
+    """IPPO with another trust region than clipped ratios."""
+    return [
+        Row(
+            "ippo", "particle/spread", f"first million, {region}", 1_000_000, 5, "team_mean", ("--trust-region", region)
+        )
+        for region in regions
+    ]
+
+
+def _values(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
+    """Learners of action values."""
+    return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("qmix", "vdn", "iql")]
+
+
 ROWS = [
     Row("mappo", "particle/spread", "default", 10_000_000, 5, "agent"),
     Row("mappo", "particle/spread", "default", 10_000_000, 5, "team_mean"),
@@ -73,6 +91,21 @@ ROWS = [
     *_both("particle/adversary", "default", 1_000_000, 3),
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
     *_off_policy("hasac", "hatd3", "masac", "isac", "matd3", "haddpg", "maddpg"),
+    *_values("matrix/climbing", "tuned", 20_000, 10, "--preset", "tuned"),
+    *_values("particle/speaker_listener", "default", 300_000, 3),
+    *_values("particle/spread", "default", 300_000, 3),
+    Row("ippo", "roshambo/population", "default", 2_000_000, 3),
+    # a goal that both know and that stays; that changes and only the leader knows; and the two steps between
+    Row("ippo", "colorgrid/stationary", "default", 2_000_000, 5),
+    Row("ippo", "colorgrid/leader_follower", "default", 2_000_000, 5),
+    Row("ippo", "colorgrid/leader_follower", "both know", 2_000_000, 5, None, ("--env.knows-goal", "both")),
+    Row("ippo", "colorgrid/leader_follower", "goal stays", 2_000_000, 5, None, ("--env.switch-probability", "0")),
+    # learners from rollouts side by side; what holds a policy back
+    *(Row(name, "particle/spread", "first million", 1_000_000, 5, "team_mean") for name in ON_POLICY),
+    *_held("mdpo", "fixpo"),
+    *(Row("happo", f"particle/{task}", "default", 3_000_000, 5) for task in ("reference", "speaker_listener")),
+    Row("happo", "particle/spread", "default", 10_000_000, 5, "team_mean"),
+    *(Row("dpo", f"particle/{task}", "default", 2_000_000, 5) for task in ("reference", "speaker_listener")),
     # the same learning by compiled gradients and by torch's
     Row("mappo", "particle/spread", "short", 2_000_000, 5, "agent"),
     Row("mappo", "particle/spread", "short, torch engine", 2_000_000, 5, "agent", ("--engine", "torch")),
