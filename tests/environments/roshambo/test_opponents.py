@@ -14,14 +14,15 @@ from environments.errors import UsageError
 from environments.games.roshambo import openspiel, opponents
 from environments.games.roshambo.names import BOTS, PUBLISHED, THROWS
 from environments.vector import Array
+from tests.source import ROOT
 
-ROUND = {bot: number for number, bot in enumerate(BOTS)}
+NUMBER = {bot: number for number, bot in enumerate(BOTS)}
 
 
 def ours(bot: str, script: Array, seed: int = 0) -> Array:
     """`[t, 2]`: the script and what our opponent throws against it."""
     env = environments.make("roshambo/repeated", opponent="population", throws=len(script) + 1, seed=seed)
-    env.restore(0, {"bot": np.array(ROUND[bot])})
+    env.restore(0, {"bot": np.array(NUMBER[bot])})
     made = np.zeros((len(script), 2), np.int64)
     for t, throw in enumerate(script):
         env.step({"player": np.array([[throw]], np.int32)})
@@ -151,6 +152,14 @@ def test_matches_are_repeatable_and_scored() -> None:
     swapped = once[:, ::-1]
     assert openspiel.returns(once) == -openspiel.returns(swapped)
     assert openspiel.returns(np.array([[1, 0], [2, 1], [0, 2], [0, 0], [0, 1]], np.int8)) == 2
+
+
+def test_the_page_lists_every_rule() -> None:
+    page = (ROOT / "docs" / "environments" / "roshambo.md").read_text()
+    table = page.split("| name | throws | published as |\n|---|---|---|\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert [name for row in rows for name in row[0].split(", ")] == list(BOTS)
+    assert {row[0].split(", ")[0]: row[2] for row in rows if row[2] in openspiel.names()} == PUBLISHED
 
 
 def test_a_player_meets_everybody() -> None:
