@@ -49,6 +49,7 @@ GAMES = {
     "board/tictactoe": "environments.games.board.tictactoe:GAME",
     "board/connect_four": "environments.games.board.connect_four:GAME",
     "board/hex": "environments.games.board.hex:GAME",
+    "skirmish/battle": "environments.games.skirmish.battle:GAME",
 }
 
 TOYS = {
@@ -63,6 +64,7 @@ SCHEMES: dict[str, str] = {
     "foraging": "environments.games.foraging.names:meaning",
     "board": "environments.games.board.names:read",
     "warehouse": "environments.games.warehouse.names:read",
+    "skirmish": "environments.games.skirmish.maps:meaning",
 }
 """Families with names that say a game's options: where the function stands that reads such a name.
 

@@ -25,9 +25,20 @@ def _board(name: str, summary: str, horizon: int, **options: int) -> Scenario:
     return Scenario(f"board/{name}", summary, environment, ("player",), "agent", horizon, options)
 
 
+def _skirmish(name: str, summary: str, allies: str = "", enemies: str = "", start: str = "") -> Scenario:
+    said = {"allies": allies, "enemies": enemies or allies, "start": start}
+    options = {option: value for option, value in said.items() if value}
+    return Scenario(f"skirmish/{name}", summary, "skirmish/battle", ("ally",), "team_mean", 100, options)
+
+
 def _foraging(name: str, summary: str, size: int, players: int, food: int, **more: Any) -> Scenario:
     options = {"rows": size, "columns": size, "players": players, "food": food, **more}
     return Scenario(f"foraging/{name}", summary, "foraging/field", ("team",), "team_mean", 50, options)
+
+
+def _warehouse(name: str, summary: str, rows: int, columns: int, robots: int, requests: int) -> Scenario:
+    options = {"shelf_rows": rows, "shelf_columns": columns, "n_agents": robots, "request_queue_size": requests}
+    return Scenario(f"warehouse/{name}", summary, "warehouse/robots", ("team",), "agent", 500, options)
 
 
 def _colorgrid(name: str, summary: str, **options: Any) -> Scenario:
@@ -36,11 +47,6 @@ def _colorgrid(name: str, summary: str, **options: Any) -> Scenario:
 
 def _roshambo(name: str, summary: str, **options: Any) -> Scenario:
     return Scenario(f"roshambo/{name}", summary, "roshambo/repeated", ("player",), "agent", 1000, options)
-
-
-def _warehouse(name: str, summary: str, rows: int, columns: int, robots: int, requests: int) -> Scenario:
-    options = {"shelf_rows": rows, "shelf_columns": columns, "n_agents": robots, "request_queue_size": requests}
-    return Scenario(f"warehouse/{name}", summary, "warehouse/robots", ("team",), "agent", 500, options)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -99,6 +105,15 @@ SCENARIOS: dict[str, Scenario] = {
         _particle("formation", "stand evenly on a circle around a landmark", reward="team_mean"),
         _particle("line", "stand evenly on the line between two landmarks", reward="team_mean"),
         _particle("collect_treasure", "collectors bring treasures to the deposits of their colours"),
+        _skirmish("battle", "any two sides of units, given as --env.allies and --env.enemies"),
+        _skirmish("3m", "three marines a side", "3 marine"),
+        _skirmish("8m", "eight marines a side", "8 marine"),
+        _skirmish("2s3z", "two stalkers and three zealots a side", "2 stalker, 3 zealot"),
+        _skirmish("5m_vs_6m", "five marines against six", "5 marine", "6 marine"),
+        _skirmish("10m_vs_11m", "ten marines against eleven", "10 marine", "11 marine"),
+        _skirmish("MMM", "marines, marauders and a healer a side", "1 medivac, 2 marauder, 7 marine"),
+        _skirmish("random-5v5", "five units a side, drawn by lot in every episode", "5 random", start="scattered"),
+        _skirmish("random-10v10", "ten units a side, drawn by lot in every episode", "10 random", start="scattered"),
         _roshambo("repeated", "a thousand throws of rock, paper, scissors against another learner"),
         _roshambo("population", "a thousand throws against a bot drawn from seventeen", opponent="population"),
     )

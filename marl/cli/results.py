@@ -38,15 +38,20 @@ def to_json(measured: Evaluation, metrics: tuple[tuple[str, str], ...], **about:
 def describe(result: Mapping[str, Any]) -> list[str]:
     """The result in lines."""
     rows = {**result["teams"], **({"sum": result["sum"]} if len(result["teams"]) > 1 else {})}
-    width = max(len(name) for name in rows)
+    width = max(len(name) for name in (*rows, *result["metrics"]))
     choice = "greedy" if result["greedy"] else "sampled"
     trained = f", trained on reward {result['reward']}" if result.get("reward") else ""
     lines = [f"{result['scenario']}: {result['episodes']} episodes, {choice} actions, seed {result['seed']}{trained}"]
-    for name, value in rows.items():
-        low, high = (value[end] for end in ("low", "high"))
-        spread = "" if low is None else f"   [{low:.2f}, {high:.2f}]"
-        lines.append(f"  {name:{width}}  {value['mean']:9.2f}{spread}")
-    return [*lines, f"  ({CONVENTION})"]
+    lines += [_line(name, width, value, 2) for name, value in rows.items()]
+    lines.append(f"  ({CONVENTION})")
+    return lines + [f"{_line(name, width, value, 3)}   {value['unit']}" for name, value in result["metrics"].items()]
+
+
+def _line(name: str, width: int, value: Mapping[str, Any], digits: int) -> str:
+    """A name with its mean, in a column, and its interval where it is known."""
+    low, high = (value[end] for end in ("low", "high"))
+    spread = "" if low is None else f"   [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"  {name:{width}}  {value['mean']:9.{digits}f}{spread}"
 
 
 def write_replays(measured: Evaluation, folder: Path, name: str) -> list[Path]:

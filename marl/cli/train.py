@@ -118,7 +118,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
     typed = parser.parse(_all_options(defaults, prog), words, prog)
     options = {**given, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
-    teams = scenario.teams or tuple(kind.name for kind in plans.describe(scenario.environment, options).kinds)
+    teams = tuple(kind.name for kind in plans.describe(scenario.environment, options).kinds)  # options may add some
     plan = plans.Plan(
         scenario=scenario.name,
         algorithm=algorithm.name,

@@ -1,0 +1,1 @@
+"""Skirmish: rules, mirror images, what is seen, names, bots."""
