@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from marl.config_checks import check_above, check_choices, check_counts, require
-from marl.config_replay import DDPGConfig, SACConfig
+from marl.config_replay import DDPGConfig, QConfig, SACConfig
 from marl.config_rollout import PPOConfig, TRPOConfig
 from marl.config_self_play import SelfPlayConfig
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
 
 
-Settings = PPOConfig | TRPOConfig | SACConfig | DDPGConfig
+Settings = PPOConfig | TRPOConfig | SACConfig | DDPGConfig | QConfig
 """Settings of some algorithm."""
 
 
@@ -89,9 +89,10 @@ class Algorithm:
 
     name: str
     summary: str
-    family: Literal["a2c", "ppo", "trpo", "sac", "ddpg", "td3"]
-    """Its core (the last two share one), and so its settings and whether it learns from rollouts or a replay buffer."""
-    critic: Literal["local", "central"]
+    family: Literal["a2c", "ppo", "trpo", "sac", "ddpg", "td3", "q"]
+    """Its core (ddpg and td3 share one), and so its settings and whether it learns from rollouts or a replay buffer."""
+    critic: Literal["local", "central", "sum", "monotone"]
+    """What values are of: an agent's own view, the state, or a sum or a mix of the agents' own."""
     order: Literal["at_once", "agent_by_agent"]
     """Whether the agents of a team are updated at once or one after the other."""
     actions: tuple[str, ...]
@@ -145,6 +146,12 @@ def _ddpg(name: str, summary: str, family: Literal["ddpg", "td3"], **settings: A
     return Algorithm(name, summary, family, "central", config.order, ("Box",), False, learner, config, compiled=False)
 
 
+def _q(name: str, summary: str, mixer: Literal["none", "sum", "monotone"]) -> Algorithm:
+    config, actions = QConfig(mixer=mixer), ("Discrete", "MultiDiscrete")
+    learner = "marl.algorithms.q_learning:QLearning"
+    return Algorithm(name, summary, "q", config.critic, "at_once", actions, False, learner, config, compiled=False)
+
+
 ALGORITHMS: dict[str, Algorithm] = {
     "ippo": _on_policy("ippo", "PPO; every agent's value from its own observation", "ppo", PPOConfig(critic="local")),
     "mappo": _on_policy("mappo", "PPO; values from the global state, used in training only", "ppo", PPOConfig()),
@@ -175,6 +182,11 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "hatd3": _ddpg(
         "hatd3", "deterministic actors; twin Q, smoothed targets, delayed actors, agents updated one by one", "td3"
+    ),
+    "iql": _q("iql", "values of actions, every agent for itself", "none"),
+    "vdn": _q("vdn", "values of actions; the team's is the sum of its agents'", "sum"),
+    "qmix": _q(
+        "qmix", "values of actions; the team's is a monotone mix of its agents' that knows the state", "monotone"
     ),
 }
 """Every algorithm by name."""

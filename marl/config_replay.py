@@ -143,8 +143,6 @@ class QConfig(OffPolicyConfig):
     box: ClassVar[str] = "gaussian"  # there are none: actions are discrete
     parameters: Literal["shared", "per_agent"] = "shared"
     """One network for all agents of a group, or one for each."""
-    n_step: int = 1
-    """Own decisions whose rewards a target sums before it bootstraps; at least 1. Above 1 what was explored counts."""
     polyak: float = 0.01
     """Part of the way that target networks move towards the networks each time; above 0, to 1 (a copy)."""
     mixer: Literal["none", "sum", "monotone"] = "monotone"
@@ -166,6 +164,11 @@ class QConfig(OffPolicyConfig):
     """Share that it falls to, and that play without --greedy keeps to; 0 to 1."""
     epsilon_steps: int = 100_000
     """Environment steps after the warm-up in which it falls there, linearly; at least 1."""
+
+    @property
+    def critic(self) -> Literal["local", "sum", "monotone"]:
+        """What values are of, as `Algorithm` says it."""
+        return "local" if self.mixer == "none" else self.mixer
 
     def __post_init__(self) -> None:
         super().__post_init__()

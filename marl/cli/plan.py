@@ -26,10 +26,10 @@ from marl.cli import players
 from marl.cli.external import COPIES
 from marl.config import ALGORITHMS, TrainConfig
 from marl.config_checks import require
-from marl.config_replay import OffPolicyConfig, SACConfig
+from marl.config_replay import OffPolicyConfig, QConfig, SACConfig
 from marl.config_rollout import RolloutConfig
 from marl.one_kind import OneKind, alike
-from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, choices, expectation
+from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, check_mixed, choices, expectation
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -203,6 +203,8 @@ class Plan:
         check_bounded(policy)
         if isinstance(config, SACConfig):
             expectation(policy, config.critic == "central", config.expectation)
+        if isinstance(config, QConfig):
+            check_mixed(policy, config.mixer, self.reward)
         if config.buffer_size < samples:
             raise UsageError(f"a rollout has {samples} samples: set --buffer-size to that or more")
 
@@ -213,6 +215,10 @@ class Plan:
             mine, theirs = getattr(team.config, name), getattr(player.about, name)
             if mine != theirs:
                 raise RefusedFile(f"{player.text} has {name} {theirs}, the run {mine}; set --{name.replace('_', '-')}")
+        values = isinstance(team.config, QConfig)
+        if values != (player.about.epsilon is not None):
+            theirs, mine = ("probabilities", "values") if values else ("values", "probabilities")
+            raise RefusedFile(f"{player.text} gives {theirs} of actions; {team.algorithm} needs {mine}")
         box = team.config.box
         if player.about.box != box and not all(choices(group.action_space) for group in player.about.groups):
             raise RefusedFile(f"{player.text} draws {player.about.box} Box actions; {team.algorithm} needs {box} ones")
@@ -368,6 +374,11 @@ def with_texts(config: settings.Settings, texts: list[str]) -> settings.Settings
 
 def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None:
     """UsageError where settings make it another algorithm."""
+    if isinstance(typed, QConfig):
+        others = {known.config.mixer: known.name for known in ALGORITHMS.values() if isinstance(known.config, QConfig)}
+        asked = others[typed.mixer]
+        require(asked == algorithm.name, f"{algorithm.name} with the mixer {typed.mixer} is {asked}: train that")
+        return
     family = [known for known in ALGORITHMS.values() if known.family == algorithm.family]
     named = {known.critic for known in family}  # a critic that names none of the family is a setting like others
     critic = typed.critic if typed.critic in named else algorithm.critic

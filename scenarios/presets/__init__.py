@@ -14,6 +14,16 @@ OFF_POLICY_SPREAD = {"num_envs": 20, "reward": "team_sum"}
 MATRIX = {"num_envs": 20, "hidden": (64, 64), "batch_size": 128, "warmup_steps": 1000, "updates_per_step": 0.1}
 """Two agents that see nothing: small networks, small batches."""
 
+MATRIX_VALUES = {
+    **MATRIX,
+    "learning_rate": 1e-3,
+    "gamma": 0.9,
+    "n_step": 1,
+    "polyak": 0.05,
+    "epsilon_steps": 10_000,
+}
+"""The same game again and again: what is far ahead tells nothing, and would be all that values are of."""
+
 PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
     ("mappo", "particle/spread"): {
         "tuned": {"epochs": 10, "learning_rate": 7e-4, "entropy": 0.003},  # the best return at 10M steps
@@ -27,6 +37,7 @@ PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
     **{(name, "particle/spread"): {"tuned": OFF_POLICY_SPREAD} for name in ("isac", "masac", "hasac")},
     **{(name, "particle/spread"): {"tuned": {"num_envs": 20}} for name in ("maddpg", "matd3", "haddpg", "hatd3")},
     **{(name, "matrix/climbing"): {"tuned": MATRIX} for name in ("isac", "masac", "hasac")},
+    **{(name, "matrix/climbing"): {"tuned": MATRIX_VALUES} for name in ("iql", "vdn", "qmix")},
 }
 """(algorithm, scenario) -> preset's name -> setting -> value."""
 

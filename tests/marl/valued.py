@@ -25,6 +25,7 @@ SMALL = QConfig(
     updates_per_step=4 / 48,
     batch_size=64,
     buffer_size=8 * 40,
+    n_step=1,
     polyak=0.1,
     mixer_width=4,
     mixer_hidden=(8,),

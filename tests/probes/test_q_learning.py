@@ -36,6 +36,7 @@ SMALL = QConfig(
     batch_size=256,
     learning_rate=1e-2,
     gamma=0.9,
+    n_step=1,
     polyak=0.1,
     mixer_width=8,
     mixer_hidden=(16,),
