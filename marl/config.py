@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from marl.config_checks import check_above, check_choices, check_counts, require
 from marl.config_replay import DDPGConfig, QConfig, SACConfig
-from marl.config_rollout import PPOConfig, TRPOConfig
+from marl.config_rollout import A2CConfig, DPOConfig, PPOConfig, TRPOConfig
 from marl.config_self_play import SelfPlayConfig
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
@@ -153,8 +153,35 @@ def _q(name: str, summary: str, mixer: Literal["none", "sum", "monotone"]) -> Al
 
 
 ALGORITHMS: dict[str, Algorithm] = {
+    "ia2c": _on_policy(
+        "ia2c", "one gradient step per rollout; values from own observations", "a2c", A2CConfig(critic="local")
+    ),
+    "maa2c": _on_policy(
+        "maa2c",
+        "one gradient step per rollout; values from the global state, used in training only",
+        "a2c",
+        A2CConfig(),
+    ),
     "ippo": _on_policy("ippo", "PPO; every agent's value from its own observation", "ppo", PPOConfig(critic="local")),
     "mappo": _on_policy("mappo", "PPO; values from the global state, used in training only", "ppo", PPOConfig()),
+    "happo": _on_policy(
+        "happo",
+        "PPO; values from the global state, agents updated one by one, each weighing what the last have changed",
+        "ppo",
+        PPOConfig(order="agent_by_agent", parameters="per_agent"),
+    ),
+    "hatrpo": _on_policy(
+        "hatrpo",
+        "natural gradient steps of bounded divergence; values from the global state, agents updated one by one",
+        "trpo",
+        TRPOConfig(),
+    ),
+    "dpo": _on_policy(
+        "dpo",
+        "decentralised policy optimisation: IPPO held by divergences, no clipping",
+        "ppo",
+        DPOConfig(critic="local"),
+    ),
     "isac": _sac("isac", "soft actor-critic, every agent for itself", "local", order="at_once", parameters="shared"),
     "masac": _sac(
         "masac",

@@ -148,8 +148,8 @@ class TRPOConfig(RolloutConfig):
     """Steps of the conjugate gradient; at least 1."""
     damping: float = 0.1
     """Part of the identity that is added to the Fisher matrix; at least 0."""
-    backtracks: int = 10
-    """Step sizes that are tried, each half the one before, until one is accepted; at least 1."""
+    backtracks: int = 15
+    """Step sizes that are tried, each 0.8 of the one before, until one is accepted; at least 1."""
     accept: float = 0.5
     """Part of the gain that the gradient promises which a step must reach; 0 to 1."""
 

@@ -5,6 +5,7 @@ An algorithm says what becomes of a batch (`update`).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -65,20 +66,23 @@ class Turn:
 
 @dataclass
 class Means:
-    """Means of metrics over the steps that told them."""
+    """Means of metrics over the steps that told them, and the largest of each."""
 
     sums: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
 
     def add(self, metrics: Mapping[str, Any]) -> None:
         """Take in what one step told."""
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
+            self.largest[name] = max(self.largest.get(name, -math.inf), float(value))
 
     def result(self) -> dict[str, float]:
-        """The means."""
-        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+        """The means; of what is called largest, the largest."""
+        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+        return means | {name: value for name, value in self.largest.items() if name.endswith("_largest")}
 
 
 class OnPolicy(ABC):
@@ -87,11 +91,13 @@ class OnPolicy(ABC):
     remembers = False
     """Whether updates look back at the distributions of the policy that they began with."""
 
-    def __init__(self, env: EnvSpec, kind: str, config: RolloutConfig, reward: str, seed: int, threads: int) -> None:
+    def __init__(
+        self, env: EnvSpec, kind: str, config: RolloutConfig, reward: str, seed: int, threads: int, engine: str
+    ) -> None:
         """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
 
         `threads` share the work of an update; where torch itself runs on one thread, the result does not depend on
-        their number.
+        their number. `engine`: "fused" (act by compiled functions) or "torch"; they differ by rounding alone.
         """
         self.threads, self.reward, self.config = threads, reward, config
         network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
@@ -100,6 +106,10 @@ class OnPolicy(ABC):
         shape = CriticShape(
             env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
         )
+        self.policy.compiled = engine == "fused"
+        if self.policy.compiled:
+            for group in self.spec.groups:
+                self.policy.passes(group, threads)  # puts parameters where they stay, before anyone looks at parts
         self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
         self.policy.critic = self.value  # travels with the policy, to be shown in replays
         self.wait = 1.0 if env.turn_based else config.gamma
@@ -179,6 +189,15 @@ class OnPolicy(ABC):
 
         return torch.cat(list(workers.map(self.threads, looked, blocks)))
 
+    def log_ratio(self, batch: Batch, turn: Turn) -> Tensor:
+        """Log of how much likelier a turn's agent now is to do what it did, `[B]`, 0 where it did not act.
+
+        The advantage of the agents i_1 .. i_m together is that of i_m times prod_{j < m} pi_new / pi_old of i_j (Kuba
+        et al. 2022, arXiv:2109.11251, eq. 11).
+        """
+        now = self.over_blocks(batch, lambda part: self.evaluate(part, turn)[0])
+        return torch.where(batch.acting, now - batch.log_prob, 0.0)[:, turn.columns].sum(1)
+
     def value_loss(self, batch: Batch, values: Tensor) -> Tensor:
         """Error of the samples' values, over the number of `values` of the minibatch."""
         config = self.config
@@ -187,10 +206,12 @@ class OnPolicy(ABC):
         error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
         return losses.masked_sum(error, batch.use_value) / values
 
-    def minibatches(self, batch: Batch, turn: Turn) -> Iterator[Tensor]:
-        """Index of each minibatch of a pass; samples that train nothing and empty minibatches left out."""
-        trains = batch.use[:, turn.columns].any(1)
-        rows = (trains | batch.use_value.any(1) if turn.critic else trains).nonzero().squeeze(1)
+    def minibatches(self, batch: Batch, turn: Turn | None) -> Iterator[Tensor]:
+        """Index of each minibatch of a turn's pass, or of one of the critic alone; samples that train nothing and empty
+        minibatches left out."""
+        values = batch.use_value.any(1)
+        own = values if turn is None else batch.use[:, turn.columns].any(1)
+        rows = (own | values if turn is not None and turn.critic else own).nonzero().squeeze(1)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
         parts = np.array_split(order.numpy(), self.config.minibatches)
         # sorted, a part is read from memory in one sweep
@@ -203,12 +224,12 @@ class OnPolicy(ABC):
         """Targets and advantages; everything flattened to joint samples."""
         steps, seats = rollout.steps, rollout.seats
         acting = torch.cat([rollout.groups[group.name].acting for group in self.spec.groups], 2)
-        groups = {name: _clean(group) for name, group in rollout.groups.items()}
+        groups = {name: _clean(group, rollout.mine) for name, group in rollout.groups.items()}
+        ours = acting[:-1] if rollout.mine is None else acting[:-1] & rollout.mine.unsqueeze(-1)
         obs = {group.name: groups[group.name].obs for group in self.spec.groups}
         seat = torch.arange(seats).expand(steps + 1, seats)
         outputs = self._outputs(obs, rollout.state, seat)
-        columns = steps, seats, acting.shape[2]
-        blank = torch.zeros(columns).flatten(0, 1)
+        blank = torch.zeros(steps * seats, acting.shape[2])
         batch = Batch(
             obs={name: _flat(x[:-1]) for name, x in obs.items()},
             action_mask={
@@ -216,7 +237,7 @@ class OnPolicy(ABC):
             },
             action={name: _flat(g.action) for name, g in groups.items()},
             log_prob=_flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
-            acting=_flat(acting[:-1]),
+            acting=_flat(ours),
             advantage=blank,
             use=blank.bool(),
             state=_flat(rollout.state[:-1]),
@@ -355,11 +376,11 @@ def clip_norm(gradients: list[Tensor], limit: float) -> Tensor:
     return norm
 
 
-def _clean(group: GroupRollout) -> GroupRollout:
-    """The group with neutral inputs where nobody acts, whatever stands there."""
-    if bool(group.acting.all()):
+def _clean(group: GroupRollout, mine: Tensor | None) -> GroupRollout:
+    """The group with neutral inputs where nobody acts, and neutral actions where another policy does."""
+    if mine is None and bool(group.acting.all()):
         return group
-    acts = group.acting[:-1]
+    acts = group.acting[:-1] if mine is None else group.acting[:-1] & mine.unsqueeze(-1)
     mask = group.action_mask
     return replace(
         group,

@@ -46,16 +46,12 @@ class PPO(OnPolicy):
         engine: str = "fused",
     ) -> None:
         """As `OnPolicy`; `engine`: "fused" (compiled functions; gradients of clipped ratios only) or "torch"."""
-        super().__init__(env, kind, config, reward, seed, threads)
+        super().__init__(env, kind, config, reward, seed, threads, engine)
         self.region = REGIONS[config.trust_region](config)
         self.remembers = self.region.divergence != "none"
         self.weights = self.region.start(len(self.agents))
         """Of the trust region, `[C, R]`."""
         fused = engine == "fused" and config.trust_region == "clip"
-        self.policy.compiled = engine == "fused"
-        if fused:
-            for group in self.spec.groups:
-                self.policy.passes(group, threads)  # puts parameters where they stay, before anyone looks at parts
         alone = config.order == "agent_by_agent"
         self.turns = self.turns_one_by_one() if alone else self.turns_at_once()
         self.parts: list[list[Tensor]] = [*(turn.parameters for turn in self.turns), list(self.value.parameters())]
@@ -67,7 +63,7 @@ class PPO(OnPolicy):
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Several epochs over a rollout, of all agents at once or of one after the other.
 
-        An agent's advantages are multiplied by the ratios of those that were updated before it (`_factor`).
+        An agent's advantages are multiplied by the ratios of those that were updated before it (`log_ratio`).
         """
         if self.config.anneal:
             for group in self.optimiser.param_groups:
@@ -81,7 +77,7 @@ class PPO(OnPolicy):
             turn.bind()
             told.add(self._learn(batch, turn, log_factor.exp(), told))
             if turn is not turns[-1]:
-                log_factor = log_factor + self._log_ratio(batch, turn)
+                log_factor = log_factor + self.log_ratio(batch, turn)
         more = {"factor": float((log_factor.exp() - 1).abs().mean())} if len(turns) > 1 else {}
         return (
             told.result()
@@ -93,13 +89,13 @@ class PPO(OnPolicy):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """As `OnPolicy.state_of`, with the trust region's weights."""
-        return self.state_of(self.optimiser) | {"weights": self.weights}
+        """As `OnPolicy.state_of`, with the trust region's weights where it has any."""
+        return self.state_of(self.optimiser) | ({"weights": self.weights} if len(self.weights) else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         self.load_state_of(self.optimiser, state)
-        self.weights = state["weights"].clone()
+        self.weights = state["weights"].clone() if len(self.weights) else self.weights
 
     def values(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
         """The value function's outputs `[B, R or 1]`."""
@@ -122,15 +118,6 @@ class PPO(OnPolicy):
             if self.config.target_kl is not None and sum(divergences) > self.config.target_kl * len(divergences):
                 break
         return {"epochs": float(epochs)} | self._close(batch, turn, before, steps)
-
-    def _log_ratio(self, batch: Batch, turn: Turn) -> Tensor:
-        """Log of how much likelier a turn's agent now is to do what it did, `[B]`, 0 where it did not act.
-
-        The advantage of the agents i_1 .. i_m together is that of i_m times prod_{j < m} pi_new / pi_old of i_j (Kuba
-        et al. 2022, arXiv:2109.11251, eq. 11).
-        """
-        now = self.over_blocks(batch, lambda part: self.evaluate(part, turn)[0])
-        return torch.where(batch.acting, now - batch.log_prob, 0.0)[:, turn.columns].sum(1)
 
     def _step(
         self, batch: Batch, index: Tensor, turn: Turn | None = None, factor: Tensor | None = None
@@ -244,15 +231,17 @@ class PPO(OnPolicy):
         return told | weights | more
 
     def _mend(self, batch: Batch, turn: Turn, before: list[Tensor], steps: int) -> dict[str, float]:
-        """Steps on the divergence alone until it is nowhere above the limit; where `steps` are not enough, halves the
-        way from the old policy until that is so."""
+        """Steps on the divergence alone until it is nowhere above the limit; where as many passes as the turn made are
+        not enough, halves the way from the old policy until that is so."""
         limit, turn, extra, pulls = self.region.limit, replace(turn, critic=False), 0, 0
         assert limit is not None
 
         def above() -> bool:
             return bool((self.over_blocks(batch, lambda part: self.divergences(part, turn)) > limit).any())
 
-        while extra < steps and above():
+        for _ in range(self.config.epochs):
+            if not above():
+                break
             for index in self.minibatches(batch, turn):
                 decisions = batch.use[index][:, turn.columns].sum().clamp(min=1)
                 self.optimiser.zero_grad(set_to_none=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from environments.vector import VectorEnv
-from marl.algorithms.ppo import PPO
 from marl.collector import Collector, Seats
-from marl.config import PPOConfig
+from marl.config import ALGORITHMS
+from marl.config_rollout import A2CConfig
 from tests.probes.environment import FunctionEnv, Rules
 
 torch.set_num_threads(1)  # as a run does: small networks gain nothing from more
@@ -19,17 +19,29 @@ torch.set_num_threads(1)  # as a run does: small networks gain nothing from more
 COPIES = 128
 ENGINE = "fused"
 """How learners compute. Bugs planted in the torch functions are found with "torch"; that both agree is tested apart."""
-SMALL = PPOConfig(
-    hidden=(32,),
-    rollout_length=4,
-    epochs=4,
-    minibatches=1,
-    learning_rate=1e-2,
-    anneal=False,
-    gamma=0.9,
-    entropy=0.0,
-    max_grad_norm=10.0,
-)
+SMALL: dict[str, Any] = {
+    "hidden": (32,),
+    "rollout_length": 4,
+    "epochs": 4,
+    "minibatches": 1,
+    "learning_rate": 1e-2,
+    "anneal": False,
+    "gamma": 0.9,
+    "entropy": 0.0,
+    "max_grad_norm": 10.0,
+}
+LEARNER: str | None = None
+"""Which learner from rollouts is looked at; none: PPO with the critic that is asked for."""
+CHANGES: dict[str, Any] = {}
+"""Settings of its own."""
+
+
+def settings_of(config: Any, critic: str, settings: dict[str, Any]) -> Any:
+    """A learner's settings for probes, of those that it has."""
+    wanted = SMALL | CHANGES | settings | {"critic": critic}
+    if isinstance(config, A2CConfig):
+        wanted["epochs"] = 1
+    return replace(config, **{name: value for name, value in wanted.items() if hasattr(config, name)})
 
 
 class Probe:
@@ -39,10 +51,11 @@ class Probe:
         self, game: Rules | VectorEnv, critic: str, reward: str = "agent", seed: int = 0, **settings: Any
     ) -> None:
         self.env = FunctionEnv(game, COPIES, seed) if isinstance(game, Rules) else game
-        self.config = replace(SMALL, critic=critic, **settings)
+        known = ALGORITHMS[LEARNER or "mappo"]
+        self.config = settings_of(known.config, critic, settings)
         spec = self.env.spec
         self.learners = {
-            kind.name: PPO(spec, kind.name, self.config, reward, seed, engine=ENGINE) for kind in spec.kinds
+            kind.name: known.load()(spec, kind.name, self.config, reward, seed, engine=ENGINE) for kind in spec.kinds
         }
         seats = {name: Seats.all(learner.policy, self.env.num_envs) for name, learner in self.learners.items()}
         self.collector = Collector(self.env, seats, self.config.rollout_length, seed)

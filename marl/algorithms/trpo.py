@@ -1,0 +1,206 @@
+"""Trust region policy optimisation for teams, agent by agent: HATRPO.
+
+Kuba et al. 2022 (arXiv:2109.11251), on the trust region of Schulman et al. 2015 (arXiv:1502.05477). Every agent in turn
+takes the longest step along the natural gradient that its radius allows, and less where that turns out too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from environments.errors import NumericalFailure
+from environments.spec import EnvSpec
+from marl import losses, workers
+from marl.algorithms import on_policy
+from marl.algorithms.on_policy import Means, OnPolicy, Turn, clip_norm
+from marl.buffers import Batch, Rollout
+from marl.config_rollout import TRPOConfig
+from marl.distributions import divergence
+
+SMALLEST_RESIDUAL = 1e-10
+SHRINK = 0.8
+"""Length of each further step that is tried, as a part of the one before: the first is often a little too long."""
+
+
+class TRPO(OnPolicy):
+    """Learner of one kind of team, on-policy, by natural gradient steps of bounded divergence."""
+
+    config: TRPOConfig
+    remembers = True
+
+    def __init__(
+        self,
+        env: EnvSpec,
+        kind: str,
+        config: TRPOConfig,
+        reward: str,
+        seed: int,
+        threads: int = 1,
+        engine: str = "fused",
+    ) -> None:
+        """As `OnPolicy`; gradients are torch's, whatever the engine."""
+        super().__init__(env, kind, config, reward, seed, threads, engine)
+        self.turns = self.turns_one_by_one()
+        self.critic = list(self.value.parameters())
+        self.optimiser = torch.optim.Adam(self.critic, lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        """Of the critic; actors have none."""
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """One step of every agent, in a fresh random order; then several epochs of the critic."""
+        if self.config.anneal:
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * (1.0 - progress)
+        batch = self.prepare(rollout)
+        told = Means()
+        log_factor = torch.zeros(len(batch.seat))
+        turns = self.shuffled(self.turns)
+        for turn in turns:
+            turn.bind()
+            told.add(self._move(batch, turn, log_factor.exp()))
+            if turn is not turns[-1]:
+                log_factor = log_factor + self.log_ratio(batch, turn)
+        for _ in range(self.config.epochs):
+            for index in self.minibatches(batch, None):
+                told.add(self._value_step(batch, index))
+        return told.result() | {
+            "factor": float((log_factor.exp() - 1).abs().mean()),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "trained": float(batch.use.float().mean()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `OnPolicy.state_of`."""
+        return self.state_of(self.optimiser)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.load_state_of(self.optimiser, state)
+
+    # --- an agent's step ----------------------------------------------------------------------------------------------
+
+    def _move(self, batch: Batch, turn: Turn, factor: Tensor) -> dict[str, float]:
+        """Step one agent; what became of it.
+
+        With g the gradient of the surrogate L = mean rho A and F the Hessian of the mean KL(old || new) at the old
+        policy (Fisher's matrix), the full step is x sqrt(2 radius / x'Fx), F x = g by the conjugate gradient; it is
+        shortened until KL <= radius and L has risen by at least `accept` of what g promises. Where no step will do,
+        none is taken.
+        """
+        config, columns = self.config, turn.columns
+        use = batch.use[:, columns]
+        count = use.sum()
+        nothing = dict.fromkeys(
+            ("divergence", "divergence_largest", "gain", "accepted", "backtracks", "policy_gradient"), 0.0
+        )
+        if int(count) == 0:
+            return nothing
+        advantage = torch.where(use, batch.advantage[:, columns] * factor.unsqueeze(1), 0.0)
+        index = use.any(1).nonzero().squeeze(1)
+        blocks = torch.split(index, on_policy.BLOCK_SAMPLES)
+
+        def surrogate(block: Tensor) -> Tensor:
+            log_prob, _ = self.evaluate(batch.take(block), turn)
+            log_ratio = torch.where(use[block], log_prob - batch.log_prob[block][:, columns], 0.0)
+            return losses.masked_sum(log_ratio.exp() * advantage[block], use[block]) / count
+
+        def kl(block: Tensor) -> Tensor:
+            part = batch.take(block)
+            ((group, own, chosen),) = self.chosen(part, turn)
+            return losses.masked_sum(divergence(self.earlier(part, group, own), chosen), use[block]) / count
+
+        def gradient(block: Tensor) -> Tensor:
+            return flat(turn.own(torch.autograd.grad(surrogate(block), turn.sources)))
+
+        def fisher(vector: Tensor) -> Tensor:
+            def product(block: Tensor) -> Tensor:
+                slope = flat(turn.own(torch.autograd.grad(kl(block), turn.sources, create_graph=True)))
+                return flat(turn.own(torch.autograd.grad(slope @ vector, turn.sources)))
+
+            return self._summed(product, blocks) + config.damping * vector
+
+        g = self._summed(gradient, blocks)
+        before = self._value_of(surrogate, blocks)
+        if not bool(torch.isfinite(g).all()):
+            raise NumericalFailure("loss or gradient is not finite", batch.take(index))
+        x = conjugate_gradient(fisher, g, config.conjugate_steps)
+        curvature = float(x @ fisher(x))
+        if curvature <= 0.0:
+            return nothing | {"policy_gradient": float(g.norm())}
+        step = x * (2 * config.kl_radius / curvature) ** 0.5
+        promised, start = float(g @ step), [p.detach().clone() for p in turn.parameters]
+        for tried in range(config.backtracks):
+            _place(turn, start, step, SHRINK**tried)
+            moved, gain = self._value_of(kl, blocks), self._value_of(surrogate, blocks) - before
+            if moved <= config.kl_radius and gain > 0.0 and gain >= config.accept * promised * SHRINK**tried:
+                took = {"divergence": moved, "divergence_largest": moved, "gain": gain, "accepted": 1.0}
+                return took | {"backtracks": float(tried), "policy_gradient": float(g.norm())}
+        _place(turn, start, step, 0.0)
+        return nothing | {"backtracks": float(config.backtracks), "policy_gradient": float(g.norm())}
+
+    def _summed(self, of_block: Callable[[Tensor], Tensor], blocks: tuple[Tensor, ...]) -> Tensor:
+        """Sum over blocks, in order."""
+        return torch.stack(list(workers.map(self.threads, of_block, blocks))).sum(0)
+
+    def _value_of(self, of_block: Callable[[Tensor], Tensor], blocks: tuple[Tensor, ...]) -> float:
+        """Sum over blocks, without gradients."""
+
+        def valued(block: Tensor) -> Tensor:
+            with torch.no_grad():
+                return of_block(block)
+
+        return float(self._summed(valued, blocks))
+
+    def _value_step(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
+        """One gradient step of the critic on the samples at `index`."""
+        values = batch.use_value[index].sum().clamp(min=1)
+
+        def work(block: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss = self.value_loss(batch.take(block), values)
+            return loss.detach(), torch.autograd.grad(self.config.value_coefficient * loss, self.critic)
+
+        results = list(workers.map(self.threads, work, torch.split(index, on_policy.BLOCK_SAMPLES)))
+        loss = torch.stack([part for part, _ in results]).sum()
+        for parameter, *summands in zip(self.critic, *(gradients for _, gradients in results), strict=True):
+            parameter.grad = torch.stack(summands).sum(0)
+        norm = clip_norm([p.grad for p in self.critic if p.grad is not None], self.config.max_grad_norm)
+        if not bool(torch.isfinite(torch.stack([loss, norm])).all()):
+            raise NumericalFailure("loss or gradient is not finite", batch.take(index))
+        self.optimiser.step()
+        return {"value_loss": loss, "value_gradient": norm}
+
+
+def flat(parts: list[Tensor]) -> Tensor:
+    """All numbers of some tensors, in order."""
+    return torch.cat([x.reshape(-1) for x in parts])
+
+
+def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: int) -> Tensor:
+    """x with A x = b, as near as that many products with the positive definite A lead; `[D]`.
+
+    Hestenes and Stiefel 1952.
+    """
+    x, residual = torch.zeros_like(b), b.clone()
+    direction, size = residual.clone(), residual @ residual
+    for _ in range(steps):
+        if float(size) < SMALLEST_RESIDUAL:
+            break
+        turned = product(direction)
+        length = size / (direction @ turned)
+        x, residual = x + length * direction, residual - length * turned
+        size, before = residual @ residual, size
+        direction = residual + size / before * direction
+    return x
+
+
+def _place(turn: Turn, start: list[Tensor], step: Tensor, part: float) -> None:
+    """Put the turn's parameters at `start` plus a part of the step."""
+    first = 0
+    with torch.no_grad():
+        for parameter, old in zip(turn.parameters, start, strict=True):
+            own = step[first : first + old.numel()].view_as(old)
+            parameter.copy_(old + part * own if part else old)
+            first += old.numel()
