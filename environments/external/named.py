@@ -74,8 +74,15 @@ def batch(
 
 
 def made_by(name: str, options: Mapping[str, Any]) -> Factory:
-    """The factory of an environment with its options and wrappers."""
-    return factory_of(name, {key: value for key, value in options.items() if key not in (TEAMS, WRAP)})
+    """The factory of an environment with its options and wrappers. UsageError on a wrapper that does not exist."""
+    plain = factory_of(name, {key: value for key, value in options.items() if key not in (TEAMS, WRAP)})
+    texts = options.get(WRAP)
+    if not texts:
+        return plain
+    from environments.external import wraps
+
+    wraps.understood(texts)
+    return lambda: wraps.wrapped(prepared(plain(), name), texts, name)
 
 
 def _text(name: str, options: Mapping[str, Any]) -> str:

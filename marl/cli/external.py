@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 COPIES = 16
 """Copies of somebody else's environment that are trained on, or measured at once, unless somebody says otherwise."""
 EPISODES = 100
@@ -25,13 +27,16 @@ class External:
     teams: str | None = None
     """Who is a team: one (everybody), each (every agent for itself), prefix (names that differ in a number), or
     NAME=PATTERN,...; none: prefix, and each in a turn-based environment."""
+    wrap: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME or NAME:ARGUMENT, once for each of SuperSuit's wrappers, the first innermost: frame_stack:4."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What is added to the factory's own options."""
-        from environments.external.named import TEAMS
+        from environments.external.named import TEAMS, WRAP
 
-        return {} if self.teams is None else {TEAMS: self.teams}
+        chosen = {TEAMS: self.teams, WRAP: list(self.wrap)}
+        return {name: value for name, value in chosen.items() if value}
 
 
 def take_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -193,3 +193,13 @@ def test_random_play_with_options(tmp_path: Path, capsys: Any) -> None:
     policy = ROOT / "marl" / "policies" / "spread.safetensors"
     code, _, said = marl(capsys, "evaluate", policy, "--env.n", "5")
     assert code == 2 and "brings its environment's options: leave out n" in said
+
+
+def test_wrappers_are_remembered(tmp_path: Path, capsys: Any) -> None:
+    name, run = ARENA.replace(":Arena", ":Plain"), tmp_path / "run"
+    words = ["train", "ippo", name, *TINY, "--wrap", "dtype:float32", "--wrap", "frame_stack:3", "--run-dir", run]
+    assert marl(capsys, *words)[0] == 0
+    assert runs.open_run(run).config["options"] == {"--wrap": ["dtype:float32", "frame_stack:3"]}
+    assert marl(capsys, "evaluate", run / "policies" / "walker.safetensors", "--episodes", 2)[0] == 0
+    code, _, said = marl(capsys, "train", "ippo", name, "--wrap", "frame_stak:3")
+    assert code == 2 and "unknown wrapper 'frame_stak'; did you mean 'frame_stack'" in said

@@ -281,3 +281,36 @@ class Ill(Arena):
                 views = {agent: view + np.float32(id(self) % 97) for agent, view in views.items()}
         assert before
         return views, rewards, ended, cut, infos
+
+
+class Plain(Arena):
+    """An arena for wrappers: names with numbers, bounded views, actions from 0, nobody dies or comes late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.possible_agents = ["walker_0", "walker_1"]
+        self.seen = {agent: spaces.Box(0, 99, (3,), np.float32) for agent in self.possible_agents}
+        self.done = {agent: spaces.Discrete(3) for agent in self.possible_agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.rng = np.random.default_rng(seed)
+        self.now, self.agents = 0, list(self.possible_agents)
+        return self._views(), {agent: {} for agent in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        self.now += 1
+        agents, over = self.agents, self.now == self.end
+        shown, rewards = self._views(), {agent: float(actions[agent] - 3) for agent in agents}
+        self.agents = [] if over else agents
+        ended, cut = dict.fromkeys(agents, False), dict.fromkeys(agents, over)
+        return (
+            shown,
+            {agent: reward + 5 for agent, reward in rewards.items()},
+            ended,
+            cut,
+            {agent: {} for agent in agents},
+        )
+
+    def _views(self, agents: list[str] | None = None) -> Any:
+        chance = self.rng.random()
+        return {a: np.array([self.now, n, chance], np.float32) for n, a in enumerate(self.possible_agents)}
