@@ -104,6 +104,11 @@ class Algorithm:
     compiled: bool
     """Whether the compiled engine can compute its gradients."""
 
+    @property
+    def sharing(self) -> Literal["either", "per_agent"]:
+        """Whether agents of a group may share a network or have one each, or must have one each."""
+        return "per_agent" if self.order == "agent_by_agent" else "either"
+
     def slow(self, config: Settings) -> str | None:
         """Why the compiled engine cannot compute its gradients with those settings, or none where it can."""
         if not self.compiled:

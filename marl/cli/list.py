@@ -67,6 +67,7 @@ def algorithms() -> list[Row]:
             "algorithm": known.name,
             "family": known.family,
             "critic": known.critic,
+            "sharing": known.sharing,
             "order": known.order,
             "actions": " ".join(known.actions),
             "recurrent": "yes" if known.recurrent else "no",
