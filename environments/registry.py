@@ -89,10 +89,15 @@ def meaning(name: str) -> tuple[str, dict[str, Any]]:
     if name in known:
         return name, {}
     family = str(name).split("/")[0]
-    if family in SCHEMES:
+    if says_options(name):
         said: tuple[str, dict[str, Any]] = _find(SCHEMES[family])(name)
         return said
     raise UsageError(f"unknown environment {name!r}{nearest(str(name), known if family == 'toy' else GAMES)}")
+
+
+def says_options(name: str) -> bool:
+    """True for a name of a family with names that say options, whether this one means anything or not."""
+    return str(name).split("/")[0] in SCHEMES and name not in GAMES
 
 
 def make(
@@ -212,4 +217,6 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     kind = origin or hint
+    if kind is tuple:  # files know lists alone
+        return isinstance(value, tuple | list)
     return not isinstance(kind, type) or isinstance(value, kind)

@@ -132,9 +132,9 @@ def find(name: str) -> Scenario:
     if name in SCENARIOS:
         return SCENARIOS[name]
     from environments.errors import UsageError, nearest
-    from environments.registry import SCHEMES, meaning
+    from environments.registry import meaning, says_options
 
-    if name.split("/")[0] not in SCHEMES:
+    if not says_options(name):
         raise UsageError(f"unknown scenario {name!r}{nearest(name, SCENARIOS)}")
     game, options = meaning(name)
     return replace(SCENARIOS[game], name=name, options=options)

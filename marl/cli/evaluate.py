@@ -111,14 +111,14 @@ def find(text: str, typed: Mapping[str, Any] | None = None) -> Match:
     `typed` are options for the environment of somebody else; a run or a policy brings its own.
     """
     typed = typed or {}
-    from environments.registry import is_external
+    from environments.registry import is_external, says_options
     from marl.cli import plan as plans
     from marl.cli import players
     from marl.policy_spec import read_spec
     from scenarios import catalog
 
     path = Path(text)
-    if (text in catalog.SCENARIOS or is_external(text)) and not path.exists():
+    if (text in catalog.SCENARIOS or is_external(text) or says_options(text)) and not path.exists():
         scenario = catalog.find(text)
         options = {**scenario.options, **typed}
         spec = plans.describe(scenario.environment, options)

@@ -110,7 +110,14 @@ class Choices:
 
 @pytest.mark.parametrize(
     ("option", "good", "bad"),
-    [("mode", "b", "c"), ("limit", None, "x"), ("limit", 3, 3.5), ("name", "x", 1), ("sizes", (1, 2), "12")],
+    [
+        ("mode", "b", "c"),
+        ("limit", None, "x"),
+        ("limit", 3, 3.5),
+        ("name", "x", 1),
+        ("sizes", (1, 2), "12"),
+        ("sizes", [1, 2], 1),
+    ],
 )
 def test_every_kind_of_option_is_checked(option: str, good: object, bad: object) -> None:
     meet = environments.game("toy/meet")

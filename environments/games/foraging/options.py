@@ -17,7 +17,7 @@ WIDEST_STRIP = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may be set. Levels are one number for all, or a list with one for each, dealt out anew in every episode."""
+    """What may be set. Levels are one number for all, or one for each, dealt out anew in every episode."""
 
     rows: int = 8
     """Rows of the field; 3 to 1,000."""
@@ -35,13 +35,13 @@ class Options:
     """Observe three layers of cells around oneself instead of a list of food and players."""
     observe_agent_levels: bool = True
     """Whether players see levels of players."""
-    min_player_level: int | Sequence[object] = 1
+    min_player_level: int | tuple[int, ...] = 1
     """Lowest level of a player; 1 to max_player_level."""
-    max_player_level: int | Sequence[object] = 2
+    max_player_level: int | tuple[int, ...] = 2
     """Highest level of a player; 1 to 100."""
-    min_food_level: int | Sequence[object] = 1
+    min_food_level: int | tuple[int, ...] = 1
     """Lowest level of a piece of food; 1 to max_food_level."""
-    max_food_level: int | Sequence[object] | None = None
+    max_food_level: int | tuple[int, ...] | None = None
     """Highest level of a piece of food, 1 to 100; None: the sum of the levels of the three weakest players."""
     penalty: float = 0.0
     """What each player pays for loading in vain; 0 to 1,000."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -82,6 +83,16 @@ def test_scenarios_are_what_their_names_say() -> None:
     unlisted = catalog.find("foraging/9x9-2p-1f-pen")
     assert unlisted.environment == "foraging/field" and unlisted.options["penalty"] == 0.1
     assert unlisted.name == "foraging/9x9-2p-1f-pen" and unlisted.teams == ("team",)
+
+
+def test_commands_know_unlisted_names_and_lists_of_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "foraging/1s-5x5-4p-2f", "--episodes", "3", "--json", str(tmp_path / "a.json")]) == 0
+    assert "foraging/1s-5x5-4p-2f: 3 episodes" in capsys.readouterr().out
+    assert main(["evaluate", "foraging/5x5-4p"]) == 2
+    assert "foraging names are foraging/field and those like" in capsys.readouterr().err
+    for levels in ((1, 2), [1, 2]):  # as typed, and as a file keeps them
+        spec = environments.make("foraging/8x8-2p-2f", max_player_level=levels).spec
+        assert spec.digest == environments.make("foraging/field", max_player_level=(1, 2)).spec.digest
 
 
 def brute_force(rows: int, columns: int) -> int:
