@@ -150,6 +150,17 @@ def wrapped(env: Any, texts: Sequence[str], name: str) -> Any:
     return env
 
 
+def batch(factory: Callable[[], Any], copies: int, workers: int) -> Any:
+    """SuperSuit's own batch of an environment, to measure beside ours; None where it cannot make one."""
+    try:
+        made = supersuit.pettingzoo_env_to_vec_env_v1(factory())
+        made = supersuit.concat_vec_envs_v1(made, copies, num_cpus=workers, base_class="gymnasium")
+        made.reset(seed=0)
+    except Exception:  # it knows fewer environments than we do: no unequal agents, no masks, no AECEnvs
+        return None
+    return made
+
+
 def _has_masks(env: Any) -> bool:
     return any(_is_masked(env.observation_space(agent)) for agent in env.possible_agents)
 

@@ -13,6 +13,9 @@ import tyro
 class Bench:
     """Measure environment steps per second; medians of several rounds, ratios within one run.
 
+    `env` of somebody else's (`pettingzoo:MODULE`): as it is, in this process, and eight copies for each of --threads
+    workers, ours and SuperSuit's.
+
     `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
     environment, against other people's of the same rules where there are any. `train`: whole iterations (128 steps,
     4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same written plainly with torch, taking turns;
@@ -57,7 +60,13 @@ def run(options: Bench) -> int:
     rows: list[dict[str, Any]] = []
     print(machine_name())
     for scenario in found:
-        for row in measure(scenario, rounds):
+        if ":" in scenario.environment and options.what == "env":
+            from marl.cli import bench_external
+
+            rows_of = bench_external.measure(scenario, rounds)
+        else:
+            rows_of = measure(scenario, rounds)
+        for row in rows_of:
             rows.append(row | {"machine": machine_name()})
             print(line(row), flush=True)
     if options.json is not None:

@@ -203,3 +203,17 @@ def test_wrappers_are_remembered(tmp_path: Path, capsys: Any) -> None:
     assert marl(capsys, "evaluate", run / "policies" / "walker.safetensors", "--episodes", 2)[0] == 0
     code, _, said = marl(capsys, "train", "ippo", name, "--wrap", "frame_stak:3")
     assert code == 2 and "unknown wrapper 'frame_stak'; did you mean 'frame_stack'" in said
+
+
+def test_bench(tmp_path: Path, capsys: Any) -> None:
+    name, file = "pettingzoo:mpe2.simple_v3", tmp_path / "rows.json"
+    words = ["bench", "env", name, "--copies", 4, "--rounds", 1, "--seconds", 0.05, "--json", file]
+    assert marl(capsys, *words)[0] == 0
+    rows = json.loads(file.read_text())
+    labels = ["1 copy, as it is", "1 copy in this process", "4 copies in this process", "4 copies in 2 workers"]
+    assert [row["name"] for row in rows] == [
+        f"{name}, {label}" for label in [*labels, "4 copies in 2 workers, SuperSuit's own"]
+    ]
+    assert all(row["value"] > 0 for row in rows) and rows[-1]["against"] == "1 copy, as it is"
+    assert marl(capsys, *["bench", "env", "pettingzoo:classic.tictactoe_v3", *words[3:]])[0] == 0
+    assert [row["ratio"] is None for row in json.loads(file.read_text())] == [True, False, False]
