@@ -318,7 +318,7 @@ class TwoSteps(Rules):
 def two_steps(name: str) -> np.ndarray:
     """The team's value at the start; discount 1 as there."""
     probe = Probe(TwoSteps(), name, gamma=0.99, epsilon=1.0, final_epsilon=1.0)
-    probe.train(1200)
+    probe.train(700)
     return probe.values()[probe.seen()[:, 0, 0] == 1]
 
 
@@ -398,10 +398,13 @@ def test_a_sacrifice_needs_a_team_reward() -> None:
         sacrifice("iql", "agent")
 
 
-def test_a_mix_finds_in_two_steps_what_a_sum_does_not() -> None:
-    """A sum cannot say 0, 1, 1, 8: it thinks the table worth less than 7 and chooses the other."""
+def test_a_mix_finds_what_is_two_steps_away() -> None:
     near(two_steps("qmix"), 8 * 0.99, 0.3)
-    assert two_steps("vdn").max() < 7.2
+
+
+def test_a_sum_does_not_find_it() -> None:
+    """It cannot say 0, 1, 1, 8: it thinks that table worth less than 7 and chooses the other."""
+    near(two_steps("vdn"), 7 * 0.99, 0.3)
 
 
 def test_twins_need_to_know_who_they_are() -> None:
