@@ -46,11 +46,11 @@ def play(contest: Contest, block: Block) -> list[Match]:
     games = [*block.games, *[block.games[-1]] * (env.num_envs - len(block.games))]
     measured = measure(contest, env, seat(env.spec, players, [game.lineup for game in games]), games, block.record)
     replays = [*measured.replays, *[None] * len(games)]
-    recorded = []
+    scribe, recorded = _Scribe(contest, env.spec, block), []
     for row, game in enumerate(block.games):
         outcome, length = tuple(map(float, measured.outcomes[row])), int(measured.lengths[row])
         replay = _keep(contest, game, replays[row])
-        recorded.append(_match(contest, env.spec, block, game, outcome, length, replay=replay))
+        recorded.append(scribe.match(game, outcome, length, replay=replay))
     return recorded
 
 
@@ -98,7 +98,7 @@ def _mixed(spec: EnvSpec, kind: TeamKind, players: Sequence[Actor | None], lineu
 def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Match:
     """One game, of which at least one side is a program; a side that gives it away loses."""
     env = _environment(contest.environment, tuple(sorted(contest.options.items())), 1)
-    limits = contest.limits or Limits()
+    limits, scribe = contest.limits or Limits(), _Scribe(contest, env.spec, block)
     players: dict[str, list[Actor | None]] = {kind.name: [None, None] for kind in env.spec.kinds}
     outside = []
     for team, place in enumerate(game.lineup):
@@ -120,12 +120,10 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
         outcome = tuple(-1.0 if team == forfeit.team else 1.0 for team in range(env.spec.num_teams))
         words = f"{forfeit.why}\n{program.said}".strip()[-MOST_WORDS:]
         length = int(env.episode_step[0])
-        return _match(
-            contest, env.spec, block, game, outcome, length, status=forfeit.status, offender=forfeit.team, error=words
-        )
+        return scribe.match(game, outcome, length, status=forfeit.status, offender=forfeit.team, error=words)
     replay = _keep(contest, game, measured.replays[0] if record else None)
     outcome = tuple(map(float, measured.outcomes[0]))
-    return _match(contest, env.spec, block, game, outcome, int(measured.lengths[0]), replay=replay)
+    return scribe.match(game, outcome, int(measured.lengths[0]), replay=replay)
 
 
 def _team(spec: EnvSpec, team: int) -> tuple[str, dict[str, tuple[str, ...]]]:
@@ -143,33 +141,34 @@ def _team(spec: EnvSpec, team: int) -> tuple[str, dict[str, tuple[str, ...]]]:
     raise ValueError(f"{spec.name} has no team {team}")
 
 
-def void(spec: EnvSpec, contest: Contest, block: Block, game: Game, why: str) -> Match:
-    """A game that was not played, by no fault of the other side."""
-    return _match(contest, spec, block, game, (0.0,) * spec.num_teams, 0, status="void", error=why)
+def voided(contest: Contest, spec: EnvSpec, block: Block, why: str) -> list[Match]:
+    """A block's games, not played by no fault of the other side."""
+    scribe, nothing = _Scribe(contest, spec, block), (0.0,) * spec.num_teams
+    return [scribe.match(game, nothing, 0, status="void", error=why) for game in block.games]
 
 
-def _match(
-    contest: Contest,
-    spec: EnvSpec,
-    block: Block,
-    game: Game,
-    outcome: tuple[float, ...],
-    length: int,
-    **more: Any,
-) -> Match:
-    if spec.num_teams == 1:
-        role = spec.kinds[0].name
-        agents = [tuple(a for a, who in zip(spec.agents, game.lineup, strict=True) if who == place) for place in (0, 1)]
-        seats = tuple(
-            Seat(team=0, role=role, player=side.number, agents=own)
-            for side, own in zip(block.sides, agents, strict=True)
-            if own
+class _Scribe:
+    """Writes down what comes of a block's games."""
+
+    def __init__(self, contest: Contest, spec: EnvSpec, block: Block) -> None:
+        self._about: dict[str, Any] = {"environment": contest.environment, "digest": spec.digest}
+        self._seats = {lineup: _seats(spec, block, lineup) for lineup in {game.lineup for game in block.games}}
+
+    def match(self, game: Game, outcome: tuple[float, ...], length: int, **more: Any) -> Match:
+        """A game's record."""
+        seats = self._seats[game.lineup]
+        return Match(id=game.id, key=game.key, seats=seats, outcome=outcome, length=length, **self._about, **more)
+
+
+def _seats(spec: EnvSpec, block: Block, lineup: tuple[int, ...]) -> tuple[Seat, ...]:
+    numbers = [side.number for side in block.sides]
+    if spec.num_teams > 1:
+        return tuple(
+            Seat(team=team, role=_team(spec, team)[0], player=numbers[place]) for team, place in enumerate(lineup)
         )
-    else:
-        lineup = enumerate(game.lineup)
-        seats = tuple(Seat(team=t, role=_team(spec, t)[0], player=block.sides[place].number) for t, place in lineup)
-    about: dict[str, Any] = {"id": game.id, "environment": contest.environment, "digest": spec.digest, "key": game.key}
-    return Match(**about, seats=seats, outcome=outcome, length=length, **more)
+    role = spec.kinds[0].name
+    agents = [tuple(a for a, who in zip(spec.agents, lineup, strict=True) if who == place) for place in (0, 1)]
+    return tuple(Seat(team=0, role=role, player=numbers[k], agents=own) for k, own in enumerate(agents) if own)
 
 
 def _keep(contest: Contest, game: Game, replay: Replay | None) -> str | None:

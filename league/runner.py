@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import environments
-from environments.spec import EnvSpec
 from league import matches
 from league.contest import Block, Contest, Entrant, blocks, orientations
 from league.records import FORFEITS, Match
@@ -50,6 +49,10 @@ def run(
     played: list[Round] = []
     done = known = 0
     bench = Bench(store.matches())
+
+    def voided(block: Block) -> list[Match]:
+        return matches.voided(contest, spec, block, WHY_VOID)
+
     with working(contest, workers) as play:
         while (wanted := next_round(len(entrants), played)) is not None:
             pairings = [(a, b) for a, b in wanted if orientations(spec, entrants[a], entrants[b])]
@@ -60,7 +63,7 @@ def run(
             new = [block for _, block in schedule if not all(store.has(game.id) for game in block.games)]
             done = known - sum(len(block.games) for block in new)
             progress(done)
-            for results in play(new, lambda block: voided(contest, spec, block) if bench.holds(block) else None):
+            for results in play(new, lambda block: voided(block) if bench.holds(block) else None):
                 store.record(bench.judged(results))
                 done += len(results)
                 progress(done)
@@ -166,11 +169,6 @@ class Bench:
         for seat in match.seats:
             gave_away = match.status in FORFEITS and seat.team == match.offender
             self._in_a_row[seat.player] = self._in_a_row[seat.player] + 1 if gave_away else 0
-
-
-def voided(contest: Contest, spec: EnvSpec, block: Block) -> list[Match]:
-    """The block's games, not played."""
-    return [matches.void(spec, contest, block, game, WHY_VOID) for game in block.games]
 
 
 Instead = Callable[[Block], list[Match] | None]

@@ -19,13 +19,14 @@ class Bench:
     `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
     environment, against other people's of the same rules where there are any. `train`: whole iterations (128 steps,
     4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same written plainly with torch, taking turns;
-    the share of an update that its matrix products alone would take; and the same with one core kept busy.
+    the share of an update that its matrix products alone would take; and the same with one core kept busy. `league`:
+    games between two players in blocks, as tournaments play them, against OpenSpiel's game at random one by one.
     """
 
-    what: tyro.conf.Positional[Literal["env", "train"]]
+    what: tyro.conf.Positional[Literal["env", "train", "league"]]
     """What is measured."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Scenarios; by default all for `env` and particle/spread for `train`."""
+    """Scenarios; by default all for `env`, particle/spread for `train`, board/connect_four for `league`."""
     copies: tuple[int, ...] = ()
     """Copies of the environment; each 1 to 1048576. By default 1, 64 and 4096 for `env`, 128
     and some others for `train`."""
@@ -50,11 +51,14 @@ def run(options: Bench) -> int:
             raise UsageError(f"{name} must be {low} to {high}, not {value}")
     if not options.seconds > 0 or not all(1 <= copies <= 2**20 for copies in options.copies):
         raise UsageError("seconds must be above 0, and copies 1 to 1048576")
-    names = options.names or (tuple(catalog.SCENARIOS) if options.what == "env" else ("particle/spread",))
+    usual = {"env": tuple(catalog.SCENARIOS), "train": ("particle/spread",), "league": ("board/connect_four",)}
+    names = options.names or usual[options.what]
     found = [catalog.find(name) for name in names]
     rounds = Rounds(options.copies, options.threads, options.rounds, options.seconds)
     if options.what == "env":
         from marl.cli.bench_env import measure
+    elif options.what == "league":
+        from marl.cli.bench_league import measure
     else:
         from marl.cli.bench_train import measure
     rows: list[dict[str, Any]] = []

@@ -76,6 +76,23 @@ def test_without_mpe2_there_are_no_ratios_and_it_is_said(
     assert "skipped: mpe2 is not installed" in capsys.readouterr().err
 
 
+def test_games_between_players(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bench.json"
+    words = ["board/tictactoe", "--rounds", "1", "--seconds", "0.05", "--json", str(file)]
+    assert main(["bench", "league", *words]) == 0
+    rows = json.loads(file.read_text())
+    assert [row["name"].split(", ", 1)[1] for row in rows] == [
+        "OpenSpiel, random play",
+        "random play, 1 process",
+        "two 64x64 networks, 1 process",
+        "two 64x64 networks, 2 processes",
+    ]
+    assert all(row["unit"] == "games/s" and row["value"] > 0 for row in rows)
+    assert [row["ratio"] is None for row in rows] == [True, False, False, False]
+    assert main(["bench", "league", "particle/spread"]) == 2
+    assert "two teams of one kind" in capsys.readouterr().err
+
+
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_plain, "STEPS", 4)
     monkeypatch.setattr(bench_soft, "BATCH", 8)

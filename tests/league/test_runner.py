@@ -15,7 +15,6 @@ from torch import Tensor
 import environments
 from environments import replay
 from environments.spec import EnvSpec
-from league import contest as contests
 from league import matches as league_matches
 from league import runner
 from league.contest import Block, Contest, Entrant, blocks, orientations
@@ -110,9 +109,8 @@ def test_any_number_of_workers_gives_the_same_log(tmp_path: Path) -> None:
 
 
 def test_what_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contests, "BLOCK", 4)
     names = ["random", "first", "last"]
-    whole, _ = hold(tmp_path / "whole", names)
+    whole, _ = hold(tmp_path / "whole", names, block=4)
     played: list[int] = []
     real = league_matches.play
 
@@ -124,14 +122,14 @@ def test_what_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(league_matches, "play", counted)
     with pytest.raises(KeyboardInterrupt):
-        hold(tmp_path / "cut", names)
+        hold(tmp_path / "cut", names, block=4)
     with Store(tmp_path / "cut") as store:
         assert store.count() == sum(played)
     played.clear()
     with pytest.raises(KeyboardInterrupt):
-        hold(tmp_path / "cut", names)
+        hold(tmp_path / "cut", names, block=4)
     played.clear()
-    resumed, _ = hold(tmp_path / "cut", names)
+    resumed, _ = hold(tmp_path / "cut", names, block=4)
     assert resumed == whole and sum(played) < len(whole)
 
 
