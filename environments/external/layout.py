@@ -123,10 +123,10 @@ def layout_of(env: Any, name: str, options: Mapping[str, Any], how: str | None) 
         seed_bits,
     )
     size = _state_size(env)
-    if size:
+    side_by_side = 0 if turns else sum(len(g.agents) * int(np.prod(g.observation_space.shape)) for g in groups)
+    if size and not (size == side_by_side and _is_side_by_side(layout, env)):
         layout = replace(layout, stateful=True)
-    elif not turns:
-        size = sum(len(g.agents) * int(np.prod(g.observation_space.shape)) for g in groups)
+    size = size or side_by_side
     if not size or size > LARGEST_STATE:
         return replace(layout, stateful=False)
     return replace(layout, spec=replace(layout.spec, state_size=size))
@@ -150,6 +150,22 @@ def _state_size(env: Any) -> int:
     except (AttributeError, NotImplementedError, TypeError):
         return 0
     return int(state.size) if state.dtype.kind in "biuf" else 0
+
+
+def _is_side_by_side(layout: Layout, env: Any) -> bool:
+    """True where `state()` is what all agents see, one after the other: then it need not be asked for at every step."""
+    for seed in (PROBED_SEED, PROBED_SEED - 1):
+        moment = layout.player(env).reset(layout.seed(seed))
+        parts = []
+        for agent in layout.places:
+            if agent not in moment.acting:
+                return False
+            row = np.zeros(layout.sights[agent].box.shape, layout.sights[agent].box.dtype)
+            layout.sights[agent].write(moment.acting[agent].view, row)
+            parts.append(row.reshape(-1).astype(np.float32))
+        if np.concatenate(parts).tobytes() != np.asarray(env.state(), np.float32).tobytes():
+            return False
+    return True
 
 
 def _step_seconds(env: Any) -> float:

@@ -106,6 +106,7 @@ class PettingZooVectorEnv:
         self._seed = np.zeros(num_envs, np.uint64)
         self._step = np.zeros(num_envs, np.int64)
         self._past: list[list[tuple[Array, ...]]] = [[] for _ in range(num_envs)]
+        self._acting: list[set[str]] = [set() for _ in range(num_envs)]
         self._players: list[Player] = [self.layout.player(first)]
         self._players += [self.layout.player(prepared(factory(), name)) for _ in range(num_envs - 1)]
         self._begin(range(num_envs))
@@ -259,7 +260,7 @@ class PettingZooVectorEnv:
         """One step of one copy, with autoreset; True where its episode ended. Nothing of `now` is torn by an error."""
         player, now = self._players[e], self._now
         before = list(player.living)
-        acting = {agent for agent, (g, n) in self.layout.places.items() if now.groups[g].acting[e, n]}
+        acting = self._acting[e]
         moment = player.step({agent: self._action(agent, given, agent in acting) for agent in before})
         self._pay(e, moment)
         ended = [agent for agent in before if agent in moment.terminated or agent in moment.truncated]
@@ -282,15 +283,17 @@ class PettingZooVectorEnv:
     def _pay(self, e: int, moment: Moment) -> None:
         """Write what everybody got and whose life ended; ValueError on a reward that is no number."""
         earned = np.zeros(self.spec.num_teams, np.float32)
-        rewards = [self._now.groups[g].reward for g in range(len(self._groups))]
-        for agent, (g, n) in self.layout.places.items():
-            reward = np.float32(moment.rewards.get(agent, 0.0))
-            if not np.isfinite(reward):
-                raise ValueError(f"the reward of {agent!r} is {reward}")
-            rewards[g][e, n] = reward
-            self._now.groups[g].terminated[e, n] = agent in moment.terminated
-            self._now.groups[g].truncated[e, n] = agent in moment.truncated
-            earned[self._team[g][n]] += reward
+        for group, rows, teams in zip(self.spec.groups, self._now.groups, self._team, strict=True):
+            rewards = np.array([moment.rewards.get(agent, 0.0) for agent in group.agents], np.float32)
+            if not np.isfinite(rewards).all():
+                bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
+                raise ValueError(f"the reward of {group.agents[bad]!r} is {rewards[bad]}")
+            rows.reward[e] = rewards
+            if moment.terminated or moment.truncated:
+                rows.terminated[e] = [agent in moment.terminated for agent in group.agents]
+                rows.truncated[e] = [agent in moment.truncated for agent in group.agents]
+            for reward, team in zip(rewards, teams, strict=True):
+                earned[team] += reward
         self._score[e] += earned
         self._now.episode_truncated[e] = bool(moment.truncated - moment.terminated)
 
@@ -320,6 +323,7 @@ class PettingZooVectorEnv:
             for name in ("obs", "action_mask", "acting"):
                 getattr(now, name)[e] = getattr(draft, name)[0]
         self._now.state[e] = state
+        self._acting[e] = set(moment.acting)
 
     def _state_of(self, state: Any) -> Array:
         flat = np.asarray(state, np.float32).reshape(-1)
