@@ -72,12 +72,22 @@ FIELDS = [
     Case("foraging/field", {"timeout_terminates": False, "sight": 2, "coop": True, "action_masks": False}),
     Case("foraging/field", {"rows": 5, "columns": 5, "players": 4, "grid_observation": True, "penalty": 0.1}),
 ]
-CASES = [Case(name, SHORT.get(name, {})) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + FIELDS + BOARDS
+CASES = (
+    [Case(name, SHORT.get(name, {})) for name in environments.names(toys=True)] + CONTINUOUS + TABLES + FIELDS + BOARDS
+)
 POPULATION = Case("roshambo/repeated", {"opponent": "population", "recall": 3, "throws": 25})
 STARTS[str(POPULATION)] = 2
+EVERY_UNIT = {
+    "allies": "3 random",
+    "enemies": "3 random",
+    "urn": "1 marine, 1 marauder, 1 medivac, 1 stalker, 1 zealot, 1 colossus, 1 zergling, 1 hydralisk",
+}
+"""Of a battle: compiled once, also for the battles of tests/environments/skirmish."""
 CASES += [
     POPULATION,
     Case("colorgrid/leader_follower", {"sight": 2, "last_taken": True, "max_cycles": 25}),
     Case("warehouse/robots", {"max_cycles": 40, "max_inactivity_steps": 30, "timeout_terminates": False}),
+    Case("skirmish/battle", {**EVERY_UNIT, "opponent": "team", "start": "scattered", "max_cycles": 40}),
+    Case("skirmish/battle", {**EVERY_UNIT, "opponent": "self", "reward": "sparse", "max_cycles": 40}),
 ]
 TOYS = [case for case in CASES if case.name.startswith("toy/")]
