@@ -14,7 +14,7 @@ PIP   := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 MARL  := $(VENV)/bin/marl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test probes check format clean
+.PHONY: help install demo test test-envs probes check format clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -37,6 +37,10 @@ test: $(VENV)/.installed-dev
 # Every probe for every learner; CI runs each once per core of learners.
 probes: $(VENV)/.installed-dev
 	PROBES=all $(VENV)/bin/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal tests/probes
+
+# Other people's environments, all of them anew: each examined and trained on for 2,000 steps; half an hour.
+test-envs: $(VENV)/.installed-dev
+	$(VENV)/bin/python -W ignore results/peers.py --again
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

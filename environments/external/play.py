@@ -6,7 +6,7 @@ AECEnv wants from agents whose life has ended are taken at once and are no steps
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -65,12 +65,15 @@ class ParallelPlayer:
         self._sights = sights
         self._stateful = stateful
         self._gone: set[str] = set()
+        self._says = False
+        """The environment has a property that says who acts."""
 
     def reset(self, seed: int) -> Moment:
         """Begin an episode."""
         views, infos = self.env.reset(seed=seed)
         self._gone = set()
-        self.living = self._present()
+        self._says = isinstance(getattr(self.env, "acting", None), list)
+        self._live(self.env.agents)
         return Moment(self._acting(views, infos), {}, {}, set(), set(), False)
 
     def step(self, actions: Mapping[str, Any]) -> Moment:
@@ -80,29 +83,29 @@ class ParallelPlayer:
         check_known(self._sights, views, rewards, terminations, truncations)
         terminated = {agent for agent in before if terminations.get(agent, False)}
         truncated = {agent for agent in before if truncations.get(agent, False)}
-        there = set(self.env.agents)
+        there = self.env.agents
         terminated |= {agent for agent in before if agent not in there and agent not in truncated}
         self._gone |= terminated | truncated
-        self.living = self._present()
+        self._live(there)
         last = {a: self._seen(a, views[a], infos) for a in before if a in self._gone and a in views}
         over = not self.living
         state = self.env.state() if self._stateful and last else None
         acting = {} if over else self._acting(views, infos)
         return Moment(acting, last, rewards, terminated, truncated, over, state)
 
-    def _present(self) -> list[str]:
-        check_known(self._sights, self.env.agents)
-        return [agent for agent in self.env.agents if agent not in self._gone]
+    def _live(self, there: Iterable[str]) -> None:
+        check_known(self._sights, there)
+        self.living = [agent for agent in there if agent not in self._gone]
 
     def _acting(self, views: Mapping[str, Any], infos: Mapping[str, Any]) -> dict[str, Seen]:
         check_known(self._sights, views)
-        listed = getattr(self.env, "acting", None)
+        listed = self.env.acting if self._says else None
         acting = {}
         for agent in self.living:
             if agent not in views:
                 raise ValueError(f"no observation of the living agent {agent!r}")
             seen = self._seen(agent, views[agent], infos)
-            if agent in listed if isinstance(listed, list) else can_act(seen):
+            if can_act(seen) if listed is None else agent in listed:
                 acting[agent] = seen
         return acting
 
