@@ -123,6 +123,8 @@ class Plan:
         spec = self.spec()
         if self.train.workers is not None and not registry.is_external(self.environment):
             raise UsageError("--workers is for other people's environments; those that ship here use --threads")
+        if self.train.record and registry.is_external(self.environment):
+            raise UsageError("--record: only episodes of environments that ship with the platform can be recorded")
         if not self.learners:
             raise UsageError("every team is a fixed player: there is nothing to train")
         for name, team in self.teams.items():

@@ -82,6 +82,7 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: Any) -> None:
         (ARENA, ["--env.ende", "3"], "does not take these options: .*'ende'.*it takes end, render_mode"),
         (ARENA, ["--teams", "x"], "--teams is one of one, each, prefix, or NAME=PATTERN"),
         (ARENA, ["--env.end", "3", "--env.end=4"], "--env.end is there twice"),
+        (ARENA, ["--record", "1"], "--record: only episodes of environments that ship with the platform"),
         (ARENA, ["--tems", "one"], "unknown option --tems; did you mean --team"),
         (ARENA + "s", [], "Arenas of .*arenas does not exist; did you mean 'Arena'"),
         ("no.such_module:make", [], "there is no module no.such_module"),
