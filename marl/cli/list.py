@@ -1,4 +1,4 @@
-"""`marl list`: scenarios, algorithms, runs."""
+"""`marl list`: scenarios, algorithms, bots, runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 class List:
     """List what there is."""
 
-    what: tyro.conf.Positional[Literal["scenarios", "algorithms", "runs"]]
+    what: tyro.conf.Positional[Literal["scenarios", "algorithms", "bots", "runs"]]
     """What to list."""
     folder: Path = Path("runs")
     """Folder whose runs are listed."""
@@ -33,7 +33,7 @@ def run(options: List) -> int:
             raise UsageError(f"there is no folder {options.folder}")
         rows = runs(options.folder)
     else:
-        rows = scenarios() if options.what == "scenarios" else algorithms()
+        rows = {"scenarios": scenarios, "algorithms": algorithms, "bots": bots}[options.what]()
     if options.json is not None:
         from marl import files
 
@@ -75,6 +75,18 @@ def algorithms() -> list[Row]:
         }
         for known in ALGORITHMS.values()
     ]
+
+
+def bots() -> list[Row]:
+    """Every bot: what it plays, and how."""
+    import environments
+
+    rows = []
+    for name in environments.bots():
+        bot = environments.bot(name)
+        page = getattr(bot, "func", bot).__doc__ or ""  # of a partial: that of the function
+        rows.append({"bot": f"bot:{name}", "about": page.strip().partition("\n")[0]})
+    return rows
 
 
 def runs(folder: Path) -> list[Row]:

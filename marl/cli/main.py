@@ -40,7 +40,7 @@ COMMANDS = {
     "evaluate": Command("marl.cli.evaluate", "Evaluate", "measure policies over whole episodes"),
     "watch": Command("marl.cli.watch", "Watch", "look at a recorded episode, or export it"),
     "verify": Command("marl.cli.verify", "Verify", "simulate a recorded episode again and compare"),
-    "list": Command("marl.cli.list", "List", "scenarios, algorithms or runs"),
+    "list": Command("marl.cli.list", "List", "scenarios, algorithms, bots or runs"),
     "plot": Command("marl.cli.plot", "Plot", "learning curves of runs, as a picture"),
     "compare": Command("marl.cli.compare", "Compare", "which runs are better, and how surely"),
     "tournament": Command("marl.cli.tournament", "Tournament", "let players meet, and rate them"),

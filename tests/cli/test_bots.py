@@ -44,6 +44,13 @@ def test_the_teams_of_a_kind_may_have_different_players(seat: int, metric: str, 
     assert again["players"] == {"player": {"player": "random"}}
 
 
+def test_bots_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "bots"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 1 + len(BOTS) and all(len(line.split()) > 1 for line in told[1:])
+    assert any(line.startswith(PERFECT) and "best result that can be forced" in line for line in told)
+
+
 def opposite(obs: np.ndarray, mask: np.ndarray | None, noise: np.ndarray) -> np.ndarray:
     """A bot for these tests: the side of the coin that it did not show last."""
     return np.argmin(obs[:, :2], 1).astype(np.int32)

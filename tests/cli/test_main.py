@@ -51,7 +51,7 @@ MISTAKES = [
     ("compare", "compare needs the folders of runs"),
     ("bench envs", "cannot be 'envs'; did you mean env?"),
     ("bench env particle/spred", "did you mean 'particle/spread'?"),
-    ("list things", "known: algorithms, runs, scenarios"),
+    ("list things", "known: algorithms, bots, runs, scenarios"),
 ]
 
 
