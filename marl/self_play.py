@@ -13,18 +13,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from environments.spec import EnvSpec
 from environments.vector import StepBuffers
 from marl.collector import Seats
 from marl.config_self_play import SelfPlayConfig
-from marl.policy import Actor, Policy, RandomPolicy
+from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
 from marl.seeding import acting_noise
 
 LEARNER, RANDOM, PAST = 0, 1, 2
 """Places among the players of the seats; past states follow from `PAST` on."""
 CRITIC = "critic."
+OPEN = 1e-7, 1 - 1e-7
+"""Uniform numbers are kept between these."""
 
 
 class SelfPlay:
@@ -39,7 +43,8 @@ class SelfPlay:
         self.first_team = env.team_of(env.group(env.kind(kind).groups[0]))[0]
         self._past = [_like(policy) for _ in range(config.self_play_kept + 1)]  # one may still be in use when it leaves
         self._order: list[int] = []
-        self.players: list[Actor] = [actor, RandomPolicy(policy.spec), *self._past]
+        others = [Erring(past, config.self_play_errors) for past in self._past]
+        self.players: list[Actor] = [actor, RandomPolicy(policy.spec), *others]
         self._scores: dict[str, list[float]] = {"random": [], "past": []}
 
     @property
@@ -107,6 +112,38 @@ class SelfPlay:
         alone = drawn[:, 0] < config.self_play_opponents
         is_own = ~alone[:, None] | (np.arange(teams) == own[:, None])
         seats.policy_of.reshape(-1, teams)[copies] = np.where(is_own, LEARNER, others)
+
+
+class Erring:
+    """A policy each of whose agents takes a random action instead of its own with some probability."""
+
+    def __init__(self, policy: Policy, errors: float) -> None:
+        self.policy, self.errors = policy, errors
+        self._random = RandomPolicy(policy.spec)
+
+    def step(
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+    ) -> dict[str, PolicyStep]:
+        """Actions of every group's agents; a draw's first number says whether it errs, and what is left of it is used
+        as if it were fresh."""
+        if self.errors == 0:
+            return self.policy.step(views, noise, greedy)
+        errs: dict[str, Tensor] = {}
+        fresh: dict[str, Tensor] = {}
+        for name, draws in noise.items():
+            first = draws[..., :1]
+            errs[name] = first[..., 0] < self.errors
+            left = torch.where(first < self.errors, first / self.errors, (first - self.errors) / (1 - self.errors))
+            fresh[name] = torch.cat([left.clamp(*OPEN), draws[..., 1:]], -1)
+        own, random = self.policy.step(views, fresh, greedy), self._random.step(views, fresh)
+        return {name: _mixed(own[name], random[name], errs[name]) for name in own}
+
+
+def _mixed(own: PolicyStep, other: PolicyStep, use_other: Tensor) -> PolicyStep:
+    """The other's actions where they are to be used."""
+    rows = use_other.view(*use_other.shape, *[1] * (own.action.dim() - use_other.dim()))
+    action = torch.where(rows, other.action.to(own.action.dtype), own.action)
+    return PolicyStep(action, torch.where(use_other, other.log_prob, own.log_prob))
 
 
 def acting_weights(policy: Policy) -> dict[str, Any]:

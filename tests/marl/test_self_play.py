@@ -14,7 +14,8 @@ from environments.errors import UsageError
 from marl.algorithms.ppo import PPO
 from marl.config import TrainConfig
 from marl.config_self_play import SelfPlayConfig
-from marl.self_play import LEARNER, PAST, RANDOM, SelfPlay, acting_weights
+from marl.policy import View
+from marl.self_play import LEARNER, PAST, RANDOM, Erring, SelfPlay, acting_weights
 from marl.trainer import Trainer
 from tests.marl.rollouts import SMALL
 from tests.marl.test_trainer import digest, run
@@ -105,13 +106,34 @@ def test_a_state_that_is_being_played_is_not_written_over() -> None:
     rule.remember(1, rule.seats(seeds(1)))
     old = rule.seats(seeds(50))  # plays against the first state
     rule.remember(2, old)
-    held = [digest(acting_weights(policy)) for policy in rule.players[PAST:]]  # type: ignore[arg-type]
+    held = [digest(acting_weights(policy)) for policy in rule._past]
     with torch.no_grad():
         next(rule.policy.acting_parameters()).add_(1.0)
     rule.remember(3, old)
-    assert [digest(acting_weights(policy)) for policy in rule.players[PAST:]] == held  # type: ignore[arg-type]
+    assert [digest(acting_weights(policy)) for policy in rule._past] == held
     rule.remember(4, rule.seats(seeds(50)))
     assert digest(acting_weights(rule.past[0])) == digest(acting_weights(rule.policy))
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.3, 1.0])
+def test_errors_are_random_and_the_rest_is_the_policys(errors: float) -> None:
+    policy = trainer_of(OFTEN).learners[KIND].policy
+    with torch.no_grad():
+        for parameter in policy.acting_parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    rows = 40_000
+    obs = torch.zeros(rows, 1, 18, dtype=torch.uint8)
+    obs[..., :2] = 1
+    view = View(obs, (obs[..., :9] + obs[..., 9:]) == 0, torch.ones(rows, 1, dtype=torch.bool))
+    noise = {KIND: torch.rand(rows, 1, 1, generator=torch.Generator().manual_seed(2))}
+    step = Erring(policy, errors).step({KIND: view}, noise)[KIND]
+    shares = np.bincount(step.action.flatten().numpy(), minlength=9) / rows
+    own = policy.distribution(policy.spec.groups[0], obs[:1], view.action_mask[:1]).probs[0, 0].detach().numpy()
+    assert own.max() > 0.25
+    legal = np.array([0, 0, *[1 / 7] * 7])
+    np.testing.assert_allclose(shares, (1 - errors) * own + errors * legal, atol=0.012)
+    if errors == 0:
+        assert torch.equal(step.action, policy.step({KIND: view}, noise)[KIND].action)
 
 
 def test_scores_are_the_learners_by_opponent() -> None:
@@ -158,13 +180,14 @@ def test_without_others_it_is_plain_self_play() -> None:
     [
         ({"self_play_opponents": 1.5}, "self_play_opponents must be 0 to 1, not 1.5"),
         ({"self_play_random": -0.1}, "self_play_random must be 0 to 1, not -0.1"),
+        ({"self_play_errors": 1.1}, "self_play_errors must be 0 to 1, not 1.1"),
         ({"self_play_every": 0}, "self_play_every must be at least 1, not 0"),
         ({"self_play_kept": 0}, "self_play_kept must be 1 to 1000, not 0"),
     ],
 )
 def test_settings_have_ranges(settings: dict[str, float], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        TrainConfig(self_play=True, **settings)  # type: ignore[arg-type]
+        TrainConfig(self_play=True, **settings)
 
 
 def test_settings_without_self_play_are_refused() -> None:

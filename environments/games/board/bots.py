@@ -40,7 +40,7 @@ def perfect_tictactoe(obs: Rows, mask: Rows | None, noise: Rows) -> NDArray[np.i
     """One of the moves that lead to the best result that can be forced, all equally likely."""
     _check(obs, 2 * NINE, "tic-tac-toe")
     powers = 1 << np.arange(NINE)
-    own, other = (obs[:, :NINE] * powers).sum(1), (obs[:, NINE:] * powers).sum(1)
+    own, other = ((obs[:, :NINE] != 0) * powers).sum(1), ((obs[:, NINE:] != 0) * powers).sum(1)
     return _pick(_best_moves()[own, other], noise)
 
 
