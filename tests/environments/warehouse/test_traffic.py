@@ -92,6 +92,24 @@ def test_crowded_floors() -> None:
     assert min(vars(kinds).values()) >= 20, vars(kinds)
 
 
+def test_states_that_cannot_be_do_no_harm() -> None:
+    """Robots on one cell, off the floor, in no direction: a damaged file may say so. Nothing else is touched."""
+    env = make(COPIES, layout=FLOOR, n_agents=ROBOTS, request_queue_size=3)
+    chance = np.random.default_rng(10)
+    strange = {
+        "position": chance.integers(-5, 15, (COPIES, ROBOTS, 2)),
+        "direction": chance.integers(0, 256, (COPIES, ROBOTS)),
+        "carrying": chance.integers(0, 256, (COPIES, ROBOTS)),
+    }
+    env.restore(range(COPIES), strange)
+    height, width = env.capture(0).arrays["floor"].shape
+    for _ in range(20):
+        env.step({"agent": chance.choice([-1, 1, 1, 1, 2, 3, 4, 9], (COPIES, ROBOTS)).astype(np.int32)})
+        position = env.capture(range(COPIES)).arrays["position"]
+        assert (position >= 0).all() and (position < [width, height]).all()
+        assert np.isfinite(env.buffers.groups[0].obs).all()
+
+
 @kernel(entry=True)
 def walk(x: Array, y: Array, order: Array, slots: Array, hashes: Array) -> None:
     """Fill a set with the places (x, y), in their order."""
