@@ -6,7 +6,7 @@ takes the longest step along the natural gradient that its radius allows, and le
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from marl.config_rollout import TRPOConfig
 from marl.distributions import divergence
 
 SMALLEST_RESIDUAL = 1e-10
+SPARSE = 5
+"""Of so many samples one goes into Fisher's matrix: a direction needs fewer than a gradient (Schulman et al. 2015)."""
 SHRINK = 0.8
 """Length of each further step that is tried, as a part of the one before: the first is often a little too long."""
 
@@ -100,59 +102,53 @@ class TRPO(OnPolicy):
             return nothing
         advantage = torch.where(use, batch.advantage[:, columns] * factor.unsqueeze(1), 0.0)
         index = use.any(1).nonzero().squeeze(1)
-        blocks = torch.split(index, on_policy.BLOCK_SAMPLES)
-
-        def surrogate(block: Tensor) -> Tensor:
-            log_prob, _ = self.evaluate(batch.take(block), turn)
-            log_ratio = torch.where(use[block], log_prob - batch.log_prob[block][:, columns], 0.0)
-            return losses.masked_sum(log_ratio.exp() * advantage[block], use[block]) / count
-
-        def kl(block: Tensor) -> Tensor:
-            part = batch.take(block)
-            ((group, own, chosen),) = self.chosen(part, turn)
-            return losses.masked_sum(divergence(self.earlier(part, group, own), chosen), use[block]) / count
-
-        def gradient(block: Tensor) -> Tensor:
-            return flat(turn.own(torch.autograd.grad(surrogate(block), turn.sources)))
-
-        def fisher(vector: Tensor) -> Tensor:
-            def product(block: Tensor) -> Tensor:
-                slope = flat(turn.own(torch.autograd.grad(kl(block), turn.sources, create_graph=True)))
-                return flat(turn.own(torch.autograd.grad(slope @ vector, turn.sources)))
-
-            return self._summed(product, blocks) + config.damping * vector
-
-        g = self._summed(gradient, blocks)
-        before = self._value_of(surrogate, blocks)
+        parts = [self._part(batch, turn, advantage, block) for block in torch.split(index, on_policy.BLOCK_SAMPLES)]
+        few = torch.split(index[::SPARSE], on_policy.BLOCK_SAMPLES)
+        curved = [self._part(batch, turn, advantage, block) for block in few]
+        g = self._summed(lambda part: part.slope(part.gains() / count), parts)
         if not bool(torch.isfinite(g).all()):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
+        whole = sum(int(part.use.sum()) for part in curved)
+        slopes = list(workers.map(self.threads, lambda part: part.slope(part.moved() / whole, True), curved))
+
+        def fisher(vector: Tensor) -> Tensor:
+            pairs = list(zip(curved, slopes, strict=True))
+            product = self._summed(lambda pair: pair[0].slope(pair[1] @ vector, again=True), pairs)
+            return product + config.damping * vector
+
         x = conjugate_gradient(fisher, g, config.conjugate_steps)
         curvature = float(x @ fisher(x))
         if curvature <= 0.0:
             return nothing | {"policy_gradient": float(g.norm())}
         step = x * (2 * config.kl_radius / curvature) ** 0.5
         promised, start = float(g @ step), [p.detach().clone() for p in turn.parameters]
+        _, before = self._outcome(parts, count)
         for tried in range(config.backtracks):
             _place(turn, start, step, SHRINK**tried)
-            moved, gain = self._value_of(kl, blocks), self._value_of(surrogate, blocks) - before
+            moved, gain = self._outcome(parts, count)
+            gain -= before
             if moved <= config.kl_radius and gain > 0.0 and gain >= config.accept * promised * SHRINK**tried:
                 took = {"divergence": moved, "divergence_largest": moved, "gain": gain, "accepted": 1.0}
                 return took | {"backtracks": float(tried), "policy_gradient": float(g.norm())}
         _place(turn, start, step, 0.0)
         return nothing | {"backtracks": float(config.backtracks), "policy_gradient": float(g.norm())}
 
-    def _summed(self, of_block: Callable[[Tensor], Tensor], blocks: tuple[Tensor, ...]) -> Tensor:
-        """Sum over blocks, in order."""
-        return torch.stack(list(workers.map(self.threads, of_block, blocks))).sum(0)
+    def _part(self, batch: Batch, turn: Turn, advantage: Tensor, block: Tensor) -> Part:
+        return Part(self, turn, batch.take(block), advantage[block])
 
-    def _value_of(self, of_block: Callable[[Tensor], Tensor], blocks: tuple[Tensor, ...]) -> float:
-        """Sum over blocks, without gradients."""
+    def _summed(self, of: Callable[[Any], Tensor], parts: Sequence[Any]) -> Tensor:
+        """Sum over parts, in order."""
+        return torch.stack(list(workers.map(self.threads, of, parts))).sum(0)
 
-        def valued(block: Tensor) -> Tensor:
+    def _outcome(self, parts: Sequence[Part], count: Tensor) -> tuple[float, float]:
+        """Mean divergence and surrogate of the present policy."""
+
+        def of(part: Part) -> Tensor:
             with torch.no_grad():
-                return of_block(block)
+                return torch.stack([part.moved(), part.gains()])
 
-        return float(self._summed(valued, blocks))
+        moved, gain = (self._summed(of, parts) / count).tolist()
+        return moved, gain
 
     def _value_step(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
         """One gradient step of the critic on the samples at `index`."""
@@ -171,6 +167,33 @@ class TRPO(OnPolicy):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
         self.optimiser.step()
         return {"value_loss": loss, "value_gradient": norm}
+
+
+class Part:
+    """Some samples of a batch, as an agent's step sees them."""
+
+    def __init__(self, made: TRPO, turn: Turn, batch: Batch, advantage: Tensor) -> None:
+        self.made, self.turn, self.batch, self.advantage = made, turn, batch, advantage
+        self.use = batch.use[:, turn.columns]
+
+    def gains(self) -> Tensor:
+        """Sum of rho A."""
+        log_prob, _ = self.made.evaluate(self.batch, self.turn)
+        log_ratio = torch.where(self.use, log_prob - self.batch.log_prob[:, self.turn.columns], 0.0)
+        return losses.masked_sum(log_ratio.exp() * self.advantage, self.use)
+
+    def moved(self) -> Tensor:
+        """Sum of KL(old || new)."""
+        ((group, own, chosen),) = self.made.chosen(self.batch, self.turn)
+        return losses.masked_sum(divergence(self.made.earlier(self.batch, group, own), chosen), self.use)
+
+    def slope(self, loss: Tensor, graph: bool = False, again: bool = False) -> Tensor:
+        """Gradient of a loss by the agent's own parameters, `[D]`; with `graph` it can be differentiated itself.
+
+        With `again` so can the loss.
+        """
+        gradients = torch.autograd.grad(loss, self.turn.sources, create_graph=graph, retain_graph=graph or again)
+        return flat(self.turn.own(gradients))
 
 
 def flat(parts: list[Tensor]) -> Tensor:

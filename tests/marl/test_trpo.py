@@ -114,6 +114,7 @@ def test_fishers_products_are_the_curvature_of_the_divergence(monkeypatch: pytes
         rollout = collect(make(game), {kind_of(game): [made.policy]}, warm=0)[kind_of(game)]
         rollout = copied(rollout, lambda x: x.double() if x.dtype == torch.float32 else x.clone())
         monkeypatch.setattr("marl.algorithms.trpo.conjugate_gradient", looked)
+        monkeypatch.setattr("marl.algorithms.trpo.SPARSE", 1)
         batch = made.prepare(rollout)
         for turn in made.turns:
             turn.bind()

