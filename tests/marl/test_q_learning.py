@@ -244,15 +244,15 @@ def test_garbage_where_nobody_acts_changes_no_bit(name: str, game: str, garbage:
 def test_alone_only_decisions_are_learnt_from(reward: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = []
     for garbage in (0.0, 1e6):
-        made = ready("toy/siege", "iql", reward)
+        made = ready("toy/siege", "iql", reward, value_norm=True)
         sample = sample_of(made)
         idle = ~sample.now.acting
         assert bool(idle.any())
         target = made._targets(sample).masked_fill(idle, garbage)
         monkeypatch.setattr(made, "_targets", lambda sample, target=target: target)
         made._draw = lambda sample=sample: sample  # type: ignore[method-assign]
-        made._learn()
-        ends.append(parameters(made))
+        told = made._learn()
+        ends.append([*parameters(made), *(torch.tensor(x) for x in (*told.values(), *made.norm.moments))])  # type: ignore[union-attr]
     assert same_bits(*ends)
 
 
