@@ -107,6 +107,7 @@ ROWS = [
     Row("happo", "particle/spread", "default", 10_000_000, 5, "team_mean"),
     *(Row("dpo", f"particle/{task}", "default", 2_000_000, 5) for task in ("reference", "speaker_listener")),
     *(Row("mappo", f"skirmish/{name}", "default", 5_000_000, 3) for name in ("3m", "8m", "2s3z", "5m_vs_6m")),
+    *_both("foraging/8x8-2p-2f", "default", 500_000, 3),
     *(Row("mappo", f"warehouse/{name}", "default", 10_000_000, 3) for name in ("tiny-2ag", "tiny-4ag")),
     # the same learning by compiled gradients and by torch's
     Row("mappo", "particle/spread", "short", 2_000_000, 5, "agent"),

@@ -111,14 +111,19 @@ def _returns(seeds: Sequence[Run], play: str) -> str:
             mean, low, high = (results[0][key] for key in ("mean", "low", "high"))
         else:
             mean, low, high = iqm([result["mean"] for result in results])
-        cells.append(f"{_label(team, teams)}{mean:.1f} [{low:.1f}, {high:.1f}]")
+        cells.append(f"{_label(team, teams)}{_figure(mean)} [{_figure(low)}, {_figure(high)}]")
     return "<br>".join(cells)
 
 
 def _random(seeds: Sequence[Run]) -> str:
     teams = list(seeds[0]["random"]["teams"])
     means = {team: sum(run["random"]["teams"][team]["mean"] for run in seeds) / len(seeds) for team in teams}
-    return "<br>".join(f"{_label(team, teams)}{mean:.1f}" for team, mean in means.items())
+    return "<br>".join(f"{_label(team, teams)}{_figure(mean)}" for team, mean in means.items())
+
+
+def _figure(value: float) -> str:
+    """A return: one digit behind the point, two where that would be most of it."""
+    return f"{value:.1f}" if abs(value) >= 2 else f"{value:.2f}"
 
 
 def _label(team: str, teams: Sequence[str]) -> str:

@@ -39,6 +39,11 @@ def test_runs_that_differ_by_their_seed_are_one_row() -> None:
     assert row[7:] == ["-83.0", "2.0"]
 
 
+def test_small_returns_have_a_digit_more() -> None:
+    (row,) = _rows(table.learning_table([_run(0, 0.968)]))
+    assert row[5:7] == ["0.97 [-0.03, 1.97]", "3.0 [1.97, 4.0]"]
+
+
 def test_what_differs_otherwise_is_a_row_of_its_own() -> None:
     runs = [_run(0, -40.0), _run(0, -41.0, reward="agent"), _run(0, -35.0, variant="tuned")]
     rows = _rows(table.learning_table([*runs, _run(0, -60.0, total_steps=250_000)]))
