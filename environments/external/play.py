@@ -37,7 +37,7 @@ class Moment(NamedTuple):
     truncated: set[str]
     over: bool
     state: Any = None
-    """The global state right after the step, where a life ended in it and the environment has one."""
+    """The global state right after the step, where a life ended in it and the environment can still say."""
 
 
 class Player(Protocol):
@@ -89,7 +89,7 @@ class ParallelPlayer:
         self._live(there)
         last = {a: self._seen(a, views[a], infos) for a in before if a in self._gone and a in views}
         over = not self.living
-        state = self.env.state() if self._stateful and last else None
+        state = state_of(self.env) if self._stateful and last else None
         acting = {} if over else self._acting(views, infos)
         return Moment(acting, last, rewards, terminated, truncated, over, state)
 
@@ -141,7 +141,7 @@ class TurnPlayer:
         terminated = {agent for agent in before if env.terminations.get(agent, agent not in there | truncated)}
         self._gone |= terminated | truncated
         last = {agent: self._seen(agent) for agent in before if agent in self._gone and agent in there}
-        state = env.state() if self._stateful and last else None
+        state = state_of(env) if self._stateful and last else None
         self.living = self._present()
         over = not self.living
         return Moment({} if over else self._acting(), last, rewards, terminated, truncated, over, state)
@@ -164,6 +164,14 @@ class TurnPlayer:
 
     def _seen(self, agent: str) -> Seen:
         return Seen(*self._sights[agent].split(self.env.observe(agent), self.env.infos.get(agent)))
+
+
+def state_of(env: Any) -> Any:
+    """The global state of a world in which somebody's life has just ended; None where it is gone with it."""
+    try:
+        return env.state()
+    except Exception:  # multiwalker's walkers have no bodies any more: the state before the step is the last there is
+        return None
 
 
 def can_act(seen: Seen) -> bool:

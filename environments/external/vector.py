@@ -307,7 +307,8 @@ class PettingZooVectorEnv:
             now.final_obs[e, n] = draft.obs[0, n] if shown else now.obs[e, n]
             now.final_mask[e, n] = draft.action_mask[0, n] if shown else True
         if self.layout.stateful:
-            self._now.final_state[e] = self._state_of(moment.state)
+            known = moment.state is not None
+            self._now.final_state[e] = self._state_of(moment.state) if known else self._now.state[e]
         elif self.spec.state_size:
             self._now.final_state[e] = self._draft.state[0]
 

@@ -314,3 +314,12 @@ class Plain(Arena):
     def _views(self, agents: list[str] | None = None) -> Any:
         chance = self.rng.random()
         return {a: np.array([self.now, n, chance], np.float32) for n, a in enumerate(self.possible_agents)}
+
+
+class Gone(Plain):
+    """An arena whose state cannot be had any more when its episode is over."""
+
+    def state(self) -> Any:
+        if not self.agents:
+            raise AttributeError("nothing is left")
+        return np.array([self.now], np.float32)

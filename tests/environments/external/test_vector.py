@@ -45,6 +45,16 @@ def test_deaths_and_late_appearances() -> None:
     assert alive[0] == [True, True, False] and alive[2] == [True, False, True] and alive[5] == [True, True, False]
 
 
+def test_a_state_that_is_gone_at_the_end_is_the_last_there_was() -> None:
+    env = PettingZooVectorEnv(arenas.Gone, 1, seed=1, teams="one")
+    assert env.spec.state_size == 1
+    for _ in range(6):
+        before = env.buffers.state.copy()
+        env.step(zeros(env))
+    assert env.buffers.episode_over[0] and not env.faults
+    assert env.buffers.final_state[0] == before[0] == 5 and env.buffers.state[0] == 0
+
+
 def test_every_kind_of_space() -> None:
     env = PettingZooVectorEnv(arenas.Rooms, 2, seed=1)
     seen = {group.name: group for group in env.spec.groups}
