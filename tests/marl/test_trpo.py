@@ -40,8 +40,8 @@ def test_the_conjugate_gradient_solves_as_many_equations_as_steps() -> None:
 @pytest.mark.parametrize("game", GAMES)
 def test_the_radius_is_held_on_every_update(game: str) -> None:
     """Of the mean divergence of every agent, measured afterwards and apart; and the surrogate has risen."""
-    env, radius = make(game), 0.003
-    made = learner(game, "agent" if game == "toy/noughts" else "team_sum", kl_radius=radius)
+    env, radius = make(game), 0.03
+    made = learner(game, "agent" if game == "toy/noughts" else "team_sum", kl_radius=radius, damping=0.0)
     accepted = 0.0
     for _ in range(3):
         rollout = collect(env, {kind_of(game): [made.policy]}, warm=0)[kind_of(game)]
@@ -51,10 +51,10 @@ def test_the_radius_is_held_on_every_update(game: str) -> None:
         with torch.no_grad():
             for turn in made.turns:
                 moved = torch.where(batch.use[:, turn.columns], divergences(made, batch, turn), 0.0)
-                assert float(moved.sum() / batch.use[:, turn.columns].sum().clamp(min=1)) <= radius * 1.01
+                assert float(moved.sum() / batch.use[:, turn.columns].sum().clamp(min=1)) <= radius * 1.001
         accepted += told["accepted"]
         assert told["gain"] >= 0.0
-    assert accepted > 1.0  # of three rounds
+    assert accepted > 0.3  # of three rounds: that steep, some agents find nothing better
 
 
 def divergences(made: TRPO, batch: Batch, turn: on_policy.Turn) -> Tensor:
