@@ -94,6 +94,8 @@ def test_commands_on_pages_can_be_typed(page: Path, line: str) -> None:
     for word in words:
         if word.startswith("--"):
             option = word.partition("=")[0].replace("--no-", "--")
+            if option.startswith("--env.") and ":" in names[-1]:
+                continue  # somebody else's environment: its factory knows, not we
             assert re.search(rf"{re.escape(option)}\b", known), f"{command} has no option {option}"
 
 
