@@ -6,13 +6,14 @@
 A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
 scenario's name, or `speed`.
 
-A file `NAME.json` here, or in a folder below, is one of three things:
+A file `NAME.json` here, or in a folder below, is one of four things:
 
 - an object, one training run: `scenario`, `algorithm`, `variant` ("default", "tuned", ...), `reward` (what agents were
   paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation`, `greedy` and
   `random`, each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
 - a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`;
-- an object with `rounds`, a tournament's matches, which the script that played them renders itself.
+- an object with `rounds`, a tournament's matches, which the script that played them renders itself;
+- an object with `doctor`, what `marl check` found in somebody else's environment, as `peers.py` writes it.
 
 Runs that differ by their seed alone are one row: the interquartile mean over seeds of the mean return per run, with
 its 95 % stratified bootstrap interval (with one seed, the interval over its episodes).
@@ -48,7 +49,7 @@ def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
             speeds += content
         elif isinstance(content, dict) and "evaluation" in content:
             runs.append(content)
-        elif isinstance(content, dict) and "rounds" in content:
+        elif isinstance(content, dict) and ("rounds" in content or "doctor" in content):
             continue
         else:
             raise ValueError(f"{path} is neither a training run, a list of benchmark rows nor a tournament")
