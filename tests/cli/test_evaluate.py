@@ -100,6 +100,8 @@ def test_means_and_intervals_are_those_of_the_episodes() -> None:
     )  # t(1 degree), deviation / sqrt(2) = 1
     told = results.describe(found)
     assert told[0].endswith("greedy actions, seed 3") and any(line.startswith("  sum") for line in told)
+    hits = next(line for line in told if line.startswith("  hits")).split()
+    assert hits[1] == "1.000" and hits[2].startswith("[-5.") and hits[-1] == "1"  # mean, interval, unit
     shared = results.describe({**found, "reward": "team_mean"})
     assert shared[0].endswith("greedy actions, seed 3, trained on reward team_mean")
 
