@@ -38,7 +38,7 @@ class TrainConfig(SelfPlayConfig):
     threads: int = 2
     """Processor threads; 1 to 1024. Runs repeat bit for bit only with the same number."""
     workers: int | None = None
-    """Processes that step somebody else's environment, or 0 for none but the training one; none: as threads; to 1024."""
+    """Processes that step somebody else's environment, 0 for only the training one, none: as threads; to 1024."""
     max_faults: int = 10
     """Failures of somebody else's environment after which the run gives up; 0 to 1M."""
     device: Literal["cpu"] = "cpu"
