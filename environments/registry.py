@@ -154,8 +154,7 @@ def check_options(game: Game, options: dict[str, Any]) -> Any:
         if option not in known:
             raise UsageError(f"{game.name} has no option {option!r}{nearest(option, known)}")
         if not _fits(value, hints[option]):
-            wanted = getattr(hints[option], "__name__", str(hints[option]))
-            raise UsageError(f"option {option!r} of {game.name} must be {wanted}, not {value!r}")
+            raise UsageError(f"option {option!r} of {game.name} must be {_wanted(hints[option])}, not {value!r}")
     plain = {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
     try:
         return game.options(**plain)
@@ -199,6 +198,13 @@ def _find(place: str) -> Any:
     """What stands at `module:attribute`."""
     module, attribute = place.split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _wanted(hint: Any) -> str:
+    """What a value of that type is, in words."""
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return getattr(hint, "__name__", str(hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -79,6 +79,11 @@ def test_a_whole_number_is_wanted(value: object) -> None:
         environments.make("toy/meet", cells=value)
 
 
+def test_choices_are_named() -> None:
+    with pytest.raises(UsageError, match=r"'opponent' .* must be one of weak, strong, team, self, not 'mean'"):
+        environments.make("skirmish/3m", opponent="mean")
+
+
 @pytest.mark.parametrize("value", ["1", True, None])
 def test_a_number_is_wanted(value: object) -> None:
     with pytest.raises(UsageError, match=r"option 'gust' of toy/dock must be float, not "):
