@@ -77,11 +77,15 @@ class EpisodeStatistics:
         spec = self._env.spec
         named = {f"return/{name}": float(returns[:, k].mean()) for k, name in enumerate(spec.team_names)}
         named |= {f"metrics/{name}": float(metrics[:, k].mean()) for k, (name, _) in enumerate(spec.metrics)}
-        return named | failed | {
-            "return": float(returns.sum(1).mean()),
-            "episode_length": float(lengths.mean()),
-            "episodes": float(len(lengths)),
-        }
+        return (
+            named
+            | failed
+            | {
+                "return": float(returns.sum(1).mean()),
+                "episode_length": float(lengths.mean()),
+                "episodes": float(len(lengths)),
+            }
+        )
 
 
 class Collector:
