@@ -30,7 +30,10 @@ MISTAKES = [
     ("train mappo particle/spread --preset tunned", "no preset 'tunned' for mappo in particle/spread"),
     ("train mappo particle/spread --critic local", "with a local one it is ippo"),
     ("train mappo particle/tag --team goof=ippo", "particle/tag has no team 'goof'; did you mean 'good'?"),
-    ("train mappo particle/tag --team good=ipo", "'ipo' is no algorithm, run, policy file or bot; did you mean 'ippo'?"),
+    (
+        "train mappo particle/tag --team good=ipo",
+        "no algorithm, run, policy file or bot; did you mean 'ippo'?",
+    ),
     ("train mappo particle/tag --team good=ippo,gama=1", "unknown setting 'gama'; did you mean 'gamma'?"),
     ("train mappo particle/tag --team good=ippo,rollout_length=7", "rollout_length is the same for all teams"),
     ("train mappo particle/tag --team good=random --team adversary=random", "there is nothing to train"),

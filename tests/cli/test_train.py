@@ -191,8 +191,14 @@ def test_spaces_that_do_not_match_are_refused(
 
 
 def start(*words: str) -> subprocess.Popen[str]:
+    """A command with the signals of a terminal's, even if these tests run under `nohup` or in the background."""
+
+    def heed() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
     command = [sys.executable, "-m", "marl.cli.main", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
 
 
 def wait_for(condition: object, process: subprocess.Popen[str]) -> None:
@@ -220,7 +226,7 @@ def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
         wait_for(lambda before=before: steps(folder)[-1:] > [before], process)
         asked = time.monotonic()
         process.send_signal(number)
-        told = process.communicate()[0]
+        told = process.communicate(timeout=60)[0]
         assert process.returncode == code, told
         assert time.monotonic() - asked < 10
         assert f"resumed at step {saved}" in told and f"marl resume {folder}" in told
