@@ -138,7 +138,7 @@ def test_wandb_without_server_or_key_costs_one_warning(
     started = time.monotonic()
     for step in range(3000):
         online.write(step, {"return": 1.0})
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 20.0  # a client that blocked would take its minute and a half
     online.close()
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert "W&B cannot begin online" in warnings[0] and "going on offline" in warnings[0]
