@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import environments
 from environments.spec import EnvSpec
 from league.contest import Block, Contest, Entrant, Game, cut, match_key
-from league.runner import working
+from league.runner import missing, working
 from league.store import Store
 
 
@@ -60,10 +60,10 @@ def run(
     pairs = [(a, b) for a in range(count) for b in range(a, count)]
     schedule = {pair: blocks(contest, spec, *(entrants[place] for place in pair)) for pair in pairs}
     every = [block for found in schedule.values() for block in found]
-    missing = [block for block in every if not all(store.has(game.id) for game in block.games)]
-    done = sum(len(block.games) for block in every) - sum(len(block.games) for block in missing)
+    new = missing(store, every)
+    done = sum(len(block.games) for block in every) - sum(len(block.games) for block in new)
     with working(contest, workers) as play:
-        for results in play(missing, lambda block: None):
+        for results in play(new, lambda block: None):
             store.record(results)
             done += len(results)
             progress(done)

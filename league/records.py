@@ -73,6 +73,11 @@ class Match:
     error: str | None = None
     """End of what a player that forfeited had to say."""
 
+    def points(self, team: int) -> float:
+        """What one of two teams gets for the match: 1 for a win, 1/2 for a draw."""
+        mine, other = self.outcome[team], self.outcome[1 - team]
+        return 0.5 if mine == other else float(mine > other)
+
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
             raise ValueError(f"a match ends as one of {', '.join(get_args(Status))}, not {self.status!r}")

@@ -60,7 +60,7 @@ def run(
                 ((a, b), block) for a, b in pairings for block in blocks(contest, spec, entrants[a], entrants[b], cycle)
             ]
             known += sum(len(block.games) for _, block in schedule)
-            new = [block for _, block in schedule if not all(store.has(game.id) for game in block.games)]
+            new = missing(store, [block for _, block in schedule])
             done = known - sum(len(block.games) for block in new)
             progress(done)
             for results in play(new, lambda block: voided(block) if bench.holds(block) else None):
@@ -86,12 +86,12 @@ def duel(
     """
     spec = environments.make(contest.environment, 1, **contest.options).spec
     schedule = blocks(contest, spec, first, second)
-    missing = [block for block in schedule if not all(store.has(game.id) for game in block.games)]
+    new = missing(store, schedule)
     bench, counts, done = Bench(store.matches()), np.zeros(5, np.int64), 0
     verdict: Verdict = "open"
-    with working(contest, workers) as play, closing(play(missing, lambda block: None)) as results:
+    with working(contest, workers) as play, closing(play(new, lambda block: None)) as results:
         for block in schedule:
-            if block in missing:
+            if block in new:
                 store.record(bench.judged(next(results)))
             counts += pair_counts(store.find([game.id for game in block.games]), first.number)
             done += len(block.games)
@@ -100,6 +100,11 @@ def duel(
             if verdict != "open":
                 break
     return verdict, counts
+
+
+def missing(store: Store, schedule: Sequence[Block]) -> list[Block]:
+    """Those blocks of which the log lacks a game."""
+    return [block for block in schedule if not all(store.has(game.id) for game in block.games)]
 
 
 def pair_counts(games: Sequence[Match], player: int) -> NDArray[np.int64]:
@@ -111,8 +116,7 @@ def pair_counts(games: Sequence[Match], player: int) -> NDArray[np.int64]:
     for match in games:
         if match.status != "void":
             team = next(seat.team for seat in match.seats if seat.player == player)
-            mine, other = match.outcome[team], match.outcome[1 - team]
-            points.setdefault(match.key, []).append(0.5 if mine == other else float(mine > other))
+            points.setdefault(match.key, []).append(match.points(team))
     counts = np.zeros(5, np.int64)
     for pair in points.values():
         if len(pair) == 2:
@@ -129,9 +133,8 @@ def _score(store: Store, schedule: Sequence[tuple[Pairing, Block]], pairing: Pai
         for game, match in zip(block.games, store.find([game.id for game in block.games]), strict=True):
             if match.status == "void":
                 continue
-            won = 0.5 if match.outcome[0] == match.outcome[1] else float(match.outcome[0] > match.outcome[1])
-            points[game.lineup[0]] += won
-            points[game.lineup[1]] += 1.0 - won
+            for team, place in enumerate(game.lineup):
+                points[place] += match.points(team)
     return Score(*points)
 
 
