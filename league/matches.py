@@ -22,10 +22,10 @@ from league.contest import Block, Contest, Game, Load, block_size, match_key
 from league.outside import OutsideTeam
 from league.programs import Forfeit, Limits, Program, is_outside
 from league.records import Match, Seat
-from marl.collector import Seats
 from marl.evaluate import Evaluation, evaluate
 from marl.mixed import MixedActor
 from marl.policy import Actor
+from marl.seats import Seats
 
 MOST_PLAYERS = 64
 """Players that a process keeps at hand."""

@@ -18,8 +18,9 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
-from marl.collector import NoiseSource, Seats, add_team_rewards, faulted, legal_action, play, seat_view
+from marl.collector import add_team_rewards, faulted
 from marl.policy import Actor, Policy, View
+from marl.seats import NoiseSource, Seats, legal_action, play, seat_view
 
 COPIES = 256
 """Copies that an evaluation steps at once, at most."""

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from environments.spec import EnvSpec
 from environments.vector import StepBuffers
-from marl.collector import Seats
 from marl.config_self_play import SelfPlayConfig
 from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
+from marl.seats import Seats
 from marl.seeding import acting_noise
 
 LEARNER, RANDOM, PAST = 0, 1, 2

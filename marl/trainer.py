@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from environments.vector import VectorEnv
 from marl.buffers import Rollout
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config_self_play import SelfPlayConfig
 from marl.policy import Actor, Policy
+from marl.seats import Seats
 from marl.seeding import derive
 from marl.self_play import SelfPlay
 

@@ -14,7 +14,8 @@ import environments
 from marl import config as settings
 from marl.algorithms.sac import SAC
 from marl.cli.bench_rows import Rounds, median, row
-from marl.collector import Collector, Seats
+from marl.collector import Collector
+from marl.seats import Seats
 from scenarios.scenario import Scenario
 
 BATCH, WIDTH, AGENTS, OBS, ACTION = 1000, 128, 3, 18, 5

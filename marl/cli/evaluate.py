@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
     from environments.vector import VectorEnv
     from marl.cli.players import Player
-    from marl.collector import Seats
     from marl.policy import Actor
+    from marl.seats import Seats
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def seated(match: Match, env: VectorEnv) -> dict[str, Actor | Seats]:
     import numpy as np
 
     from marl.cli import players
-    from marl.collector import Seats
+    from marl.seats import Seats
 
     found: dict[str, Actor | Seats] = {}
     for kind in env.spec.kinds:

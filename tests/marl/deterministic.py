@@ -13,10 +13,11 @@ import environments
 from environments.vector import VectorEnv
 from marl.algorithms.ddpg import DDPG
 from marl.buffers import Rollout
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_replay import DDPGConfig
 from marl.replay_buffer import Sample
+from marl.seats import Seats
 from marl.seeding import torch_generator
 from tests.marl.rollouts import copied, kind_of, shaken
 from tests.marl.rollouts import make as made_before

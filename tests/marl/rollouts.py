@@ -15,9 +15,10 @@ import environments
 from environments.vector import VectorEnv
 from marl.algorithms.ppo import PPO
 from marl.buffers import Rollout
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config import PPOConfig
 from marl.policy import Policy
+from marl.seats import Seats
 
 torch.set_num_threads(1)  # as a run does
 

@@ -11,9 +11,10 @@ import environments
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from marl.buffers import Rollout
-from marl.collector import Collector, EpisodeStatistics, Seats, by_seat, legal_action
+from marl.collector import Collector, EpisodeStatistics
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.seats import Seats, by_seat, legal_action
 from tests.marl.rollouts import GAMES, copied, make, shaken
 
 LENGTH = 12

@@ -10,10 +10,10 @@ import torch
 
 import environments
 from environments.vector import VectorEnv
-from marl.collector import NoiseSource, seat_view
 from marl.one_kind import OneKind, alike, merged_spec
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.seats import NoiseSource, seat_view
 from marl.self_play import as_kind
 from tests.contracts import checks, play
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from marl.algorithms.q_learning import QLearning
 from marl.buffers import Rollout
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.policy_spec import choices
 from marl.replay_buffer import Sample, Views
+from marl.seats import Seats
 from marl.seeding import torch_generator
 from tests.marl.rollouts import make, same_bits, spoil
 from tests.marl.test_sac_alone import Alone

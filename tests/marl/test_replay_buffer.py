@@ -15,9 +15,10 @@ from environments.errors import NumericalFailure, UsageError
 from environments.vector import VectorEnv
 from marl.algorithms.ppo import PPO
 from marl.buffers import Rollout
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.policy_spec import PolicySpec, bytes_per_sample
 from marl.replay_buffer import ReplayBuffer, Sample
+from marl.seats import Seats
 from marl.seeding import torch_generator
 from tests.marl.rollouts import GAMES, SMALL, copied, kind_of, make, same_bits, spoil
 from tests.probes.environment import FunctionEnv, Rules

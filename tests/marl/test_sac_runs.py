@@ -22,8 +22,9 @@ from environments.spec import TeamKind
 from environments.vector import StepBuffers, allocate
 from marl import checkpoint, policy
 from marl.algorithms.sac import SAC
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.distributions import Categorical
+from marl.seats import Seats
 from marl.trainer import Trainer
 from tests.marl.rollouts import GAMES, make, shaken
 from tests.marl.soft import SMALL, collect, config_of, learner, ready

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from environments.errors import UsageError
 from marl.algorithms.ppo import PPO
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config import ALGORITHMS, PPOConfig
+from marl.seats import Seats
 from marl.trust_regions import REGIONS, Clip, Decentralised, FixUp, MirrorDescent, TrustRegion
 from tests.marl.rollouts import SMALL, collect, kind_of, make, rollout_of, same_bits, shaken
 

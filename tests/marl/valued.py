@@ -10,9 +10,10 @@ from torch import Tensor
 from environments.vector import VectorEnv
 from marl.algorithms.q_learning import QLearning
 from marl.buffers import Rollout
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config_replay import QConfig
 from marl.replay_buffer import Sample
+from marl.seats import Seats
 from marl.seeding import torch_generator
 from tests.marl.rollouts import copied, kind_of, make, shaken
 

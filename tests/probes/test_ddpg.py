@@ -17,10 +17,11 @@ from gymnasium import spaces
 
 from environments.vector import Array
 from marl.algorithms.ddpg import DDPG
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_replay import DDPGConfig
 from marl.replay_buffer import ReplayBuffer, Views
+from marl.seats import Seats
 from tests.probes import games
 from tests.probes.environment import FunctionEnv, Rules
 from tests.probes.games import Played, end

@@ -18,9 +18,10 @@ from gymnasium import spaces
 
 from environments.vector import Array
 from marl.algorithms.q_learning import QLearning
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config_replay import QConfig
 from marl.replay_buffer import ReplayBuffer, Views
+from marl.seats import Seats
 from tests.probes import games
 from tests.probes.environment import FunctionEnv, Rules
 from tests.probes.games import Played, end

@@ -18,11 +18,12 @@ from gymnasium import spaces
 
 from environments.vector import Array
 from marl.algorithms.sac import SAC
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_replay import SACConfig
 from marl.distributions import Categorical, SquashedGaussian
 from marl.replay_buffer import ReplayBuffer, Views
+from marl.seats import Seats
 from tests.probes import games
 from tests.probes.environment import FunctionEnv, Rules
 from tests.probes.games import Played, end

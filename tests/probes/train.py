@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from environments.vector import VectorEnv
-from marl.collector import Collector, Seats
+from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_rollout import A2CConfig
+from marl.seats import Seats
 from tests.probes.environment import FunctionEnv, Rules
 
 torch.set_num_threads(1)  # as a run does: small networks gain nothing from more

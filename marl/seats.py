@@ -1,0 +1,92 @@
+"""Seats: which player acts for which team of which copy, what it sees there, and where its draws come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from environments.spec import AgentGroup, EnvSpec, TeamKind
+from environments.vector import VectorEnv
+from marl.distributions import legal_box, noise_size
+from marl.policy import Actor, PolicyStep, View
+from marl.seeding import acting_noise
+
+
+@dataclass
+class Seats:
+    """Who sits in the seats of one kind of team."""
+
+    players: Sequence[Actor]
+    policy_of: NDArray[np.int16]
+    """`[S]` index into `players`, seats in order (copy, team); changes only where an episode ends."""
+
+    @classmethod
+    def all(cls, player: Actor, seats: int) -> Seats:
+        """One player in every seat."""
+        return cls([player], np.zeros(seats, np.int16))
+
+
+def play(
+    seats: Seats, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+) -> dict[str, PolicyStep]:
+    """Every seat's actions, rows batched by the policy that sits there; the result does not depend on the batching."""
+    if len(seats.players) == 1:
+        return seats.players[0].step(views, noise, greedy)
+    parts: list[tuple[Tensor, dict[str, PolicyStep]]] = []
+    for index in np.unique(seats.policy_of):
+        rows = torch.from_numpy(np.flatnonzero(seats.policy_of == index))
+        own_views = {name: _rows(view, rows) for name, view in views.items()}
+        own_noise = {name: x[rows] for name, x in noise.items()}
+        parts.append((rows, seats.players[index].step(own_views, own_noise, greedy)))
+    order = torch.argsort(torch.cat([rows for rows, _ in parts]))
+    return {
+        name: PolicyStep(*(torch.cat([part[name][i] for _, part in parts])[order] for i in range(2))) for name in views
+    }
+
+
+def _rows(view: View, rows: Tensor) -> View:
+    mask = None if view.action_mask is None else view.action_mask[rows]
+    return View(view.obs[rows], mask, view.acting[rows])
+
+
+def seat_view(group: AgentGroup, kind: TeamKind, obs: np.ndarray, action_mask: np.ndarray, acting: np.ndarray) -> View:
+    """A group's arrays `[E, m*n, ..]` as its seats see them, `[E*m, n, ..]`, without a copy."""
+    rows, legal, acts = (by_seat(torch.from_numpy(x), kind, 0) for x in (obs, action_mask, acting))
+    return View(rows, legal if group.masked else None, acts)
+
+
+@dataclass(frozen=True)
+class NoiseSource:
+    """Where a group's acting noise comes from."""
+
+    agents: NDArray[np.int64]  # [N] places in `spec.agents`
+    draws: int
+
+    @classmethod
+    def of(cls, spec: EnvSpec, group: AgentGroup) -> NoiseSource:
+        """The source of a group."""
+        return cls(np.array(spec.agent_indices(group), np.int64), noise_size(group.action_space))
+
+    def draw(self, env: VectorEnv, kind: TeamKind, key: int) -> Tensor:
+        """Acting noise `[S, n, draws]` for the environment's present step."""
+        noise = acting_noise(key, env.episode_seed, env.episode_step, self.agents, self.draws)
+        return by_seat(torch.from_numpy(noise), kind, 0)
+
+
+def legal_action(group: AgentGroup, action: np.ndarray) -> np.ndarray:
+    """What the environment is given: Box actions clipped to their bounds, others as they are."""
+    return legal_box(group.action_space, action) if isinstance(group.action_space, spaces.Box) else action
+
+
+def by_seat(x: Tensor, kind: TeamKind, axis: int) -> Tensor:
+    """`[.., E, m*n, ..] -> [.., E*m, n, ..]` without a copy, `axis` being E's place."""
+    if kind.teams == 1:
+        return x
+    copies, agents = x.shape[axis], x.shape[axis + 1]
+    return x.reshape(*x.shape[:axis], copies * kind.teams, agents // kind.teams, *x.shape[axis + 2 :])
