@@ -22,7 +22,7 @@ from marl.policy import View
 from marl.seats import NoiseSource, Seats, by_seat, legal_action, play, seat_view
 
 if TYPE_CHECKING:
-    from marl.self_play import SelfPlay
+    from marl.seating import Seating
 
 
 class EpisodeStatistics:
@@ -93,8 +93,8 @@ class Collector:
         self._slots = [self._slot(t) for t in range(length)]
         self._seen = [{kind.name: self._seat_views(kind, t) for kind in env.spec.kinds} for t in range(length)]
         self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
-        self.self_play: Mapping[str, SelfPlay] = {}
-        """Kinds of team whose seats change hands, and how."""
+        self.seating: Mapping[str, Seating] = {}
+        """Who changes the seats where episodes end, by name."""
         self._show_current()
 
     def collect(self) -> dict[str, Rollout]:
@@ -107,8 +107,8 @@ class Collector:
             before = self.env.episode_step.copy()
             out = self.env.step(actions, self._slots[t])
             self.statistics.add(out, before)
-            for kind, rule in self.self_play.items():
-                rule.watch(self.seats[kind], out, self.env.episode_seed)
+            for rule in self.seating.values():
+                rule.watch(self.seats, out, self.env.episode_seed)
             if any(group.truncated.any() for group in out.groups):
                 finals.append(self._keep_finals(t, out))
         return {kind.name: self._rollout(kind, finals) for kind in self.env.spec.kinds}

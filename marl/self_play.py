@@ -21,11 +21,12 @@ from environments.spec import EnvSpec
 from environments.vector import StepBuffers
 from marl.config_self_play import SelfPlayConfig
 from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
+from marl.seating import LEARNER
 from marl.seats import Seats
 from marl.seeding import acting_noise
 
-LEARNER, RANDOM, PAST = 0, 1, 2
-"""Places among the players of the seats; past states follow from `PAST` on."""
+RANDOM, PAST = 1, 2
+"""Places among the players of the seats besides the learner's; past states follow from `PAST` on."""
 CRITIC = "critic."
 OPEN = 1e-7, 1 - 1e-7
 """Uniform numbers are kept between these."""
@@ -37,6 +38,7 @@ class SelfPlay:
     def __init__(self, policy: Policy, actor: Actor, env: EnvSpec, kind: str, config: SelfPlayConfig, key: int) -> None:
         """`actor` is how the learner plays, `policy` what it learns; `key` is that of the draws."""
         self.config = config
+        self.kind = kind
         self.policy = policy
         self.key = key
         self.teams = env.kind(kind).teams
@@ -52,31 +54,33 @@ class SelfPlay:
         """The past states that may be met, oldest first."""
         return [self._past[slot] for slot in self._order]
 
-    def seats(self, episode_seed: NDArray[np.uint64]) -> Seats:
+    def seats(self, episode_seed: NDArray[np.uint64]) -> dict[str, Seats]:
         """The seats of all copies, at the start of episodes of these seeds."""
         made = Seats(self.players, np.zeros(len(episode_seed) * self.teams, np.int16))
         self._draw(made, np.arange(len(episode_seed)), episode_seed)
-        return made
+        return {self.kind: made}
 
-    def watch(self, seats: Seats, out: StepBuffers, episode_seed: NDArray[np.uint64]) -> None:
+    def watch(self, seats: Mapping[str, Seats], out: StepBuffers, episode_seed: NDArray[np.uint64]) -> None:
         """After a step: note how the learner did in episodes that ended, and draw the players of those that begin."""
         over = np.flatnonzero(out.episode_over)
         if not over.size:
             return
-        seated = seats.policy_of.reshape(-1, self.teams)[over]
+        own_seats = seats[self.kind]
+        seated = own_seats.policy_of.reshape(-1, self.teams)[over]
         met = np.flatnonzero((seated != LEARNER).any(1))
         own = (seated[met] == LEARNER).argmax(1)
         scores = out.outcome[over[met], self.first_team + own]
         strongest = seated[met].max(1)
         self._scores["random"] += scores[strongest == RANDOM].tolist()
         self._scores["past"] += scores[strongest >= PAST].tolist()
-        self._draw(seats, over, episode_seed[over])
+        self._draw(own_seats, over, episode_seed[over])
 
-    def remember(self, updates: int, seats: Seats) -> None:
+    def remember(self, updates: int, seats: Mapping[str, Seats]) -> None:
         """After that many updates: keep the learner's present state, if one is due."""
         if updates % self.config.self_play_every != 0:
             return
-        free = [k for k in range(len(self._past)) if k not in self._order and not (seats.policy_of == PAST + k).any()]
+        seated = seats[self.kind].policy_of
+        free = [k for k in range(len(self._past)) if k not in self._order and not (seated == PAST + k).any()]
         if not free:  # the oldest is still being played: no state is kept this time
             return
         _copy(self.policy, self._past[free[0]])

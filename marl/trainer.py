@@ -11,6 +11,7 @@ from marl.buffers import Rollout
 from marl.collector import Collector
 from marl.config_self_play import SelfPlayConfig
 from marl.policy import Actor, Policy
+from marl.seating import Seating
 from marl.seats import Seats
 from marl.seeding import derive
 from marl.self_play import SelfPlay
@@ -47,13 +48,16 @@ class Trainer:
         rollout_length: int,
         seed: int,
         self_play: SelfPlayConfig | None = None,
+        seating: Seating | None = None,
     ) -> None:
-        """`learners` and `players` (fixed) together name every kind of team once.
+        """`learners` and `players` (fixed) together name every kind of team once, unless a `seating` fills all seats.
 
         `self_play`: who else sits in the seats of kinds that are trained and have several teams; by default nobody.
+        `seating`: who sits in the seats of all kinds, instead of `players` and self-play; each learner is the first
+        player of its own.
         """
         kinds = sorted(kind.name for kind in env.spec.kinds)
-        if sorted([*learners, *players]) != kinds:
+        if seating is None and sorted([*learners, *players]) != kinds:
             raise ValueError(f"{env.spec.name} has teams {kinds}; given {sorted([*learners, *players])}")
         self.env = env
         self.learners = dict(learners)
@@ -64,16 +68,16 @@ class Trainer:
             kind: getattr(learner, "actor", learner.policy) for kind, learner in learners.items()
         }
         actors |= players
-        seats = {kind.name: Seats.all(actors[kind.name], env.num_envs * kind.teams) for kind in env.spec.kinds}
-        self.self_play: dict[str, SelfPlay] = {}
+        seats = {k.name: Seats.all(actors[k.name], env.num_envs * k.teams) for k in env.spec.kinds if k.name in actors}
+        self.seating: dict[str, Seating] = {} if seating is None else {"": seating}
         for kind in env.spec.kinds:
             if self_play is not None and kind.name in learners and kind.teams > 1:
                 policy, key = learners[kind.name].policy, derive(seed, kind.name, "self-play")
-                rule = SelfPlay(policy, actors[kind.name], env.spec, kind.name, self_play, key)
-                self.self_play[kind.name] = rule
-                seats[kind.name] = rule.seats(env.episode_seed)
+                self.seating[kind.name] = SelfPlay(policy, actors[kind.name], env.spec, kind.name, self_play, key)
+        for rule in self.seating.values():
+            seats |= rule.seats(env.episode_seed)
         self.collector = Collector(env, seats, rollout_length, derive(seed, "acting"))
-        self.collector.self_play = self.self_play
+        self.collector.seating = self.seating
 
     @property
     def finished(self) -> bool:
@@ -92,9 +96,9 @@ class Trainer:
         updated = time.perf_counter()
         self.steps += self.collector.length * self.env.num_envs
         self.iterations += 1
-        for kind, rule in self.self_play.items():
-            rule.remember(self.iterations, self.collector.seats[kind])
-            metrics |= {f"{kind}/{name}": value for name, value in rule.summary().items()}
+        for name, rule in self.seating.items():
+            rule.remember(self.iterations, self.collector.seats)
+            metrics |= {f"{name}/{what}".lstrip("/"): value for what, value in rule.summary().items()}
         return (
             self.collector.statistics.summary()
             | metrics
@@ -114,7 +118,7 @@ class Trainer:
             "iterations": self.iterations,
             "collector": self.collector.state_dict(),
             "learners": {kind: learner.state_dict() for kind, learner in self.learners.items()},
-            "self_play": {kind: rule.state_dict() for kind, rule in self.self_play.items()},
+            "self_play": {name: rule.state_dict() for name, rule in self.seating.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -124,5 +128,5 @@ class Trainer:
         self.collector.load_state_dict(state["collector"])
         for kind, learner in self.learners.items():
             learner.load_state_dict(state["learners"][kind])
-        for kind, rule in self.self_play.items():
-            rule.load_state_dict(state["self_play"][kind])
+        for name, rule in self.seating.items():
+            rule.load_state_dict(state["self_play"][name])

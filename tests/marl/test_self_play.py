@@ -33,7 +33,13 @@ def trainer_of(config: SelfPlayConfig, seed: int = 0) -> Trainer:
 
 
 def rule_of(config: SelfPlayConfig) -> SelfPlay:
-    return trainer_of(config).self_play[KIND]
+    return rule_in(trainer_of(config))
+
+
+def rule_in(trainer: Trainer) -> SelfPlay:
+    rule = trainer.seating[KIND]
+    assert isinstance(rule, SelfPlay)
+    return rule
 
 
 def seeds(copies: int) -> np.ndarray:
@@ -43,11 +49,11 @@ def seeds(copies: int) -> np.ndarray:
 @pytest.mark.parametrize(("opponents", "by_chance"), [(0.0, 0.5), (0.5, 0.25), (1.0, 1.0), (0.8, 0.0)])
 def test_shares_are_as_asked_for(opponents: float, by_chance: float) -> None:
     rule = rule_of(replace(OFTEN, self_play_opponents=opponents, self_play_random=by_chance))
-    fresh = rule.seats(seeds(4000)).policy_of.reshape(-1, 2)
+    fresh = rule.seats(seeds(4000))[KIND].policy_of.reshape(-1, 2)
     assert set(np.unique(fresh)) <= {LEARNER, RANDOM}  # there is no past yet
     for update in (1, 2):
         rule.remember(update, rule.seats(seeds(1)))
-    seated = rule.seats(seeds(4000)).policy_of.reshape(-1, 2)
+    seated = rule.seats(seeds(4000))[KIND].policy_of.reshape(-1, 2)
     alone = (seated != LEARNER).any(1)
     assert (seated == LEARNER).any(1).all() and abs(alone.mean() - opponents) < 0.03
     if opponents:
@@ -61,16 +67,16 @@ def test_shares_are_as_asked_for(opponents: float, by_chance: float) -> None:
 def test_who_sits_where_does_not_depend_on_the_batch() -> None:
     rule = rule_of(OFTEN)
     rule.remember(1, rule.seats(seeds(1)))
-    np.testing.assert_array_equal(rule.seats(seeds(64)).policy_of[:20], rule.seats(seeds(10)).policy_of)
+    np.testing.assert_array_equal(rule.seats(seeds(64))[KIND].policy_of[:20], rule.seats(seeds(10))[KIND].policy_of)
     other = SelfPlay(rule.policy, rule.policy, trainer_of(OFTEN).env.spec, KIND, OFTEN, rule.key + 1)
-    assert (other.seats(seeds(64)).policy_of != rule.seats(seeds(64)).policy_of).any()
+    assert (other.seats(seeds(64))[KIND].policy_of != rule.seats(seeds(64))[KIND].policy_of).any()
 
 
 def test_seats_change_hands_only_where_an_episode_ends() -> None:
     trainer = trainer_of(OFTEN)
     collector, changes, ends = trainer.collector, 0, 0
     seats = collector.seats[KIND]
-    rule = collector.self_play[KIND]
+    rule = rule_in(trainer)
     watched = rule.watch
 
     def watch(*arguments: object) -> None:
@@ -90,7 +96,7 @@ def test_seats_change_hands_only_where_an_episode_ends() -> None:
 
 def test_the_past_is_what_the_learner_was() -> None:
     trainer = trainer_of(OFTEN)
-    (rule,) = trainer.self_play.values()
+    rule = rule_in(trainer)
     kept = []
     for _ in range(4):
         trainer.iteration()
@@ -138,7 +144,7 @@ def test_errors_are_random_and_the_rest_is_the_policys(errors: float) -> None:
 
 def test_scores_are_the_learners_by_opponent() -> None:
     trainer = trainer_of(replace(OFTEN, self_play_opponents=1.0))
-    (rule,) = trainer.self_play.values()
+    rule = rule_in(trainer)
     seats, out = trainer.collector.seats[KIND], trainer.env.buffers
     copies = trainer.env.num_envs
     seats.policy_of[:] = np.tile([RANDOM, LEARNER], copies)
@@ -146,7 +152,7 @@ def test_scores_are_the_learners_by_opponent() -> None:
     out.outcome[:] = [1.0, -1.0]
     out.episode_over[:] = False
     out.episode_over[:3] = True
-    rule.watch(seats, out, trainer.env.episode_seed)
+    rule.watch({KIND: seats}, out, trainer.env.episode_seed)
     assert rule.summary() == {"score/past": 1.0, "score/random": -1.0}
     assert rule.summary() == {}
 
@@ -159,7 +165,7 @@ def test_an_interruption_changes_no_bit() -> None:
     metrics = run(whole, 3)
     resumed = trainer_of(config, seed=9)
     resumed.collector.noise_key = whole.collector.noise_key
-    resumed.self_play[KIND].key = whole.self_play[KIND].key
+    rule_in(resumed).key = rule_in(whole).key
     run(resumed, 1)
     resumed.load_state_dict(saved)
     assert run(resumed, 3) == metrics
