@@ -19,7 +19,7 @@ from environments.spec import EnvSpec, TeamKind
 from environments.vector import SimState, StepBuffers, VectorEnv, action_shape
 from marl.buffers import FinalViews, GroupRollout, Rollout
 from marl.policy import View
-from marl.seats import NoiseSource, Seats, by_seat, legal_action, play, seat_view
+from marl.seats import NoiseSource, Seats, by_seat, carried, forgotten, legal_action, play, seat_view
 
 if TYPE_CHECKING:
     from marl.seating import Seating
@@ -95,6 +95,8 @@ class Collector:
         self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
         self.seating: Mapping[str, Seating] = {}
         """Who changes the seats where episodes end, by name."""
+        self._hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in env.spec.kinds}
+        """What each kind's players carry to the next step."""
         self._show_current()
 
     def collect(self) -> dict[str, Rollout]:
@@ -107,6 +109,7 @@ class Collector:
             before = self.env.episode_step.copy()
             out = self.env.step(actions, self._slots[t])
             self.statistics.add(out, before)
+            self._forget(out.episode_over)
             for rule in self.seating.values():
                 rule.watch(self.seats, out, self.env.episode_seed)
             if any(group.truncated.any() for group in out.groups):
@@ -121,6 +124,7 @@ class Collector:
         if not self.env.spec.can_capture:
             self.env.reset()
             self.statistics.running[:] = 0.0
+            self._forget(np.ones(self.env.num_envs, np.bool_))
             self._show_current()
         captured = self.env.capture(range(self.env.num_envs))
         return {
@@ -129,6 +133,7 @@ class Collector:
             "digest": captured.digest,
             "running": self.statistics.running,
             "policy_of": {kind: seats.policy_of for kind, seats in self.seats.items()},
+            "hidden": self._hidden,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -138,13 +143,17 @@ class Collector:
         self.statistics.running[:] = state["running"]
         for kind, policy_of in state["policy_of"].items():
             self.seats[kind].policy_of = np.array(policy_of)
+        for kind in self._hidden:
+            kept = state.get("hidden", {}).get(kind, {})
+            self._hidden[kind] = {name: torch.as_tensor(x).clone() for name, x in kept.items()}
         self._show_current()
 
     def _act(self, t: int) -> dict[str, np.ndarray]:
         actions: dict[str, np.ndarray] = {}
         for kind in self.env.spec.kinds:
             noise = {name: self._noise[name].draw(self.env, kind, self.noise_key) for name in kind.groups}
-            steps = play(self.seats[kind.name], self._seen[t][kind.name], noise)
+            steps = play(self.seats[kind.name], self._seen[t][kind.name], noise, hidden=self._hidden[kind.name])
+            self._hidden[kind.name] = carried(steps)
             self._mine[kind.name][t] = self.seats[kind.name].policy_of == 0
             for name in kind.groups:
                 chosen, stored = steps[name], self._actions[name][t]
@@ -152,6 +161,11 @@ class Collector:
                 self._log_prob[name][t] = chosen.log_prob.numpy().reshape(self.env.num_envs, -1)
                 actions[name] = legal_action(self.env.spec.group(name), stored)
         return actions
+
+    def _forget(self, over: NDArray[np.bool_]) -> None:
+        """What was carried in copies whose episode is over."""
+        for kind in self.env.spec.kinds:
+            self._hidden[kind.name] = forgotten(self._hidden[kind.name], kind, over)
 
     def _seat_views(self, kind: TeamKind, t: int) -> dict[str, View]:
         groups = (self.env.spec.group(name) for name in kind.groups)

@@ -20,7 +20,7 @@ from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
 from marl.collector import add_team_rewards, faulted
 from marl.policy import Actor, Policy, View
-from marl.seats import NoiseSource, Seats, legal_action, play, seat_view
+from marl.seats import NoiseSource, Seats, carried, forgotten, legal_action, play, seat_view
 
 COPIES = 256
 """Copies that an evaluation steps at once, at most."""
@@ -86,11 +86,13 @@ def evaluate(
     recorders = {copy: Recorder(env, copy, dict(header or {})) for copy in range(min(record, copies))}
     replays: dict[int, Replay] = {}
     running = np.zeros((copies, spec.num_teams))
+    hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in spec.kinds}
     finished = 0
     while finished < episodes:
         before = env.episode_step.copy()
-        actions, traces = _act(env, players, noise_key, greedy, bool(recorders))
+        actions, traces = _act(env, players, hidden, noise_key, greedy, bool(recorders))
         out = env.step(actions)
+        hidden = {kind.name: forgotten(hidden[kind.name], kind, out.episode_over) for kind in spec.kinds}
         add_team_rewards(running, spec, out)
         for copy, recorder in list(recorders.items()):
             if recorder.add(actions, out, {name: _of_copy(trace, copy) for name, trace in traces.items()}):
@@ -132,9 +134,17 @@ def _note_ended(
 
 
 def _act(
-    env: VectorEnv, players: Mapping[str, Actor | Seats], noise_key: int, greedy: bool, explain: bool
+    env: VectorEnv,
+    players: Mapping[str, Actor | Seats],
+    hidden: dict[str, dict[str, Tensor]],
+    noise_key: int,
+    greedy: bool,
+    explain: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, PolicyTrace]]:
-    """Every group's actions for the environment's present view, and what the policies thought where asked."""
+    """Every group's actions for the environment's present view, and what the policies thought where asked.
+
+    What players carry on is put in place of what they were handed, `hidden` of each kind.
+    """
     actions: dict[str, np.ndarray] = {}
     traces: dict[str, PolicyTrace] = {}
     by_name = dict(zip((group.name for group in env.spec.groups), env.buffers.groups, strict=True))
@@ -146,7 +156,8 @@ def _act(
             noise[name] = NoiseSource.of(env.spec, group).draw(env, kind, noise_key)
         player = players[kind.name]
         seats = player if isinstance(player, Seats) else Seats.all(player, env.num_envs * kind.teams)
-        steps = play(seats, views, noise, greedy)
+        steps = play(seats, views, noise, greedy, hidden[kind.name])
+        hidden[kind.name] = carried(steps)
         if any(bool(step.log_prob.isnan().any()) for step in steps.values()):
             raise NumericalFailure(f"{env.spec.name}: team {kind.name!r} sees or computes what is not a number", views)
         for name in kind.groups:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import safetensors
@@ -66,6 +66,11 @@ class PolicyStep(NamedTuple):
 
     action: Tensor  # [S, n] int32, [S, n, d] int32 or float32 (Box: not clipped)
     log_prob: Tensor  # [S, n]
+    hidden: Tensor | None = None  # [S, n, M] what it wants to be handed at the next step; most want nothing
+
+
+Hidden = Mapping[str, Tensor]
+"""Group -> `[S, n, M]`: what players carry from one step to the next; zeros where an episode begins."""
 
 
 class Actor(Protocol):
@@ -76,6 +81,26 @@ class Actor(Protocol):
     ) -> dict[str, PolicyStep]:
         """Actions of every group's agents; a function of its arguments alone."""
         ...
+
+
+class RecurrentActor(Protocol):
+    """An actor that remembers: what it chooses depends on what it has seen in this episode."""
+
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """Group -> M, the numbers that it carries for each agent from one step to the next; empty: none at all."""
+        ...
+
+    def step(
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
+    ) -> dict[str, PolicyStep]:
+        """Actions of every group's agents, and what they carry on: as it was where an agent does not act."""
+        ...
+
+
+def remembers(actor: Actor | RecurrentActor) -> TypeGuard[RecurrentActor]:
+    """Whether an actor carries anything from one step to the next."""
+    return bool(getattr(actor, "memory", None))
 
 
 class Policy(nn.Module):
@@ -157,9 +182,14 @@ class Policy(nn.Module):
         normal = SquashedGaussian if self.spec.box == "squashed" else DiagonalGaussian
         return normal(mean, log_std, centre, half)
 
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """What it carries, as `RecurrentActor` says: nothing."""
+        return {}
+
     @torch.inference_mode()
     def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
     ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
         if self.compiled and self._fits_engine():

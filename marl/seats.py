@@ -14,7 +14,7 @@ from torch import Tensor
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from marl.distributions import legal_box, noise_size
-from marl.policy import Actor, PolicyStep, View
+from marl.policy import Actor, Hidden, PolicyStep, View, remembers
 from marl.seeding import acting_noise
 
 
@@ -33,21 +33,69 @@ class Seats:
 
 
 def play(
-    seats: Seats, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+    seats: Seats,
+    views: Mapping[str, View],
+    noise: Mapping[str, Tensor],
+    greedy: bool = False,
+    hidden: Hidden | None = None,
 ) -> dict[str, PolicyStep]:
-    """Every seat's actions, rows batched by the policy that sits there; the result does not depend on the batching."""
+    """Every seat's actions, rows batched by the policy that sits there; the result does not depend on the batching.
+
+    `hidden` is what `carried` made of the step before: a row of it belongs to whoever sits there, and is as wide as the
+    player that remembers most. Whoever finds nothing begins with zeros.
+    """
+    hidden = hidden or {}
     if len(seats.players) == 1:
-        return seats.players[0].step(views, noise, greedy)
+        return ask(seats.players[0], views, noise, greedy, hidden)
     parts: list[tuple[Tensor, dict[str, PolicyStep]]] = []
     for index in np.unique(seats.policy_of):
         rows = torch.from_numpy(np.flatnonzero(seats.policy_of == index))
         own_views = {name: _rows(view, rows) for name, view in views.items()}
         own_noise = {name: x[rows] for name, x in noise.items()}
-        parts.append((rows, seats.players[index].step(own_views, own_noise, greedy)))
+        own_hidden = {name: x[rows] for name, x in hidden.items()}
+        parts.append((rows, ask(seats.players[index], own_views, own_noise, greedy, own_hidden)))
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))
-    return {
-        name: PolicyStep(*(torch.cat([part[name][i] for _, part in parts])[order] for i in range(2))) for name in views
-    }
+    return {name: _joined([part[name] for _, part in parts], order) for name in views}
+
+
+def ask(
+    player: Actor, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool, hidden: Hidden
+) -> dict[str, PolicyStep]:
+    """One player's actions, given as much of `hidden` as it carries itself."""
+    if not remembers(player):
+        return player.step(views, noise, greedy)
+    own = {name: _wide(hidden.get(name), views[name].acting, width) for name, width in player.memory.items()}
+    return player.step(views, noise, greedy, own)
+
+
+def carried(steps: Mapping[str, PolicyStep]) -> dict[str, Tensor]:
+    """What is to be handed to the next step; nothing where no player remembers."""
+    return {name: step.hidden for name, step in steps.items() if step.hidden is not None}
+
+
+def forgotten(hidden: Hidden, kind: TeamKind, over: NDArray[np.bool_]) -> dict[str, Tensor]:
+    """What is carried on after a step in which episodes ended, `over [E]`: zeros in those copies."""
+    if not hidden or not over.any():
+        return dict(hidden)
+    rows = torch.from_numpy(np.repeat(over, kind.teams)).view(-1, 1, 1)
+    return {name: torch.where(rows, torch.zeros((), dtype=x.dtype), x) for name, x in hidden.items()}
+
+
+def _joined(steps: Sequence[PolicyStep], order: Tensor) -> PolicyStep:
+    """Several players' rows as one, in order."""
+    action, log_prob = (torch.cat([step[i] for step in steps])[order] for i in range(2))  # type: ignore[misc]
+    widest = max(0 if step.hidden is None else step.hidden.shape[-1] for step in steps)
+    if widest == 0:
+        return PolicyStep(action, log_prob)
+    return PolicyStep(action, log_prob, torch.cat([_wide(s.hidden, s.log_prob, widest) for s in steps])[order])
+
+
+def _wide(hidden: Tensor | None, rows: Tensor, width: int) -> Tensor:
+    """What is carried as `[S, n, width]`, `[S, n]` being the shape of `rows`: cut, or zeros behind it."""
+    if hidden is None:
+        return torch.zeros(*rows.shape, width)
+    missing = width - hidden.shape[-1]
+    return torch.nn.functional.pad(hidden, (0, missing)) if missing > 0 else hidden[..., :width]
 
 
 def _rows(view: View, rows: Tensor) -> View:

@@ -20,7 +20,7 @@ from torch import Tensor
 from environments.spec import EnvSpec
 from environments.vector import StepBuffers
 from marl.config_self_play import SelfPlayConfig
-from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
+from marl.policy import Actor, Hidden, Policy, PolicyStep, RandomPolicy, View
 from marl.seating import LEARNER
 from marl.seats import Seats
 from marl.seeding import acting_noise
@@ -125,13 +125,18 @@ class Erring:
         self.policy, self.errors = policy, errors
         self._random = RandomPolicy(policy.spec)
 
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """The policy's; it remembers what it has seen, whether it erred or not."""
+        return self.policy.memory
+
     def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
     ) -> dict[str, PolicyStep]:
         """Actions of every group's agents; a draw's first number says whether it errs, and what is left of it is used
         as if it were fresh."""
         if self.errors == 0:
-            return self.policy.step(views, noise, greedy)
+            return self.policy.step(views, noise, greedy, hidden)
         errs: dict[str, Tensor] = {}
         fresh: dict[str, Tensor] = {}
         for name, draws in noise.items():
@@ -139,7 +144,7 @@ class Erring:
             errs[name] = first[..., 0] < self.errors
             left = torch.where(first < self.errors, first / self.errors, (first - self.errors) / (1 - self.errors))
             fresh[name] = torch.cat([left.clamp(*OPEN), draws[..., 1:]], -1)
-        own, random = self.policy.step(views, fresh, greedy), self._random.step(views, fresh)
+        own, random = self.policy.step(views, fresh, greedy, hidden), self._random.step(views, fresh)
         return {name: _mixed(own[name], random[name], errs[name]) for name in own}
 
 
@@ -147,7 +152,7 @@ def _mixed(own: PolicyStep, other: PolicyStep, use_other: Tensor) -> PolicyStep:
     """The other's actions where they are to be used."""
     rows = use_other.view(*use_other.shape, *[1] * (own.action.dim() - use_other.dim()))
     action = torch.where(rows, other.action.to(own.action.dtype), own.action)
-    return PolicyStep(action, torch.where(use_other, other.log_prob, own.log_prob))
+    return PolicyStep(action, torch.where(use_other, other.log_prob, own.log_prob), own.hidden)
 
 
 def acting_weights(policy: Policy) -> dict[str, Any]:
