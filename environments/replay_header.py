@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -20,6 +20,56 @@ PACKAGES = ("marl", "numpy", "numba", "llvmlite", "gymnasium", "torch")
 MAX_AGENTS = 10_000
 SHORTEST_STEP, LONGEST_STEP = 1e-3, 60.0
 """Seconds that a step may take: films repeat a picture for as long."""
+
+LONGEST_TEXT = 200
+HEX = frozenset("0123456789abcdef")
+
+
+class Identity(NamedTuple):
+    """Who sat in a team's seats, as the recorder was told."""
+
+    name: str
+    """What the player was called: a policy's file, a bot, `random`; "" where nothing is known."""
+    sha256: str | None
+    """Of the policy's file, where it was one."""
+    steps: int | None
+    """Environment steps that the policy had been trained for."""
+
+
+class Parent(NamedTuple):
+    """Where a fork comes from."""
+
+    identity: str
+    """`Replay.identity` of the replay that was left."""
+    step: int
+    """Steps that both have in common."""
+
+
+def identity_of(said: Any) -> Identity:
+    """What a header's entry under `policies` says; fields that make no sense are left out, so that it always plays."""
+    if isinstance(said, str):
+        return Identity(_printable(said), None, None)
+    if not isinstance(said, Mapping):
+        return Identity("", None, None)
+    name, digest, steps = (said.get(key) for key in ("player", "sha256", "steps"))
+    name = name if isinstance(name, str) else said.get("algorithm")
+    return Identity(
+        _printable(name) if isinstance(name, str) else "",
+        digest if isinstance(digest, str) and len(digest) == 64 and set(digest) <= HEX else None,
+        steps if type(steps) is int and 0 <= steps < 2**62 else None,
+    )
+
+
+def parent_of(said: Any) -> Parent | None:
+    """What a header says under `parent`; None where that is nothing, or no sense."""
+    identity, step = (said.get("identity"), said.get("step")) if isinstance(said, Mapping) else (None, None)
+    if not isinstance(identity, str) or len(identity) != 16 or not set(identity) <= HEX:
+        return None
+    return Parent(identity, step) if type(step) is int and 0 <= step < 2**62 else None
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST_TEXT])
 
 
 def describe(spec: EnvSpec) -> dict[str, Any]:
@@ -123,7 +173,7 @@ def _space_of(data: Mapping[str, Any]) -> spaces.Space[Any]:
 
 
 def _word(text: Any) -> str:
-    if not isinstance(text, str) or len(text) > 200 or not text.isprintable():
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isprintable():
         raise ValueError(f"{str(text)[:80]!r} is not a name")
     return text
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from environments.errors import MarlError, NumericalFailure, RefusedFile, StorageFailure
-from marl import checkpoint, runs
+from marl import checkpoint, files, runs
 from marl.cli import external, results
 from marl.cli.plan import WATCHED_COPY, Plan, measured_copies
 from marl.cli.stop import Interrupted, Stop
@@ -160,7 +160,7 @@ class Session:
         train = self.plan.train
         episodes = max(train.eval_episodes, record)
         env = self.plan.environment_of(measured_copies(self.plan.environment, episodes), WATCHED_COPY)
-        who = {name: self.about(name) for name in self.plan.learners}
+        who = {name: self._who(name) for name in self.plan.teams}
         header = {"scenario": self.plan.scenario, "policies": who}
         key = derive(train.seed, "evaluation")
         measured = evaluate(env, self.players(), episodes, key, record=record, header=header)
@@ -169,6 +169,16 @@ class Session:
         returns = measured.returns
         named = {f"eval/return/{name}": float(returns[:, k].mean()) for k, name in enumerate(measured.teams)}
         return named | {"eval/return": float(returns.sum(1).mean()), "eval/episodes": float(episodes)}, paths
+
+    def _who(self, team: str) -> dict[str, Any]:
+        """What a replay says of a team's player: how far it had learned, and its file where that is just as far."""
+        fixed = self.plan.teams[team]
+        if isinstance(fixed, str):
+            return {"player": fixed}
+        file = self.run.policy(team)
+        if self.saved != self.trainer.steps or not file.exists():
+            return {"player": str(self.run.folder), **self.about(team)}
+        return {"player": str(file), "sha256": files.sha256(file), **self.about(team)}
 
     def players(self) -> dict[str, Any]:
         """Who sits in every kind of team's seats now."""

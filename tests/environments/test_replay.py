@@ -309,3 +309,37 @@ def test_senseless_descriptions_are_refused(spread: Replay, path: tuple[Any, ...
     replace(spread, header={**spread.header, "environment": described}).save(tmp_path / "a.replay")
     with pytest.raises(RefusedFile, match="contradicts itself"):
         replays.load(tmp_path / "a.replay")
+
+
+def test_who_played_and_where_a_fork_comes_from(spread: Replay) -> None:
+    said = {"player": "runs/a/policies/team.safetensors", "sha256": "0f" * 32, "steps": 12_000, "algorithm": "mappo"}
+    header = {**spread.header, "policies": {"team": said}, "parent": {"identity": spread.identity, "step": 41}}
+    found = replace(spread, header=header)
+    assert found.policies == {"team": (said["player"], said["sha256"], 12_000)}
+    assert found.parent == (spread.identity, 41)
+    assert spread.parent is None and spread.policies == {"team": ("random", None, None)}
+
+
+def test_each_of_two_teams_is_named() -> None:
+    recorded = record("toy/noughts")
+    kind, (first, second) = recorded.spec.kinds[0].name, recorded.spec.team_names
+    whole = replace(recorded, header={**recorded.header, "policies": {kind: "both", second: {"algorithm": "ippo"}}})
+    assert whole.policies == {first: ("both", None, None), second: ("ippo", None, None)}
+
+
+@pytest.mark.parametrize("said", [7, None, ["a"], {"player": 3, "sha256": "zz", "steps": -1}, {"steps": True}])
+def test_names_that_make_no_sense_are_nothing(spread: Replay, said: Any) -> None:
+    found = replace(spread, header={**spread.header, "policies": {"team": said}, "parent": said})
+    assert found.policies == {"team": ("", None, None)} and found.parent is None
+    wild = replace(spread, header={**spread.header, "policies": said, "parent": {"identity": "0" * 16, "step": 1.5}})
+    assert wild.policies == {"team": ("", None, None)} and wild.parent is None
+
+
+def test_an_identity_names_what_was_done(spread: Replay) -> None:
+    action = spread.groups["agent"].action.copy()
+    assert len(spread.identity) == 16 and with_track(spread, "agent", action=action).identity == spread.identity
+    action[149, 2] = (action[149, 2] + 1) % 5
+    assert with_track(spread, "agent", action=action).identity != spread.identity
+    other = record("particle/spread", seed=1, max_cycles=150)
+    start = replace(spread, initial=other.initial)
+    assert start.identity != spread.identity
