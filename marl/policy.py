@@ -39,7 +39,7 @@ from marl.engine.fused import Passes, every
 from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
 from marl.networks import AgentMLP
-from marl.policy_spec import SCHEMA, PolicySpec, checksum, choices, read_spec, refused
+from marl.policy_spec import SCHEMA, PolicySpec, checksum, choices, read_spec, refused, settled
 from marl.values import CriticShape, ValueFunction
 
 ACTION_GAIN = 0.01
@@ -343,7 +343,7 @@ class Policy(nn.Module):
         metadata = {"schema": str(SCHEMA), "policy": json.dumps(spec), "critic": json.dumps(critic)}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         metadata["sha256"] = checksum(metadata, ((name, tensor.numpy()) for name, tensor in weights.items()))
-        files.write_atomic(Path(path), safetensors.torch.save(weights, metadata))
+        files.write_atomic(Path(path), settled(safetensors.torch.save(weights, metadata)))
 
 
 def _parts(mask: Any) -> Sequence[Any]:

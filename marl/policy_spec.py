@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -201,6 +202,17 @@ def checksum(metadata: Mapping[str, str], weights: Iterable[tuple[str, np.ndarra
         digest.update(f"{name}{values.dtype.str}{values.shape}".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
+
+
+def settled(file: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order: the library has them in any, which differs from one
+    process to the next, and equal policies are to be equal files."""
+    (length,) = struct.unpack("<Q", file[:8])
+    header = json.loads(file[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + file[8 + length :]
 
 
 def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gymnasium import spaces
+from safetensors.numpy import load
 
 from environments.errors import RefusedFile
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from marl.policy import Policy
-from marl.policy_spec import PolicySpec, check_fits, read_spec
+from marl.policy_spec import PolicySpec, check_fits, read_spec, settled
 
 FLAT = spaces.Box(-np.inf, np.inf, (4,), np.float32)
 SPACES = (
@@ -98,3 +100,14 @@ def test_a_spec_is_read_without_torch(tmp_path: Path) -> None:
     code = f"import sys; from marl.policy_spec import read_spec; read_spec({str(tmp_path / 'p.safetensors')!r}); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_equal_policies_are_equal_files_whatever_order_the_library_writes(tmp_path: Path) -> None:
+    header = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    facts = [("schema", "1"), ("sha256", "x"), ("critic", "null")]
+    files = []
+    for order in (facts, facts[::-1]):
+        text = json.dumps({"__metadata__": dict(order)} | header).encode()
+        files.append(struct.pack("<Q", len(text)) + text + b"\x00\x00\x80\x3f")
+    assert files[0] != files[1] and settled(files[0]) == settled(files[1])
+    assert load(settled(files[0])) == {"w": np.ones(1, np.float32)}
