@@ -6,11 +6,14 @@
         tree.json                the state's structure and all that is not an array
         arrays.safetensors       arrays and tensors
         entry.json               this checkpoint's part of the index, should the index be lost
+      segments/                  parts of states that change seldom, each named by the sha256 of its content
 
 A state is a tree: dicts (keys str or int), lists and tuples over tensors, numpy arrays, numbers, strings and None.
-Nothing is pickled. A checkpoint is written under a temporary name, synced, renamed, and only then named in the index,
-which is replaced the same way; older ones are deleted last, once the new one has been read back. So whatever happens
-at whatever moment, what the index names is whole; what is damaged later is noticed and an older one taken.
+A `Segment` among them stands in a file of its own, written once for all checkpoints that hold the same, and deleted
+with the last of them. Nothing is pickled. A checkpoint is written under a temporary name, synced, renamed, and only
+then named in the index, which is replaced the same way; older ones are deleted last, once the new one has been read
+back. So whatever happens at whatever moment, what the index names is whole; what is damaged later is noticed and an
+older one taken.
 
 torch is imported only where a tree holds tensors: a checkpoint can be checked without it.
 """
@@ -21,11 +24,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
-import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +36,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from environments.errors import MarlError, RefusedFile, StorageFailure
-from marl import files
+from marl import array_files, files
+from marl.array_files import DTYPES, Part
 
 SCHEMA = 1
 KEEP = 3
 """Checkpoints that stay on disk."""
 INDEX, ENTRY, TREE, ARRAYS = "index.json", "entry.json", "tree.json", "arrays.safetensors"
-DTYPES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "uint16": "U16",
-    "int16": "I16",
-    "float16": "F16",
-    "uint32": "U32",
-    "int32": "I32",
-    "float32": "F32",
-    "uint64": "U64",
-    "int64": "I64",
-    "float64": "F64",
-}
-"""numpy's names of the element types that can be stored, and safetensors' names of them."""
-
+SEGMENTS = "segments"
 Say = Callable[[str], None]
+
+
+class Segment(dict[str, Any]):
+    """A part of a state that is mostly the same from one checkpoint to the next, so that it is not written again."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +59,37 @@ class Entry:
     step: int
     files: Mapping[str, Mapping[str, Any]]
     """File name -> {"sha256", "bytes"}."""
+    segments: Mapping[str, int]
+    """sha256 of each segment -> bytes."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, without the place."""
-        return {"name": self.folder.name, "step": self.step, "files": {name: dict(f) for name, f in self.files.items()}}
+        own = {name: dict(stated) for name, stated in self.files.items()}
+        return {"name": self.folder.name, "step": self.step, "files": own, "segments": dict(self.segments)}
 
     def damage(self) -> str | None:
         """What is wrong with the files, or None where every byte is as it was written."""
-        for name, stated in self.files.items():
-            path = self.folder / name
-            try:
-                if path.stat().st_size != stated["bytes"]:
-                    return f"{path} has {path.stat().st_size} bytes instead of {stated['bytes']}"
-                if files.sha256(path) != stated["sha256"]:
-                    return f"the content of {path} has changed since it was written"
-            except OSError as error:
-                return f"{path}: {error.strerror}"
-        return None
+        return self.own_damage() or _first(
+            _damage(segment_file(self.folder.parent, name), name, size) for name, size in self.segments.items()
+        )
+
+    def own_damage(self) -> str | None:
+        """`damage`, of what no other checkpoint shares."""
+        return _first(_damage(self.folder / name, each["sha256"], each["bytes"]) for name, each in self.files.items())
+
+
+@dataclass
+class _Aside:
+    """What of a state does not stand in its tree."""
+
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    segments: dict[str, list[Part]] = field(default_factory=dict)
+    """sha256 -> the file's pieces."""
+
+
+def segment_file(folder: Path, name: str) -> Path:
+    """Where a segment of the checkpoints in `folder` is."""
+    return folder / SEGMENTS / f"{name}.safetensors"
 
 
 def shout(line: str) -> None:
@@ -96,11 +103,11 @@ def save(folder: Path, step: int, tree: Mapping[str, Any]) -> Entry:
     StorageFailure where it cannot be written; what was there before is then untouched. TypeError on a tree that holds
     anything else than the module's page says.
     """
-    arrays: dict[str, NDArray[Any]] = {}
-    text = json.dumps({"schema": SCHEMA, "step": step, "tree": _encode(tree, "", arrays)}, allow_nan=False)
+    aside = _Aside()
+    text = json.dumps({"schema": SCHEMA, "step": step, "tree": _encode(tree, "", aside)}, allow_nan=False)
     before = _listed(folder)[0]
     try:
-        return _save(folder, step, text.encode(), arrays, before)
+        return _save(folder, step, text.encode(), aside, before)
     except (OSError, StorageFailure) as error:
         reason = getattr(error, "strerror", None) or error
         safe = f"; the checkpoint of step {before[-1].step} is safe" if before else ""
@@ -141,8 +148,8 @@ def read(entry: Entry) -> dict[str, Any]:
             raise RefusedFile(
                 f"{entry.folder} was written with schema {document['schema']}; this version reads {SCHEMA}"
             )
-        arrays = _read_arrays(entry.folder / ARRAYS)
-        tree = _decode(document["tree"], arrays)
+        arrays = array_files.read(entry.folder / ARRAYS)
+        tree = _decode(document["tree"], arrays, entry)
     except MarlError:
         raise
     except (KeyError, TypeError, ValueError, RecursionError, OSError) as error:
@@ -174,27 +181,31 @@ def non_finite(tree: Any, path: str = "") -> str | None:
     return None
 
 
-def _save(folder: Path, step: int, tree: bytes, arrays: Mapping[str, NDArray[Any]], before: list[Entry]) -> Entry:
+def _save(folder: Path, step: int, tree: bytes, aside: _Aside, before: list[Entry]) -> Entry:
     folder.mkdir(parents=True, exist_ok=True)
     files.remove_temporaries(folder)
     final = _free_name(folder, step)
     beside = files.temporary(final)
+    arrays = array_files.parts(aside.arrays)
+    stated = {
+        TREE: {"sha256": hashlib.sha256(tree).hexdigest(), "bytes": len(tree)},
+        ARRAYS: {"sha256": array_files.sha256(arrays), "bytes": array_files.size(arrays)},
+    }
+    entry = Entry(final, step, stated, {name: array_files.size(pieces) for name, pieces in aside.segments.items()})
     try:
+        _write_segments(folder, aside.segments)
         beside.mkdir()
         files.write_synced(beside / TREE, tree)
-        stated = {
-            TREE: {"sha256": hashlib.sha256(tree).hexdigest(), "bytes": len(tree)},
-            ARRAYS: _write_arrays(beside / ARRAYS, arrays),
-        }
-        entry = Entry(final, step, stated)
+        array_files.write(beside / ARRAYS, arrays)
         files.write_synced(beside / ENTRY, _sealed({"schema": SCHEMA, "checkpoint": entry.to_json()}))
         files.sync_folder(beside)
         os.rename(beside, final)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
+        _drop_segments(folder, before)
         raise
     files.sync_folder(folder)
-    damage = entry.damage()
+    damage = entry.own_damage()
     if damage is not None:
         raise OSError(None, f"read back other than written: {damage}")
     kept = [*before, entry][-KEEP:]
@@ -202,9 +213,51 @@ def _save(folder: Path, step: int, tree: bytes, arrays: Mapping[str, NDArray[Any
     files.write_atomic(folder / INDEX, _sealed(listed))
     names = {each.folder.name for each in kept}
     for old in folder.iterdir():
-        if old.is_dir() and old.name not in names:
+        if old.is_dir() and old.name not in names and old.name != SEGMENTS:
             shutil.rmtree(old, ignore_errors=True)
+    _drop_segments(folder, kept)
     return entry
+
+
+def _write_segments(folder: Path, segments: Mapping[str, list[Part]]) -> None:
+    """Write the segments that are not there whole already, each read back."""
+    if not segments:
+        return
+    (folder / SEGMENTS).mkdir(exist_ok=True)
+    for name, pieces in segments.items():
+        path = segment_file(folder, name)
+        if path.exists() and files.sha256(path) == name:
+            continue
+        beside = files.temporary(path)
+        array_files.write(beside, pieces)
+        os.replace(beside, path)
+        if files.sha256(path) != name:
+            raise OSError(None, f"{path} reads back other than written")
+    files.sync_folder(folder / SEGMENTS)
+
+
+def _drop_segments(folder: Path, kept: Iterable[Entry]) -> None:
+    """Delete what none of these checkpoints holds, and what writers that were killed have left."""
+    names = {segment_file(folder, name).name for entry in kept for name in entry.segments}
+    for path in (folder / SEGMENTS).glob("*"):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+def _damage(path: Path, sha256: str, size: int) -> str | None:
+    """What is wrong with a file."""
+    try:
+        if path.stat().st_size != size:
+            return f"{path} has {path.stat().st_size} bytes instead of {size}"
+        if files.sha256(path) != sha256:
+            return f"the content of {path} has changed since it was written"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def _first(told: Iterable[str | None]) -> str | None:
+    return next((each for each in told if each is not None), None)
 
 
 def _free_name(folder: Path, step: int) -> Path:
@@ -250,7 +303,10 @@ def _entry(folder: Path, data: Mapping[str, Any]) -> Entry:
     if Path(name).name != name or name in (".", ".."):
         raise ValueError(f"{name!r} is not the name of a checkpoint")
     stated = {file: {"sha256": str(f["sha256"]), "bytes": int(f["bytes"])} for file, f in data["files"].items()}
-    return Entry(folder / name, step, stated)
+    segments = {segment: int(size) for segment, size in data.get("segments", {}).items()}
+    if not all(re.fullmatch("[0-9a-f]{64}", segment) for segment in segments):
+        raise ValueError("a segment's name is no sha256")
+    return Entry(folder / name, step, stated, segments)
 
 
 class _OtherSchemaError(ValueError):
@@ -278,34 +334,41 @@ def _seal(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _encode(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """JSON node of a value; arrays are put aside under their path."""
+def _encode(value: Any, path: str, aside: _Aside) -> Any:
+    """JSON node of a value; arrays are put aside under their path, segments under their content."""
     if value is None or isinstance(value, bool | str) or type(value) is int:
         return value
     if isinstance(value, np.generic):
-        return {"scalar": _put(np.asarray(value), path, arrays)}
+        return {"scalar": _put(np.asarray(value), path, aside)}
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, Segment):
+        own = _Aside(segments=aside.segments)
+        node = [[_key(key), _encode(item, f"/{key}", own)] for key, item in value.items()]
+        pieces = array_files.parts(own.arrays)
+        name = array_files.sha256(pieces)
+        aside.segments[name] = pieces
+        return {"segment": [name, node]}
     if isinstance(value, Mapping):
-        return {"dict": [[_key(key), _encode(item, f"{path}/{key}", arrays)] for key, item in value.items()]}
+        return {"dict": [[_key(key), _encode(item, f"{path}/{key}", aside)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
-        items = [_encode(item, f"{path}/{i}", arrays) for i, item in enumerate(value)]
+        items = [_encode(item, f"{path}/{i}", aside) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, np.ndarray):
-        return {"array": _put(value, path, arrays)}
+        return {"array": _put(value, path, aside)}
     if _is_tensor(value):
-        return _encode_tensor(value, path, arrays)
+        return _encode_tensor(value, path, aside)
     raise TypeError(f"a checkpoint cannot hold {type(value).__name__} at {path}")
 
 
-def _encode_tensor(tensor: Any, path: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _encode_tensor(tensor: Any, path: str, aside: _Aside) -> dict[str, Any]:
     plain = tensor.detach().cpu().contiguous()
     dtype = str(plain.dtype).removeprefix("torch.")
     if dtype == "bfloat16":
         import torch
 
         plain = plain.view(torch.int16)
-    return {"tensor": _put(plain.numpy(), path, arrays), "dtype": dtype}
+    return {"tensor": _put(plain.numpy(), path, aside), "dtype": dtype}
 
 
 def _key(key: Any) -> str | int:
@@ -314,23 +377,29 @@ def _key(key: Any) -> str | int:
     raise TypeError(f"a checkpoint cannot hold a dict with the key {key!r}")
 
 
-def _put(array: NDArray[Any], path: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _put(array: NDArray[Any], path: str, aside: _Aside) -> dict[str, Any]:
     if array.dtype.name not in DTYPES:
         raise TypeError(f"a checkpoint cannot hold an array of {array.dtype} at {path}")
-    name = f"{len(arrays)}{path}"
-    arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+    name = f"{len(aside.arrays)}{path}"
+    aside.arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     return {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
 
 
-def _decode(node: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def _decode(node: Any, arrays: Mapping[str, NDArray[Any]], entry: Entry) -> Any:
     if isinstance(node, list):
-        return [_decode(item, arrays) for item in node]
+        return [_decode(item, arrays, entry) for item in node]
     if not isinstance(node, dict):
         return node
+    if "segment" in node:
+        name, items = node["segment"]
+        if name not in entry.segments:
+            raise ValueError("its tree names a segment that its entry does not")
+        own = array_files.read(segment_file(entry.folder.parent, name))
+        return Segment({_key(key): _decode(item, own, entry) for key, item in items})
     if "dict" in node:
-        return {_key(key): _decode(item, arrays) for key, item in node["dict"]}
+        return {_key(key): _decode(item, arrays, entry) for key, item in node["dict"]}
     if "tuple" in node:
-        return tuple(_decode(item, arrays) for item in node["tuple"])
+        return tuple(_decode(item, arrays, entry) for item in node["tuple"])
     if "float" in node:
         return float(node["float"])
     if "array" in node:
@@ -356,47 +425,6 @@ def _take(stated: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> NDAr
     if list(array.shape) != stated["shape"] or array.dtype.name != stated["dtype"]:
         raise ValueError(f"array {stated['name']} is {array.dtype}{list(array.shape)}, not as its tree says")
     return array
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Write a safetensors file, synced; its sha256 and size.
-
-    Array by array, so that memory does not double; wide elements first, so that all stand aligned without gaps, which
-    the format does not allow.
-    """
-    header: dict[str, Any] = {}
-    offset = 0
-    arrays = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
-    for name, array in arrays.items():
-        header[name] = {
-            "dtype": DTYPES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    digest, size = hashlib.sha256(), 0
-    with open(path, "xb") as file:
-        parts = [struct.pack("<Q", len(text)) + text, *(array.reshape(-1).view(np.uint8) for array in arrays.values())]
-        for part in parts:
-            file.write(part)  # type: ignore[arg-type]
-            digest.update(part)  # type: ignore[arg-type]
-            size += len(part)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"sha256": digest.hexdigest(), "bytes": size}
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays of a safetensors file, owned and writable; the library checks sizes against the file before it reads."""
-    import safetensors
-    from safetensors.numpy import load_file
-
-    try:
-        return {name: np.require(array, requirements=["C", "W", "O", "A"]) for name, array in load_file(path).items()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(_short(error)) from None
 
 
 def _is_tensor(value: Any) -> bool:

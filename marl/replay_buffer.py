@@ -8,7 +8,7 @@ policy_spec.py says how much.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
 from marl.buffers import Rollout, neutral_outside
+from marl.checkpoint import Segment
 from marl.policy_spec import PolicySpec
 
 GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
@@ -24,6 +25,9 @@ GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
 REDRAWS = 16
 """Times that samples in which nobody decides are drawn again; what is left of them is not used."""
 FIRST_FINALS = 64
+COUNTERS = ("head", "size", "first_final", "next_final")
+SEGMENT_BYTES = 2**24
+"""Of each segment of memory that is saved; the newest one is written again when it has changed, older ones never."""
 
 
 @dataclass(frozen=True)
@@ -135,28 +139,19 @@ class ReplayBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that was stored. Shares its arrays with the buffer: who keeps it while that goes on, copies."""
-        if not self.arrays:
-            return {"arrays": {}}
-        rows = self.length if self.size == self.length - 1 else self.head + 1
-        counters = ("head", "size", "first_final", "next_final")
+        rows = 0 if not self.arrays else self.length if self.size == self.length - 1 else self.head + 1
         return {
-            "arrays": {name: x[:rows] for name, x in self.arrays.items()},
-            "length": self.length,
-            "finals": dict(self.finals),
-            **{name: getattr(self, name) for name in counters},
+            "arrays": _segments({name: x[:rows] for name, x in self.arrays.items()}),
+            "length": self.length if self.arrays else 0,
+            "finals": _segments(self.finals),
+            **{name: getattr(self, name) for name in COUNTERS},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
-        self.arrays, self.finals = {}, {}
-        self.head = self.size = self.first_final = self.next_final = 0
-        if not state["arrays"]:
-            return
-        for name, x in state["arrays"].items():
-            self.arrays[name] = torch.zeros(state["length"], *x.shape[1:], dtype=x.dtype)
-            self.arrays[name][: len(x)] = x
-        self.finals = {name: x.clone() for name, x in state["finals"].items()}
-        for name in ("head", "size", "first_final", "next_final"):
+        self.arrays = _joined(state["arrays"], state["length"])
+        self.finals = _joined(state["finals"], sum(len(each["acting"]) for each in state["finals"]))
+        for name in COUNTERS:
             setattr(self, name, int(state[name]))
 
     def _rows(self, rollout: Rollout, reward: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -294,3 +289,26 @@ class ReplayBuffer:
     def _at(self, name: str, at: Tensor) -> Tensor:
         """Entries of an array at places in the flattened ring."""
         return self.arrays[name].flatten(0, 1).index_select(0, at)
+
+
+def _segments(arrays: Mapping[str, Tensor]) -> list[Segment]:
+    """Rows of arrays in runs of about `SEGMENT_BYTES`, which always begin at the same rows."""
+    if not arrays:
+        return []
+    rows = min(map(len, arrays.values()))
+    width = sum(x.nbytes // rows for x in arrays.values())
+    run = max(SEGMENT_BYTES // width, 1)
+    return [Segment({name: x[at : at + run] for name, x in arrays.items()}) for at in range(0, rows, run)]
+
+
+def _joined(segments: Sequence[Mapping[str, Tensor]], length: int) -> dict[str, Tensor]:
+    """Arrays of `length` rows, the first of which are the segments'."""
+    joined: dict[str, Tensor] = {}
+    at = 0
+    for segment in segments:
+        for name, x in segment.items():
+            if name not in joined:
+                joined[name] = torch.zeros(length, *x.shape[1:], dtype=x.dtype)
+            joined[name][at : at + len(x)] = x
+        at += len(next(iter(segment.values())))
+    return joined

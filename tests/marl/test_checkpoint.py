@@ -17,6 +17,7 @@ import torch
 
 from environments.errors import RefusedFile, StorageFailure
 from marl import checkpoint, files
+from marl.checkpoint import Segment
 
 
 def tree(seed: int = 0) -> dict:
@@ -43,6 +44,9 @@ def tree(seed: int = 0) -> dict:
         "strided": np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2],
         "empty": np.zeros((0, 3), np.int16),
         "number": np.float32(0.1),
+        "memory": [
+            Segment({"rows": torch.arange(5.0) + i, "more": {"flags": np.array([True, i == 0])}}) for i in (0, 1)
+        ],
     }
 
 
@@ -176,6 +180,59 @@ def test_shapes_and_types_are_checked_against_the_tree(tmp_path: Path) -> None:
         checkpoint.read(entry)
 
 
+def segments(folder: Path) -> dict[str, int]:
+    """Files of segments -> when they were written, in nanoseconds."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / checkpoint.SEGMENTS).glob("*")}
+
+
+def test_of_segments_only_new_ones_are_written_and_old_ones_stay_as_long_as_they_are_held(tmp_path: Path) -> None:
+    parts = [Segment({"x": np.full(1000, i)}) for i in range(8)]
+    first = checkpoint.save(tmp_path, 0, {"memory": parts[:4]})
+    assert sum(first.segments.values()) > 4 * 8000 and first.files["arrays.safetensors"]["bytes"] < 100
+    seen = segments(tmp_path)
+    for step in (1, 2, 3, 4):
+        entry = checkpoint.save(tmp_path, step, {"memory": parts[step : step + 4]})
+        now = segments(tmp_path)
+        assert len(now.keys() - seen.keys()) == 1  # one is new
+        assert all(now[name] == seen[name] for name in now.keys() & seen.keys())  # none is written again
+        assert now.keys() >= {f"{name}.safetensors" for name in entry.segments}
+        assert len(now) <= 4 + 2  # those of the three checkpoints that are kept
+        seen = now
+        for kept in range(max(0, step - 2), step + 1):
+            assert same(checkpoint.load(tmp_path, kept, pytest.fail)[1], {"memory": parts[kept : kept + 4]})
+
+
+def test_a_damaged_segment_is_noticed_and_mended_by_the_next_checkpoint(tmp_path: Path) -> None:
+    parts = [Segment({"x": np.full(1000, i)}) for i in range(3)]
+    checkpoint.save(tmp_path, 1, {"memory": parts[:2]})
+    entry = checkpoint.save(tmp_path, 2, {"memory": parts[1:]})
+    shared, own = entry.segments
+    whole = checkpoint.segment_file(tmp_path, own).read_bytes()
+    for damaged in (whole[:-1], whole[:500] + b"?" + whole[501:], None):
+        path = checkpoint.segment_file(tmp_path, own)
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        said: list[str] = []
+        assert checkpoint.load(tmp_path, say=said.append)[0] == 1 and "step 2 is damaged" in said[0]
+    checkpoint.segment_file(tmp_path, shared).write_bytes(whole)
+    with pytest.raises(RefusedFile, match="no checkpoint that can be read"):
+        checkpoint.load(tmp_path, say=said.append)
+    checkpoint.save(tmp_path, 3, {"memory": parts})
+    for step in (1, 2, 3):
+        checkpoint.load(tmp_path, step, pytest.fail)
+
+
+def test_a_segment_is_no_path_to_elsewhere(tmp_path: Path) -> None:
+    entry = checkpoint.save(tmp_path, 1, {"memory": Segment({"x": np.zeros(3)})})
+    (name,) = entry.segments
+    odd = {"name": entry.folder.name, "step": 1, "files": entry.files, "segments": {"../../x": 5}}
+    with pytest.raises(ValueError, match="no sha256"):
+        checkpoint._entry(tmp_path, odd)
+    tree_file = entry.folder / "tree.json"
+    tree_file.write_text(tree_file.read_text().replace(name, "../index"))
+    with pytest.raises(RefusedFile, match="a segment that its entry does not"):
+        checkpoint.read(entry)
+
+
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tree()
     checkpoint.save(tmp_path, 1, state)
@@ -189,18 +246,20 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    for calls in range(6):  # three files, two folders, the index: whichever cannot be written
+    for calls in range(8):  # a segment, three files, three folders, the index: whichever cannot be written
         room[0] = calls
         with pytest.raises(StorageFailure, match=r"No space left.*; the checkpoint of step 1 is safe"):
-            checkpoint.save(tmp_path, 2, tree())
+            checkpoint.save(tmp_path, 2, tree() | {"more": Segment({"x": np.arange(9) + calls})})
         for path, data in before.items():
             assert path.read_bytes() == data
-        assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))  # what was half written takes no space
+        assert not list(tmp_path.rglob(f"{files.TEMPORARY}*"))  # what was half written takes no space
+        assert len(segments(tmp_path)) == 2 or calls >= 6  # nor does a segment that no checkpoint holds
         assert same(checkpoint.load(tmp_path, say=pytest.fail)[1], state)
     room[0] = 10**6
     checkpoint.save(tmp_path, 3, {"a": 1})
     assert checkpoint.load(tmp_path)[0] == 3
-    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 2  # half-written ones are gone
+    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 3  # half-written ones are gone
+    assert len(segments(tmp_path)) == 2
 
 
 WRITER = """
@@ -211,7 +270,9 @@ from marl import checkpoint
 step = checkpoint.find(Path(sys.argv[1])).step if Path(sys.argv[1], "index.json").exists() else 0
 while True:
     step += 1
-    checkpoint.save(Path(sys.argv[1]), step, {"step": step, "weights": np.full(20000, step, np.int64)})
+    memory = [checkpoint.Segment({"x": np.full(5000, i)}) for i in range(step - 3, step + 1)]
+    weights = np.full(20000, step, np.int64)
+    checkpoint.save(Path(sys.argv[1]), step, {"step": step, "weights": weights, "memory": memory})
     print(step, flush=True)
 """
 
@@ -231,6 +292,8 @@ def test_kill_at_any_moment_leaves_the_newest_complete_one(tmp_path: Path) -> No
         assert step >= max([reached, *map(int, said)])
         assert state["step"] == step
         assert (state["weights"] == step).all()
+        assert [int(part["x"][0]) for part in state["memory"]] == list(range(step - 3, step + 1))
+        assert len(segments(tmp_path)) <= 4 + 4  # of three checkpoints, the one under way, and no more
         reached = step
     assert reached > 6
 

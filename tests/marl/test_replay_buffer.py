@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
 from environments.vector import VectorEnv
+from marl import checkpoint, replay_buffer
 from marl.algorithms.ppo import PPO
 from marl.buffers import Rollout
 from marl.collector import Collector
@@ -351,6 +353,25 @@ def test_saved_and_loaded_it_samples_the_same(name: str, count: int) -> None:
             each.add(rollout, paid(each.spec, rollout, False))
     assert same_bits(tensors(sample_of(buffer)), tensors(sample_of(other)))
     assert same_bits(list(buffer.arrays.values()), list(other.arrays.values()))
+
+
+def test_a_second_checkpoint_writes_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the ring has gone round; and what is read is what was saved."""
+    monkeypatch.setattr(replay_buffer, "SEGMENT_BYTES", 4000)
+    capacity = 8 * 40
+    env, buffer, history = filled("toy/siege", False, 2, capacity)
+    held: set[str] = set()
+    grown = []
+    for number in range(9):
+        buffer.add(history[number % 2], paid(buffer.spec, history[number % 2], False))
+        entry = checkpoint.save(tmp_path, number, {"buffer": buffer.state_dict()})
+        grown.append(len(entry.segments.keys() - held) / len(entry.segments))
+        held = set(entry.segments)
+        other = ReplayBuffer(buffer.spec, False, capacity, env.spec.max_wait)
+        other.load_state_dict(checkpoint.read(entry)["buffer"])
+        assert same_bits(tensors(sample_of(buffer)), tensors(sample_of(other)))
+    assert buffer.size == buffer.length - 1 and len(held) > 8
+    assert max(grown[-3:]) < 0.5, grown
 
 
 def test_an_empty_buffer_is_saved_as_well() -> None:
