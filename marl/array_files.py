@@ -57,7 +57,7 @@ def sha256(pieces: Sequence[Part]) -> str:
     """Hex digest of the file that the pieces make."""
     digest = hashlib.sha256()
     for piece in pieces:
-        digest.update(piece)
+        digest.update(piece)  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

@@ -47,7 +47,7 @@ SEGMENTS = "segments"
 Say = Callable[[str], None]
 
 
-class Segment(dict[str, Any]):
+class Segment(dict[str | int, Any]):
     """A part of a state that is mostly the same from one checkpoint to the next, so that it is not written again."""
 
 
