@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,24 @@ from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
 from viz.moment import Moment
 from viz.page import Mark
-from viz.scene import Scene, View
+from viz.scene import Point, Scene, View
+
+
+class Spot(NamedTuple):
+    """Where an agent is drawn, in the drawing's units: for clicks, rings, and following it."""
+
+    at: Point
+    radius: float
+
+
+def no_spot(moment: Moment, place: int) -> Spot | None:
+    """Agents have no place."""
+    return None
+
+
+def no_sight(moment: Moment, place: int) -> tuple[Point, ...]:
+    """Agents see everything, or what they see is no part of the picture."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,13 @@ class Drawing:
     actions: Callable[[EnvSpec, AgentGroup], tuple[tuple[str, ...], ...]]
     """A name for every action, one tuple per choice (Discrete: one); Box: one tuple with a name per dimension."""
     events: Callable[[EnvSpec, Mapping[str, Array]], Sequence[Mark]]
-    """What happened, from state arrays over a whole episode `[T + 1, ...]`."""
+    """What happened, from state arrays over a whole episode `[T + 1, ...]`; each mark from two frames that follow."""
+    spot: Callable[[Moment, int], Spot | None] = no_spot
+    """Where the agent at a place of `spec.agents` is drawn; None where it is not."""
+    sight: Callable[[Moment, int], tuple[Point, ...]] = no_sight
+    """Corners of the part of the picture that such an agent sees; none where there is no such limit."""
+    pick: Callable[[EnvSpec, str, Point], int | None] | None = None
+    """The action that an agent means by a place on the picture, None where it means none; for boards."""
 
 
 DRAWINGS = {

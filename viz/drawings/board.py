@@ -238,6 +238,27 @@ def _hex_actions(spec: EnvSpec, group: AgentGroup) -> tuple[tuple[str, ...], ...
     return (tuple(f"{row},{column}" for row in range(size) for column in range(size)),)
 
 
-NINE = Drawing(_nine_view, _nine, _numbered, _events)
-COLUMN = Drawing(_columns_view, _columns, _numbered, _events)
-HEX = Drawing(_hex_view, _hex, _hex_actions, _events)
+def pick_of_nine(spec: EnvSpec, agent: str, at: Point) -> int | None:
+    """The cell at a place."""
+    column, row = math.floor(at[0]), math.floor(3 - at[1])
+    return 3 * row + column if 0 <= column < 3 and 0 <= row < 3 else None
+
+
+def _pick_column(spec: EnvSpec, agent: str, at: Point) -> int | None:
+    column = math.floor(at[0])
+    return column if 0 <= column < COLUMNS else None
+
+
+def _pick_hexagon(spec: EnvSpec, agent: str, at: Point) -> int | None:
+    """The nearest hexagon; the second player sees rows and columns exchanged."""
+    size = int(spec.options["size"])
+    cell = min(range(size * size), key=lambda k: math.dist(at, _hex_at(k, size)))
+    row, column = divmod(cell, size)
+    if math.dist(at, _hex_at(cell, size)) > 1 / math.sqrt(3):
+        return None
+    return cell if agent == spec.agents[0] else column * size + row
+
+
+NINE = Drawing(_nine_view, _nine, _numbered, _events, pick=pick_of_nine)
+COLUMN = Drawing(_columns_view, _columns, _numbered, _events, pick=_pick_column)
+HEX = Drawing(_hex_view, _hex, _hex_actions, _events, pick=_pick_hexagon)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
 from viz.drawings import Drawing
+from viz.drawings.board import pick_of_nine
 from viz.moment import AgentRow, Moment
 from viz.page import Mark
 from viz.scene import (
@@ -188,5 +189,5 @@ def _siege_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
 
 MEET = Drawing(_meet_view, _meet, _meet_actions, _no_events)
 DOCK = Drawing(_dock_view, _dock, _dock_actions, _no_events)
-NOUGHTS = Drawing(_noughts_view, _noughts, _numbered, _no_events)
+NOUGHTS = Drawing(_noughts_view, _noughts, _numbered, _no_events, pick=pick_of_nine)
 SIEGE = Drawing(_siege_view, _siege, _siege_actions, _siege_events)
