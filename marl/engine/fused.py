@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -36,7 +36,15 @@ class Passes:
 
     def evaluate(self, task: Any, inputs: Tensor, index: NDArray[np.int64]) -> None:
         """Let `task` have the outputs for samples `index` of `inputs [B, n or 1, D]`."""
-        arguments = (task, self.shape, self.network.bind(), _array(inputs), index, self._work)
+        self.evaluate_each([self], np.array([len(index)]), task, inputs, index)
+
+    def evaluate_each(
+        self, members: Sequence[Passes], ends: NDArray[np.int64], task: Any, inputs: Tensor, index: NDArray[np.int64]
+    ) -> None:
+        """The same by networks of this one's shape: samples `index[ends[p - 1] : ends[p]]` by that of `members[p]`."""
+        held = [member.network.bind() for member in members]  # alive until the kernel returns
+        networks = np.array([member.network.address for member in members], np.int64)
+        arguments = (task, self.shape, networks, held[0].size, ends, _array(inputs), index, self._work)
         self._run(passes.evaluate, arguments, len(index), PART)
 
     def differentiate(self, task: Any, inputs: Tensor, index: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.float64]]:

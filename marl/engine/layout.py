@@ -26,7 +26,9 @@ class FlatNetwork:
         self.parameters = [*network.weights, *network.biases, *identity, *extra]
         self._places = np.cumsum([0, *(p.numel() for p in self.parameters)])
         self.flat = np.zeros(0, np.float32)
-        self._views: list[Tensor] = []
+        self.address = 0
+        """Where the flat array stands in memory, as `bind` left it."""
+        self._places_in_memory: list[int] = []
         layers = len(network.weights)
         size = [network.weights[0].shape[1], *(weight.shape[2] for weight in network.weights)]
         self.extra = [int(place) for place in self._places[2 * layers + len(identity) : -1]]
@@ -48,21 +50,16 @@ class FlatNetwork:
 
     def bind(self) -> NDArray[np.float32]:
         """The parameters' present values as a flat array, of which they are views from now on."""
-        if any(p.data_ptr() != view.data_ptr() for p, view in zip(self.parameters, self._views, strict=False)) or (
-            not self._views
-        ):
+        if [p.data_ptr() for p in self.parameters] != self._places_in_memory:
             whole = torch.cat([p.detach().reshape(-1) for p in self.parameters])
-            self._views = [
-                whole[first:last].view(p.shape)
-                for p, first, last in zip(self.parameters, self._places, self._places[1:], strict=False)
-            ]
-            for parameter, view in zip(self.parameters, self._views, strict=True):
+            for parameter, view in zip(self.parameters, self.split(whole), strict=True):
                 parameter.data = view
-            self.flat = whole.numpy()
+            self.flat, self.address = whole.numpy(), whole.data_ptr()
+            self._places_in_memory = [p.data_ptr() for p in self.parameters]
         return self.flat
 
     def split(self, flat: Tensor) -> list[Tensor]:
-        """A flat array of the parameters' gradients as views in the parameters' shapes."""
+        """A flat array of the parameters, or of their gradients, as views in the parameters' shapes."""
         return [
             flat[first:last].view(p.shape)
             for p, first, last in zip(self.parameters, self._places, self._places[1:], strict=False)
@@ -90,6 +87,11 @@ class AgentOfFlatNetwork:
         extras = whole.parameters[len(whole.parameters) - len(whole.extra) :] if whole.extra else []
         self.extra = [place + agent * p[0].numel() for place, p in zip(whole.extra, extras, strict=True)]
         """Place of each further parameter's row."""
+
+    @property
+    def address(self) -> int:
+        """As the whole's."""
+        return self.whole.address
 
     def bind(self) -> NDArray[np.float32]:
         """As the whole's."""

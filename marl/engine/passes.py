@@ -12,6 +12,7 @@ from environments.compile import kernel
 from environments.workers import report, take
 from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
 from marl.engine.heads import errors, finish
+from marl.engine.memory import array_at
 from marl.engine.mlp import ROWS, backward, forward, turn, width
 from marl.engine.scalar import F
 
@@ -32,20 +33,31 @@ def gather(net, inputs, index, start, samples, stack, work):
 
 
 @kernel(entry=True)
-def evaluate(task, net, parameters, inputs, index, works, rows, size, progress, who):
-    """Forward passes of the samples `index [rows]`, what becomes of the outputs being `task`'s affair."""
+def evaluate(task, net, networks, count, ends, inputs, index, works, rows, size, progress, who):
+    """Forward passes of the samples `index [rows]`, what becomes of the outputs being `task`'s affair.
+
+    There are P networks of one shape, `count` parameters of each at the addresses `networks [P]`; those of number p
+    get the samples up to place `ends[p]` that no earlier one got, in the same chunks as if it were alone.
+    """
     work = works[who]
     chunk = max(1, ROWS // width(net))
     while True:
         first, stop = take(progress, rows, size, who)
         if first >= rows:
             return
-        for stack in range(net.stacks):
-            for start in range(first, stop, chunk):
-                samples = min(chunk, stop - start)
-                gather(net, inputs, index, start, samples, stack, work)
-                forward(net, parameters, stack, samples, work)
-                finish(task, net, parameters, index, start, samples, stack, work)
+        begin = first
+        for p in range(ends.shape[0]):
+            end = min(stop, ends[p])
+            if begin >= end:
+                continue
+            parameters = array_at(networks[p], count)
+            for stack in range(net.stacks):
+                for start in range(begin, end, chunk):
+                    samples = min(chunk, end - start)
+                    gather(net, inputs, index, start, samples, stack, work)
+                    forward(net, parameters, stack, samples, work)
+                    finish(task, net, parameters, index, start, samples, stack, work)
+            begin = end
         report(progress, first, stop)
 
 
