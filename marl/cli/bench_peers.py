@@ -37,6 +37,7 @@ MPE2 = {
     "particle/collect_treasure": "collect_treasure_v1",
 }
 """Its module for each of our particle environments."""
+SMAX_COPIES = 1024
 CLASSIC = {"board/tictactoe": "tictactoe_v3", "board/connect_four": "connect_four_v3"}
 """PettingZoo's classic ones."""
 
@@ -50,12 +51,14 @@ class Peer:
     """Which of its faces is stepped."""
     extra: str
     """Our extra that installs it."""
-    stepper: Callable[[Scenario], Stepper]
-    """Makes the scenario's environment; ImportError where the package does not have it."""
+    stepper: Callable[[Scenario], Stepper | None]
+    """Makes the scenario's environment; None where the package has others of the family, but not this one."""
+    copies: int = 1
+    """Copies that are stepped at once."""
 
 
-def find(scenario: Scenario) -> tuple[str, Stepper] | None:
-    """Name and stepper of the scenario's peer, if any; None, said aloud, where its package is not installed."""
+def find(scenario: Scenario) -> tuple[str, Stepper, int] | None:
+    """Name, stepper and copies of the scenario's peer, if it has one; None, said aloud, where that is not installed."""
     peer = PEERS.get(scenario.environment) or PEERS.get(scenario.name.split("/")[0])
     if peer is None:
         return None
@@ -66,7 +69,7 @@ def find(scenario: Scenario) -> tuple[str, Stepper] | None:
         missing = f"skipped: {peer.package} is not installed, so there are no ratios"
         print(f"{missing}; pip install 'marl[{peer.extra}]'", file=sys.stderr)
         return None
-    return f"{peer.package} {version} {peer.face}", stepper
+    return None if stepper is None else (f"{peer.package} {version} {peer.face}", stepper, peer.copies)
 
 
 def parallel(env: Any) -> Stepper:
@@ -195,12 +198,48 @@ def _hex(scenario: Scenario) -> Stepper:
     return step
 
 
+def _smax(scenario: Scenario) -> Stepper | None:
+    """Legal moves drawn by lot against its heuristic enemy; drawn with the step, as its own rollouts do."""
+    name = scenario.name.split("/")[1].lower()
+    jax: Any = importlib.import_module("jax")
+    made: Any = importlib.import_module("jaxmarl.environments.smax")
+    if name not in made.smax_env.MAP_NAME_TO_SCENARIO:
+        return None
+    env = made.HeuristicEnemySMAX(scenario=made.map_name_to_scenario(name))
+    key, first = jax.random.split(jax.random.PRNGKey(0))
+    _, state = jax.vmap(env.reset)(jax.random.split(first, SMAX_COPIES))
+
+    def move(key: Any, state: Any) -> dict[str, Any]:
+        keys = jax.random.split(key, len(env.agents))
+        legal = env.get_avail_actions(state)
+        return {
+            agent: jax.random.categorical(own, jax.numpy.where(legal[agent] > 0, 0.0, -jax.numpy.inf))
+            for agent, own in zip(env.agents, keys, strict=True)
+        }
+
+    def advance(key: Any, state: Any) -> Any:
+        key, drawn, stepped = jax.random.split(key, 3)
+        actions = jax.vmap(move)(jax.random.split(drawn, SMAX_COPIES), state)
+        seen = jax.vmap(env.step)(jax.random.split(stepped, SMAX_COPIES), state, actions)
+        return key, seen[1], seen
+
+    compiled = jax.jit(advance)
+
+    def step(k: int) -> None:
+        nonlocal key, state
+        key, state, seen = compiled(key, state)
+        jax.block_until_ready(seen)
+
+    return step
+
+
 PEERS = {
     "board": Peer("pettingzoo", "classic", "envs", _classic),
     "board/hex": Peer("open_spiel", "hex", "openspiel", _hex),
     "particle": Peer("mpe2", "parallel_env", "envs", _mpe2),
     "roshambo": Peer("open_spiel", "repeated_game", "openspiel", _openspiel),
     "foraging": Peer("lbforaging", "gymnasium", "grid", _lbforaging),
+    "skirmish": Peer("jaxmarl", f"SMAX, {SMAX_COPIES} copies", "smax", _smax, SMAX_COPIES),
     "warehouse": Peer("rware", "gymnasium", "grid", _rware),
 }
 """Family, or an environment that others have than its family -> who else has it."""
