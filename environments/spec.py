@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,6 +129,19 @@ class EnvSpec:
             kind.name if kind.teams == 1 else f"{kind.name}_{i}" for kind in self.kinds for i in range(kind.teams)
         )
 
+    @property
+    def team_kinds(self) -> tuple[str, ...]:
+        """Name of the kind of each column of `outcome`."""
+        return tuple(kind.name for kind in self.kinds for _ in range(kind.teams))
+
+    def members(self, team: int) -> dict[str, tuple[str, ...]]:
+        """Agents that play for a column of `outcome`, by group."""
+        found = {}
+        for name in self.kind(self.team_kinds[team]).groups:
+            group = self.group(name)
+            found[name] = tuple(a for a, own in zip(group.agents, self.team_of(group), strict=True) if own == team)
+        return found
+
     def team_of(self, group: AgentGroup) -> tuple[int, ...]:
         """Column of `outcome` that each of the group's agents plays for."""
         first = 0
@@ -144,3 +157,27 @@ class EnvSpec:
         """Short hash of name, version and options: equal digests may exchange simulation states."""
         text = json.dumps([self.name, self.version, dict(self.options)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SMALLEST_SIDE = 3
+"""Pixels of the shorter side of what counts as an image."""
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """True for bytes up to 255 in the shape of a picture: `[H, W, C]`, `[C, H, W]` or, of grey ones, `[H, W]`."""
+    if not isinstance(space, spaces.Box) or space.dtype != "uint8" or not 2 <= len(space.shape) <= 3:
+        return False
+    return bool(space.high.max() == 255) and min(image_size(space.shape)[1:]) >= SMALLEST_SIDE
+
+
+def image_size(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width of an image's array."""
+    if len(shape) == 2:
+        return 1, shape[0], shape[1]
+    return (shape[0], shape[1], shape[2]) if channels_first(shape) else (shape[2], shape[0], shape[1])
+
+
+def channels_first(shape: Sequence[int]) -> bool:
+    """True for `[C, H, W]`: where the last two are sides of a square, or else the first is shorter than the last."""
+    first, middle, last = shape
+    return first < last if (first == middle) == (middle == last) else middle == last

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup
 from marl.distributions import head_size
+from marl.encoders import Encoders
 from marl.networks import AgentMLP, layered
 from marl.policy_spec import PolicySpec, choices
 from marl.replay_buffer import Views
@@ -32,19 +32,18 @@ def joint_weights(probs: Tensor, joint: Tensor, agents: Sequence[AgentGroup]) ->
     return weight
 
 
-def whole_view(spec: PolicySpec, state_size: int, views: Views, dtype: torch.dtype) -> Tensor:
+def whole_view(spec: PolicySpec, state_size: int, encoders: Encoders, views: Views, dtype: torch.dtype) -> Tensor:
     """What is seen centrally `[B, D]`: the state (the team's observations side by side where there is none), and which
     team of its kind it is where there are several."""
-    parts = [views.state] if state_size else [x.flatten(1) for x in views.obs.values()]
+    parts = [views.state] if state_size else encoders.side_by_side(views.obs, dtype)
     if spec.teams > 1:
         parts.append(nn.functional.one_hot(views.seat % spec.teams, spec.teams))
     return torch.cat([x.to(dtype) for x in parts], 1)
 
 
-def whole_size(spec: PolicySpec, state_size: int) -> int:
+def whole_size(spec: PolicySpec, state_size: int, encoders: Encoders) -> int:
     """D of `whole_view`."""
-    sights = sum(math.prod(group.observation_space.shape) * spec.members(group) for group in spec.groups)
-    return (state_size or sights) + (spec.teams if spec.teams > 1 else 0)
+    return (state_size or encoders.whole(spec)) + (spec.teams if spec.teams > 1 else 0)
 
 
 class TwinQ(nn.Module):
@@ -75,7 +74,9 @@ class TwinQ(nn.Module):
         self.names = ("first", "second")[:functions]
         self.members = [group for group in spec.groups for _ in range(spec.members(group))]
         """Group of each agent."""
-        flat = {group.name: math.prod(group.observation_space.shape) for group in spec.groups}
+        self.encoders = Encoders(
+            spec, "shared" if central else spec.parameters, generator, not (central and state_size)
+        )
         wide = {group.name: head_size(group.action_space) for group in spec.groups}
         self.heads = nn.ModuleDict()
 
@@ -84,13 +85,13 @@ class TwinQ(nn.Module):
             return AgentMLP(inputs, hidden, outputs, agents, parameters, id_seen, activation, 1.0, generator)
 
         if central:
-            seen = whole_size(spec, state_size)
+            seen = whole_size(spec, state_size, self.encoders)
             self.heads["central"] = network(
                 seen + sum(wide[group.name] for group in self.members), rows, functions, "per_agent"
             )
         else:
             for group in spec.groups:
-                inputs, agents = flat[group.name] + wide[group.name], spec.members(group)
+                inputs, agents = self.encoders.sizes[group.name] + wide[group.name], spec.members(group)
                 for name in self.names:
                     self.heads[f"{group.name}_{name}"] = network(inputs, 1, agents, spec.parameters)
         self.summed = {group.name for group in spec.groups if summed and choices(group.action_space)}
@@ -107,8 +108,8 @@ class TwinQ(nn.Module):
         """The networks' input but for the actions: `[B, D]`, or per group `[B, n, D]`."""
         dtype = next(self.parameters()).dtype
         if not self.central:
-            return {group.name: views.obs[group.name].flatten(2).to(dtype) for group in self.spec.groups}
-        return {"central": whole_view(self.spec, self.state_size, views, dtype)}
+            return {g.name: self.encoders.fed(g.name, views.obs[g.name], dtype) for g in self.spec.groups}
+        return {"central": whole_view(self.spec, self.state_size, self.encoders, views, dtype)}
 
     def forward(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
         """All `F` functions `[F, B, K]` of actions, one `[B, d]` per agent."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from marl.critics import whole_size, whole_view
+from marl.encoders import Encoders
 from marl.networks import AgentMLP
 from marl.policy_spec import PolicySpec
 from marl.replay_buffer import Views
@@ -37,7 +38,8 @@ class Monotone(nn.Module):
         super().__init__()
         self.spec, self.state_size, self.width = spec, state_size, width
         self.agents = sum(spec.members(group) for group in spec.groups)
-        seen, made = whole_size(spec, state_size), (self.agents + 2) * width + 1
+        self.encoders = Encoders(spec, "shared", generator, not state_size)
+        seen, made = whole_size(spec, state_size, self.encoders), (self.agents + 2) * width + 1
         self.weights = AgentMLP(seen, hidden, made, 1, "shared", False, "relu", 1.0, generator)
         start = torch.randn(made, generator=generator) / width**0.5  # all that there is where nothing is seen
         start[self.agents * width : (self.agents + 1) * width] = 0.0
@@ -46,7 +48,7 @@ class Monotone(nn.Module):
 
     def forward(self, q: Tensor, views: Views) -> Tensor:
         """`[B, 1]` from the agents' `q [B, R]` and what is seen."""
-        made = self.weights(whole_view(self.spec, self.state_size, views, q.dtype)).squeeze(1)
+        made = self.weights(whole_view(self.spec, self.state_size, self.encoders, views, q.dtype)).squeeze(1)
         first, bias, second, value = torch.split(made, [self.agents * self.width, self.width, self.width, 1], 1)
         inner = torch.einsum("br,brw->bw", q, first.abs().view(-1, self.agents, self.width))
         mixed: Tensor = (nn.functional.elu(inner + bias) * second.abs()).sum(1, keepdim=True) + value

@@ -35,6 +35,7 @@ from marl.distributions import (
     legal_box,
     noise_size,
 )
+from marl.encoders import Encoders
 from marl.engine.fused import Passes, every
 from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
@@ -112,9 +113,10 @@ class Policy(nn.Module):
         generator = generator or torch.Generator().manual_seed(0)
         self.actors = nn.ModuleDict()
         self.log_std = nn.ParameterDict()
-        self.compiled = spec.box != "deterministic" and spec.epsilon is None
-        """Act by compiled functions (networks in float32 on the CPU; there are none for single points and for values),
-        or by torch."""
+        self.encoders = Encoders(spec, spec.parameters, generator)
+        self.compiled = spec.box != "deterministic" and spec.epsilon is None and not self.encoders
+        """Act by compiled functions (networks in float32 on the CPU; there are none for images, for single points and
+        for values), or by torch."""
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
@@ -123,7 +125,7 @@ class Policy(nn.Module):
             outputs = head_size(group.action_space)
             is_box = isinstance(group.action_space, spaces.Box)
             self.actors[group.name] = AgentMLP(
-                int(np.prod(group.observation_space.shape)),
+                self.encoders.sizes[group.name],
                 spec.hidden,
                 2 * outputs if is_box and spec.box == "squashed" else outputs,
                 members,
@@ -147,6 +149,13 @@ class Policy(nn.Module):
         """What decides how the policy acts: all but the critic."""
         yield from self.actors.parameters()
         yield from self.log_std.parameters()
+        yield from self.encoders.parameters()
+
+    def acting_parameters_of(self, group: AgentGroup) -> list[nn.Parameter]:
+        """Those of one group: its network's, the deviations', its encoder's."""
+        log_std = [self.log_std[group.name]] if group.name in self.log_std else []
+        encoder = self.encoders[group.name].parameters() if group.name in self.encoders else ()
+        return [*self.actors[group.name].parameters(), *log_std, *encoder]
 
     def distribution(self, group: AgentGroup, obs: Tensor, mask: Tensor | None, agent: int | None = None) -> Chosen:
         """Action distribution of a group from `obs [B, n, *shape]` and `mask [B, n, K]`; arguments as in `describe`."""
@@ -159,7 +168,8 @@ class Policy(nn.Module):
         """
         actor = self.actors[group.name]
         assert isinstance(actor, AgentMLP)
-        x = obs.flatten(2).to(actor.weights[0].dtype)
+        own_encoder = None if agent is None else self.encoders.own(group.name, agent)
+        x = self.encoders.fed(group.name, obs, actor.weights[0].dtype, own_encoder)
         outputs: Tensor = actor(x) if agent is None else actor.alone(x.squeeze(1), agent).unsqueeze(1)
         if group.name not in self.log_std:
             return outputs

@@ -12,12 +12,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from environments.spec import EnvSpec
+from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.algorithms.off_policy import OffPolicy, adam
 from marl.config_replay import ActorCriticConfig
 from marl.critics import TwinQ
 from marl.networks import layered
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec, choices
 from marl.replay_buffer import Sample
 from marl.seeding import torch_generator
@@ -60,8 +61,7 @@ class ActorCritic(OffPolicy):
             return [list(self.policy.acting_parameters())]
         parts: list[list[Tensor]] = []
         for group, i in self.agents:
-            actor = self.policy.actors[group.name]
-            parts.append([x.data[i].requires_grad_() for x in (*actor.weights, *actor.biases)])  # type: ignore[misc]
+            parts.append([x.data[i].requires_grad_() for x in self.policy.acting_parameters_of(group)])
         return parts
 
     def _critic_step(self, sample: Sample) -> dict[str, float]:
@@ -92,6 +92,8 @@ class ActorCritic(OffPolicy):
         return [x * sample.now.acting[:, i : i + 1] for i, x in enumerate(rows)]
 
 
-def outputs_of(obs: Tensor, part: Sequence[Tensor], activation: str) -> Tensor:
+def outputs_of(policy: Policy, group: AgentGroup, obs: Tensor, part: Sequence[Tensor]) -> Tensor:
     """One agent's network `[B, 1, K]`, from one of `OffPolicy.parts`."""
-    return layered(obs.flatten(1).to(part[0].dtype), part, activation).unsqueeze(1)
+    own = len(list(policy.actors[group.name].parameters()))  # the encoder's come behind
+    fed = policy.encoders.fed(group.name, obs, part[0].dtype, part[own:])
+    return layered(fed.flatten(1), part[:own], policy.spec.activation).unsqueeze(1)

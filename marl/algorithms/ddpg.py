@@ -129,7 +129,7 @@ class DDPG(ActorCritic):
     def _action_of(self, agent: int, views: Views) -> Tensor:
         """What one agent does `[B, d]`, from its own parameters; zeros where it does not act."""
         group, i = self.agents[agent]
-        outputs = outputs_of(views.obs[group.name][:, i : i + 1], self.parts[agent], self.config.activation)
+        outputs = outputs_of(self.policy, group, views.obs[group.name][:, i : i + 1], self.parts[agent])
         chosen = self.policy.head(group, outputs, None)
         assert isinstance(chosen, Deterministic)
         return chosen.y[:, 0] * views.acting[:, agent : agent + 1]

@@ -18,7 +18,6 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses, workers
-from marl.algorithms import on_policy
 from marl.algorithms.on_policy import Means, OnPolicy, Turn, clip_norm
 from marl.buffers import Batch, Rollout
 from marl.config_rollout import PPOConfig
@@ -51,7 +50,7 @@ class PPO(OnPolicy):
         self.remembers = self.region.divergence != "none"
         self.weights = self.region.start(len(self.agents))
         """Of the trust region, `[C, R]`."""
-        fused = engine == "fused" and config.trust_region == "clip"
+        fused = self.policy.compiled and config.trust_region == "clip"
         alone = config.order == "agent_by_agent"
         self.turns = self.turns_one_by_one() if alone else self.turns_at_once()
         self.parts: list[list[Tensor]] = [*(turn.parameters for turn in self.turns), list(self.value.parameters())]
@@ -78,6 +77,7 @@ class PPO(OnPolicy):
             told.add(self._learn(batch, turn, log_factor.exp(), told))
             if turn is not turns[-1]:
                 log_factor = log_factor + self.log_ratio(batch, turn)
+        self.carry_on(batch)
         more = {"factor": float((log_factor.exp() - 1).abs().mean())} if len(turns) > 1 else {}
         return (
             told.result()
@@ -152,7 +152,7 @@ class PPO(OnPolicy):
         The minibatch is cut in blocks of a fixed size whose gradients are summed in order: blocks run on several
         threads without any difference in the result, and each fits a cache better than the whole.
         """
-        blocks = torch.split(index, on_policy.BLOCK_SAMPLES)
+        blocks = self.blocks(index)
 
         def work(block: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
             return self.block_gradients(batch.take(block), decisions, values, turn, mending)

@@ -182,12 +182,11 @@ class SAC(ActorCritic):
         obs, mask = views.obs[group.name][:, i : i + 1], views.action_mask[group.name]
         mask = None if mask is None else mask[:, i : i + 1]
         part = self.parts[agent]
-        chosen = self.policy.head(group, outputs_of(obs, part, self.config.activation), mask)
+        chosen = self.policy.head(group, outputs_of(self.policy, group, obs, part), mask)
         if self.earlier is None:
             return self._act(chosen, None, noise)
-        actor = self.earlier.actors[group.name]
-        before = [x[i] for x in (*actor.weights, *actor.biases)]  # type: ignore[misc]
-        return self._act(chosen, self.earlier.head(group, outputs_of(obs, before, self.config.activation), mask), noise)
+        before = self.earlier.distribution(group, obs, mask, i)
+        return self._act(chosen, before, noise)
 
     def _act(self, chosen: Chosen, earlier: Chosen | None, noise: Tensor) -> Act:
         drift = None if earlier is None else divergence(chosen, earlier)

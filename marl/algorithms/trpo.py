@@ -15,7 +15,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses, workers
-from marl.algorithms import on_policy
+from marl.algorithms import chunks
 from marl.algorithms.on_policy import Means, OnPolicy, Turn, clip_norm
 from marl.buffers import Batch, Rollout
 from marl.config_rollout import TRPOConfig
@@ -68,6 +68,7 @@ class TRPO(OnPolicy):
         for _ in range(self.config.epochs):
             for index in self.minibatches(batch, None):
                 told.add(self._value_step(batch, index))
+        self.carry_on(batch)
         return told.result() | {
             "factor": float((log_factor.exp() - 1).abs().mean()),
             "learning_rate": self.optimiser.param_groups[0]["lr"],
@@ -101,9 +102,10 @@ class TRPO(OnPolicy):
         if int(count) == 0:
             return nothing
         advantage = torch.where(use, batch.advantage[:, columns] * factor.unsqueeze(1), 0.0)
-        index = use.any(1).nonzero().squeeze(1)
-        parts = [self._part(batch, turn, advantage, block) for block in torch.split(index, on_policy.BLOCK_SAMPLES)]
-        few = torch.split(index[::SPARSE], on_policy.BLOCK_SAMPLES)
+        used = chunks.whole(use.any(1), self.span)
+        index = chunks.samples(used, self.span)
+        parts = [self._part(batch, turn, advantage, block) for block in self.blocks(index)]
+        few = self.blocks(chunks.samples(used[::SPARSE], self.span))
         curved = [self._part(batch, turn, advantage, block) for block in few]
         g = self._summed(lambda part: part.slope(part.gains() / count), parts)
         if not bool(torch.isfinite(g).all()):
@@ -158,7 +160,7 @@ class TRPO(OnPolicy):
             loss = self.value_loss(batch.take(block), values)
             return loss.detach(), torch.autograd.grad(self.config.value_coefficient * loss, self.critic)
 
-        results = list(workers.map(self.threads, work, torch.split(index, on_policy.BLOCK_SAMPLES)))
+        results = list(workers.map(self.threads, work, self.blocks(index)))
         loss = torch.stack([part for part, _ in results]).sum()
         for parameter, *summands in zip(self.critic, *(gradients for _, gradients in results), strict=True):
             parameter.grad = torch.stack(summands).sum(0)
