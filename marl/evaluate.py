@@ -83,19 +83,20 @@ def evaluate(
         raise ValueError(f"{spec.name}: some copy is not at its episode's start")
     quota = np.full(copies, episodes // copies) + (np.arange(copies) < episodes % copies)
     results: list[list[Episode]] = [[] for _ in range(copies)]
-    recorders = {copy: Recorder(env, copy, dict(header or {})) for copy in range(min(record, copies))}
+    told = {**(header or {}), "acting": {"key": noise_key, "greedy": greedy}}
+    recorders = {copy: Recorder(env, copy, told) for copy in range(min(record, copies))}
     replays: dict[int, Replay] = {}
     running = np.zeros((copies, spec.num_teams))
     hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in spec.kinds}
     finished = 0
     while finished < episodes:
         before = env.episode_step.copy()
-        actions, traces = _act(env, players, hidden, noise_key, greedy, bool(recorders))
+        actions, traces = act(env, players, hidden, noise_key, greedy, bool(recorders))
         out = env.step(actions)
         hidden = {kind.name: forgotten(hidden[kind.name], kind, out.episode_over) for kind in spec.kinds}
         add_team_rewards(running, spec, out)
         for copy, recorder in list(recorders.items()):
-            if recorder.add(actions, out, {name: _of_copy(trace, copy) for name, trace in traces.items()}):
+            if recorder.add(actions, out, {name: of_copy(trace, copy) for name, trace in traces.items()}):
                 replays[copy] = recorder.finish()
                 del recorders[copy]
         failed = faulted(env)
@@ -133,7 +134,7 @@ def _note_ended(
     return counted
 
 
-def _act(
+def act(
     env: VectorEnv,
     players: Mapping[str, Actor | Seats],
     hidden: dict[str, dict[str, Tensor]],
@@ -189,5 +190,6 @@ def _by_copy(x: Tensor, copies: int) -> np.ndarray:
     return x.reshape(copies, -1, *x.shape[2:]).numpy()
 
 
-def _of_copy(trace: PolicyTrace, copy: int) -> PolicyTrace:
+def of_copy(trace: PolicyTrace, copy: int) -> PolicyTrace:
+    """One copy's part of what policies thought in a batch."""
     return PolicyTrace(*(x[copy] for x in trace))
