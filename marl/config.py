@@ -109,16 +109,21 @@ class Algorithm:
         """Whether agents of a group may share a network or have one each, or must have one each."""
         return "per_agent" if self.order == "agent_by_agent" else "either"
 
-    def slow(self, config: Settings) -> str | None:
-        """Why the compiled engine cannot compute its gradients with those settings, or none where it can."""
+    def slow(self, config: Settings, images: bool = False) -> str | None:
+        """Why the compiled engine cannot compute its gradients with those settings, or none where it can.
+
+        `images`: agents see pictures.
+        """
         if not self.compiled:
             return f"{self.name} has no compiled gradients"
+        if images:
+            return "networks that see images have no compiled gradients"
         region = getattr(config, "trust_region", "clip")
         return None if region == "clip" else f"trust region {region} has no compiled gradients"
 
-    def engine(self, asked: str, config: Settings) -> Literal["fused", "torch"]:
+    def engine(self, asked: str, config: Settings, images: bool = False) -> Literal["fused", "torch"]:
         """How gradients are computed where that was asked for. UsageError where it cannot be."""
-        why = self.slow(config)
+        why = self.slow(config, images)
         require(asked != "fused" or why is None, f"{why}: leave --engine out")
         return "fused" if why is None and asked != "torch" else "torch"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from environments.spec import AgentGroup, channels_first, image_size, is_image
+from environments.spec import channels_first, image_size, is_image
 from marl.networks import orthogonal
 from marl.policy_spec import PolicySpec
 
@@ -128,8 +128,3 @@ class Encoders(nn.ModuleDict):
     def side_by_side(self, obs: Mapping[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
         """What a network is fed of all the team's observations, `[B, n D]` of each group."""
         return [self.fed(name, x, dtype).flatten(1) for name, x in obs.items()]
-
-
-def pictures(groups: Sequence[AgentGroup]) -> bool:
-    """True where agents of some of these groups see images."""
-    return any(is_image(group.observation_space) for group in groups)

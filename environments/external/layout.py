@@ -13,7 +13,7 @@ from environments.errors import UsageError
 from environments.external import teams
 from environments.external.play import Moment, ParallelPlayer, Player, TurnPlayer
 from environments.external.views import MASK, Moves, Sight, moves_of, sight_of
-from environments.spec import EnvSpec
+from environments.spec import EnvSpec, is_image
 from environments.vector import Array
 
 Factory = Callable[[], Any]
@@ -36,7 +36,8 @@ class Layout:
     turns: bool
     """True for an AECEnv that is stepped agent by agent."""
     stateful: bool
-    """True where `state()` of the environment is the global state; else it is all that agents see, side by side."""
+    """True where `state()` of the environment is the global state; else it is all that agents see, side by side: of
+    images, learners take what the team sees."""
     seed_bits: int
     """Bits that the environment takes as a seed: 64, or 31."""
 
@@ -123,7 +124,8 @@ def layout_of(env: Any, name: str, options: Mapping[str, Any], how: str | None) 
         seed_bits,
     )
     size = _state_size(env)
-    side_by_side = 0 if turns else sum(len(g.agents) * int(np.prod(g.observation_space.shape)) for g in groups)
+    flat = not turns and not any(is_image(group.observation_space) for group in groups)
+    side_by_side = sum(len(g.agents) * int(np.prod(g.observation_space.shape)) for g in groups) if flat else 0
     if size and not (size == side_by_side and _is_side_by_side(layout, env)):
         layout = replace(layout, stateful=True)
     size = size or side_by_side
@@ -144,12 +146,13 @@ def _first_reset(env: Any, name: str) -> tuple[int, Any]:
 
 
 def _state_size(env: Any) -> int:
-    """Numbers in the environment's global state; 0 where it has none."""
+    """Numbers in the environment's global state; 0 where it has none, or a picture."""
     try:
         state = np.asarray(env.state())
     except (AttributeError, NotImplementedError, TypeError):
         return 0
-    return int(state.size) if state.dtype.kind in "biuf" else 0
+    picture = state.dtype == np.uint8 and is_image(spaces.Box(0, 255, state.shape, np.uint8))
+    return int(state.size) if state.dtype.kind in "biuf" and not picture else 0
 
 
 def _is_side_by_side(layout: Layout, env: Any) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import environments
 from environments import registry
 from environments.errors import RefusedFile, UsageError, nearest
-from environments.spec import AgentGroup, EnvSpec
+from environments.spec import AgentGroup, EnvSpec, is_image
 from marl import config as settings
 from marl import files, runs
 from marl.cli import players
@@ -132,7 +132,7 @@ class Plan:
                 players.find(team, spec, name)
                 continue
             known = ALGORITHMS[team.algorithm]
-            known.engine(self.train.engine, team.config)
+            known.engine(self.train.engine, team.config, self._sees_images(spec, name))
             check_place(known, team.config)
             self._check_actions(known, spec, name)
             for shared in SHARED_BY_RUN:
@@ -155,11 +155,14 @@ class Plan:
         """How the gradients of each team that learns are computed, and why not otherwise."""
         found: dict[str, str] = {}
         for name, team in self.learners.items():
-            known = ALGORITHMS[team.algorithm]
-            found[name] = known.engine(self.train.engine, team.config)
-            why = known.slow(team.config)
+            known, images = ALGORITHMS[team.algorithm], self._sees_images(self.spec(), name)
+            found[name] = known.engine(self.train.engine, team.config, images)
+            why = known.slow(team.config, images)
             found[name] += f" ({why})" if why else ""
         return found
+
+    def _sees_images(self, spec: EnvSpec, kind: str) -> bool:
+        return any(is_image(spec.group(name).observation_space) for name in spec.kind(kind).groups)
 
     def played_by(self, spec: EnvSpec) -> dict[str, str]:
         """Kind of team that is trained -> whose learner plays it: in self-play the first one's of those that are alike.
