@@ -5,7 +5,7 @@ And the batch: the same flattened to joint samples, with what an on-policy learn
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,10 @@ class Rollout:
     episode_truncated: Tensor  # [T, S] bool
     mine: Tensor | None  # [T, S] bool: the learner's own policy sat there; None = everywhere
     finals: FinalViews
+    start: Tensor  # [T+1, S] bool: an episode begins at this step
+    hidden: dict[str, Tensor] = field(default_factory=dict)
+    """Group -> `[C, S, n, M]`: what a recurrent learner's policy carried before each chunk of the steps; garbage in
+    seats where another sat."""
 
     @property
     def steps(self) -> int:
@@ -57,6 +61,25 @@ class Rollout:
     def seats(self) -> int:
         """S."""
         return self.episode_over.shape[1]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What recurrent networks carried before samples that are `C` chunks of `L` steps of one seat each, in order."""
+
+    start: Tensor  # [C, L] bool: an episode begins at this step
+    hidden: dict[str, Tensor]  # group -> [C, n, M]
+    value_hidden: dict[str, Tensor]  # head of the value function -> [C, rows, M]
+    value_after: dict[str, Tensor]  # head -> [S, rows, M] after all steps, of all seats
+
+    def take(self, index: Tensor) -> Memory:
+        """Of the samples at `index`, which are whole chunks."""
+        steps = self.start.shape[1]
+        chunks = index[::steps] // steps
+        hidden, value_hidden = (
+            {name: x.index_select(0, chunks) for name, x in part.items()} for part in (self.hidden, self.value_hidden)
+        )
+        return replace(self, start=self.start.index_select(0, chunks), hidden=hidden, value_hidden=value_hidden)
 
 
 @dataclass(frozen=True)
@@ -76,12 +99,17 @@ class Batch:
     target: Tensor  # [B, R or 1] normalised
     use_value: Tensor  # [B, R or 1] bool
     old: dict[str, Tensor]  # group -> [B, n, outputs] of the policy before the update; empty where nobody asks for it
+    memory: Memory | None = None  # of recurrent networks
 
     def take(self, index: Tensor) -> Batch:
-        """The samples at `index`."""
+        """The samples at `index`; of recurrent networks whole chunks."""
         fields: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if isinstance(value, dict):
+            if isinstance(value, Memory):
+                fields[name] = value.take(index)
+            elif value is None:
+                fields[name] = None
+            elif isinstance(value, dict):
                 fields[name] = {key: None if x is None else x.index_select(0, index) for key, x in value.items()}
             else:
                 fields[name] = value.index_select(0, index)

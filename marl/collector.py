@@ -18,8 +18,8 @@ from torch import Tensor
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import SimState, StepBuffers, VectorEnv, action_shape
 from marl.buffers import FinalViews, GroupRollout, Rollout
-from marl.policy import View
-from marl.seats import NoiseSource, Seats, by_seat, carried, forgotten, legal_action, play, seat_view
+from marl.policy import View, remembers
+from marl.seats import NoiseSource, Seats, by_seat, carried, forgotten, legal_action, own_part, play, seat_view
 
 if TYPE_CHECKING:
     from marl.seating import Seating
@@ -75,8 +75,18 @@ class EpisodeStatistics:
 class Collector:
     """Steps an environment with the policies in its seats, `length` steps at a time."""
 
-    def __init__(self, env: VectorEnv, seats: Mapping[str, Seats], length: int, noise_key: int) -> None:
+    def __init__(
+        self,
+        env: VectorEnv,
+        seats: Mapping[str, Seats],
+        length: int,
+        noise_key: int,
+        spans: Mapping[str, int] | None = None,
+    ) -> None:
+        """`spans`: for kinds of team whose first player is a recurrent learner's policy, every how many steps of a
+        rollout what it carries is kept."""
         self.env = env
+        self.spans = dict(spans or {})
         self.seats = dict(seats)
         self.length = length
         self.noise_key = noise_key
@@ -97,6 +107,9 @@ class Collector:
         """Who changes the seats where episodes end, by name."""
         self._hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in env.spec.kinds}
         """What each kind's players carry to the next step."""
+        self._kept: dict[str, list[dict[str, Tensor]]] = {}
+        """What the learners' players carried before each span of the present rollout."""
+        self._start = np.zeros((length + 1, env.num_envs), np.bool_)
         self._show_current()
 
     def collect(self) -> dict[str, Rollout]:
@@ -104,7 +117,10 @@ class Collector:
         finals: list[_Final] = []
         for views in (*(v for group in self._views.values() for v in group.values()), self._state):
             views[0] = views[self.length]
+        self._start[0] = self.env.episode_step == 0
+        self._kept = {kind: [] for kind in self.spans}
         for t in range(self.length):
+            self._keep_hidden(t)
             actions = self._act(t)
             before = self.env.episode_step.copy()
             out = self.env.step(actions, self._slots[t])
@@ -162,6 +178,15 @@ class Collector:
                 actions[name] = legal_action(self.env.spec.group(name), stored)
         return actions
 
+    def _keep_hidden(self, t: int) -> None:
+        """What the learners' players carry, where a span of the rollout begins."""
+        for kind, span in self.spans.items():
+            learner = self.seats[kind].players[0]
+            if t % span == 0 and remembers(learner):
+                rows = {name: view.acting for name, view in self._seen[t][kind].items()}
+                own = own_part(learner, self._hidden[kind], rows)
+                self._kept[kind].append({name: x.clone() for name, x in own.items()})  # for gradients, unlike those
+
     def _forget(self, over: NDArray[np.bool_]) -> None:
         """What was carried in copies whose episode is over."""
         for kind in self.env.spec.kinds:
@@ -217,6 +242,8 @@ class Collector:
                 seated["action_mask"] = None
             groups[name] = GroupRollout(**seated)
         whole = (self._mine[kind.name]).all()
+        self._start[1:] = self._events["episode_over"]
+        kept = self._kept.get(kind.name, [])
         return Rollout(
             groups=groups,
             state=_per_seat(torch.from_numpy(self._state), kind),
@@ -224,6 +251,8 @@ class Collector:
             episode_truncated=_per_seat(torch.from_numpy(self._events["episode_truncated"]), kind),
             mine=None if whole else torch.from_numpy(self._mine[kind.name]),
             finals=self._final_views(kind, finals),
+            start=_per_seat(torch.from_numpy(self._start), kind),
+            hidden={name: torch.stack([x[name] for x in kept]) for name in (kept[0] if kept else ())},
         )
 
     def _final_views(self, kind: TeamKind, finals: list[_Final]) -> FinalViews:

@@ -24,6 +24,12 @@ class RolloutConfig:
     """Widths of the hidden layers of actor and critic; each 1 to 65536."""
     activation: Literal["tanh", "relu"] = "tanh"
     """What follows every hidden layer."""
+    recurrent: Literal["none", "gru"] = "none"
+    """Layers that remember, in actor and critic, behind the hidden ones and as wide as the last of them."""
+    recurrent_layers: int = 1
+    """Number of layers that remember; 1 to 64."""
+    chunk_length: int = 16
+    """Steps through which gradients of what remembers go back; a divisor of the rollout's length."""
     rollout_length: int = 128
     """Steps of every copy between two updates; at least 1."""
     epochs: int = 4
@@ -70,6 +76,25 @@ class RolloutConfig:
         check_range(self, 0.0, math.inf, "learning_rate", "value_coefficient")
         check_range(self, 0.0, 1.0, "gamma", "gae_lambda")
         check_above(self, 0.0, "adam_eps", "huber_delta", "value_clip", "max_grad_norm", "rho_clip", "trace_clip")
+        check_counts(self, "recurrent_layers", "chunk_length")
+        if self.recurrent != "none":
+            self._check_recurrent()
+
+    @property
+    def span(self) -> int:
+        """Steps that are trained together: a chunk's of a recurrent learner, else each alone."""
+        return 1 if self.recurrent == "none" else self.chunk_length
+
+    def _check_recurrent(self) -> None:
+        steps, chunk = self.rollout_length, self.chunk_length
+        require(self.recurrent_layers <= 64, f"recurrent_layers must be 1 to 64, not {self.recurrent_layers}")
+        require(bool(self.hidden), "recurrent layers are as wide as the last hidden one: give --hidden at least one")
+        divisors = [k for k in range(1, steps + 1) if steps % k == 0]
+        near = min(divisors, key=lambda k: abs(k - chunk))
+        require(
+            steps % chunk == 0,
+            f"a rollout of {steps} steps cannot be cut into chunks of {chunk}: set --chunk-length {near}",
+        )
 
 
 @dataclass(frozen=True)

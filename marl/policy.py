@@ -41,6 +41,7 @@ from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
 from marl.networks import AgentMLP
 from marl.policy_spec import SCHEMA, PolicySpec, checksum, choices, read_spec, refused, settled
+from marl.recurrent import Past, RecurrentAgents, network
 from marl.values import CriticShape, ValueFunction
 
 ACTION_GAIN = 0.01
@@ -114,9 +115,10 @@ class Policy(nn.Module):
         self.actors = nn.ModuleDict()
         self.log_std = nn.ParameterDict()
         self.encoders = Encoders(spec, spec.parameters, generator)
-        self.compiled = spec.box != "deterministic" and spec.epsilon is None and not self.encoders
-        """Act by compiled functions (networks in float32 on the CPU; there are none for images, for single points and
-        for values), or by torch."""
+        plain = spec.recurrent == "none" and not self.encoders
+        self.compiled = plain and spec.box != "deterministic" and spec.epsilon is None
+        """Act by compiled functions (networks in float32 on the CPU; there are none for images, for what remembers, for
+        single points and for values), or by torch."""
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
@@ -124,14 +126,14 @@ class Policy(nn.Module):
             members = spec.members(group)
             outputs = head_size(group.action_space)
             is_box = isinstance(group.action_space, spaces.Box)
-            self.actors[group.name] = AgentMLP(
+            self.actors[group.name] = network(
+                spec,
                 self.encoders.sizes[group.name],
                 spec.hidden,
                 2 * outputs if is_box and spec.box == "squashed" else outputs,
                 members,
                 spec.parameters,
                 spec.agent_id,
-                spec.activation,
                 ACTION_GAIN,
                 generator,
             )
@@ -157,25 +159,40 @@ class Policy(nn.Module):
         encoder = self.encoders[group.name].parameters() if group.name in self.encoders else ()
         return [*self.actors[group.name].parameters(), *log_std, *encoder]
 
-    def distribution(self, group: AgentGroup, obs: Tensor, mask: Tensor | None, agent: int | None = None) -> Chosen:
+    def distribution(
+        self, group: AgentGroup, obs: Tensor, mask: Tensor | None, agent: int | None = None, past: Past | None = None
+    ) -> Chosen:
         """Action distribution of a group from `obs [B, n, *shape]` and `mask [B, n, K]`; arguments as in `describe`."""
-        return self.head(group, self.describe(group, obs, agent), mask)
+        return self.head(group, self.describe(group, obs, agent, past), mask)
 
-    def describe(self, group: AgentGroup, obs: Tensor, agent: int | None = None) -> Tensor:
+    def describe(self, group: AgentGroup, obs: Tensor, agent: int | None = None, past: Past | None = None) -> Tensor:
         """What `head` makes a distribution of, `[B, n, outputs]`: logits, or means with log-deviations behind them.
 
-        With `agent`, of that one alone, by parameters of its own: `obs [B, 1, *shape]`.
+        With `agent`, of that one alone, by parameters of its own: `obs [B, 1, *shape]`. A recurrent policy needs to
+        know the `past`, of all agents.
         """
-        actor = self.actors[group.name]
-        assert isinstance(actor, AgentMLP)
+        return self._described(group, obs, agent, past)[0]
+
+    def _described(
+        self, group: AgentGroup, obs: Tensor, agent: int | None, past: Past | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `describe` says, and what a recurrent policy carries on."""
+        actor, hidden = self.actors[group.name], None
         own_encoder = None if agent is None else self.encoders.own(group.name, agent)
-        x = self.encoders.fed(group.name, obs, actor.weights[0].dtype, own_encoder)
-        outputs: Tensor = actor(x) if agent is None else actor.alone(x.squeeze(1), agent).unsqueeze(1)
+        x = self.encoders.fed(group.name, obs, self._first[0].dtype, own_encoder)
+        if isinstance(actor, AgentMLP):
+            outputs: Tensor = actor(x) if agent is None else actor.alone(x.squeeze(1), agent).unsqueeze(1)
+        else:
+            assert isinstance(actor, RecurrentAgents) and past is not None, "a recurrent policy needs to know the past"
+            if agent is None:
+                outputs, hidden = actor(x, past)
+            else:
+                outputs = actor.alone(x.squeeze(1), agent, past.only(agent)).unsqueeze(1)
         if group.name not in self.log_std:
-            return outputs
+            return outputs, hidden
         log_std = self.log_std[group.name]
         own = log_std if agent is None else log_std[agent : agent + 1]
-        return torch.cat([outputs, own.expand_as(outputs)], -1)
+        return torch.cat([outputs, own.expand_as(outputs)], -1), hidden
 
     def head(self, group: AgentGroup, outputs: Tensor, mask: Tensor | None) -> Chosen:
         """What the network's outputs for agents of a group mean; of unsquashed normals, what `describe` says."""
@@ -194,8 +211,9 @@ class Policy(nn.Module):
 
     @property
     def memory(self) -> Mapping[str, int]:
-        """What it carries, as `RecurrentActor` says: nothing."""
-        return {}
+        """What it carries, as `RecurrentActor` says: hidden states; nothing where it is feed-forward."""
+        actors = ((name, actor) for name, actor in self.actors.items() if isinstance(actor, RecurrentAgents))
+        return {name: actor.memory for name, actor in actors}
 
     @torch.inference_mode()
     def step(
@@ -208,10 +226,19 @@ class Policy(nn.Module):
         steps = {}
         for group in self.spec.groups:
             view = views[group.name]
-            chosen = self.distribution(group, view.obs, view.action_mask)
+            outputs, kept = self._described(group, view.obs, None, self._past(group, view, hidden))
+            chosen = self.head(group, outputs, view.action_mask)
             action = chosen.mode() if greedy else chosen.sample(noise[group.name])
-            steps[group.name] = PolicyStep(action, chosen.log_prob(action))
+            steps[group.name] = PolicyStep(action, chosen.log_prob(action), kept)
         return steps
+
+    def _past(self, group: AgentGroup, view: View, hidden: Hidden | None) -> Past | None:
+        """What a recurrent policy needs to know besides a view; nothing carried: an episode begins."""
+        actor = self.actors[group.name]
+        if not isinstance(actor, RecurrentAgents):
+            return None
+        carried = (hidden or {}).get(group.name)
+        return Past.of_step(torch.zeros(*view.acting.shape, actor.memory) if carried is None else carried, view.acting)
 
     def _fits_engine(self) -> bool:
         (first,) = self._first

@@ -27,6 +27,8 @@ memory is taken for them."""
 MOST_JOINT, MOST_OWN, MOST_SUMMED = 16, 32, 1024
 """Joint actions of a team, and own actions of an agent, over which expectations are summed where nothing else is said,
 and the most of either where it is."""
+NETWORK = ("parameters", "agent_id", "hidden", "activation", "recurrent", "recurrent_layers")
+"""Fields that a policy's spec has from its learner's settings."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class PolicySpec:
     agent_id: bool = True
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
+    recurrent: str = "none"
+    """Kind of the layers that remember, between the last hidden layer and the output and as wide: `none` or `gru`."""
+    recurrent_layers: int = 1
     box: str = "gaussian"
     """Distribution over Box actions: normals whose draws are clipped, or `squashed` into the bounds by tanh, or a
     `deterministic` point, squashed too."""
@@ -73,6 +78,10 @@ class PolicySpec:
         spec = cls(**{**data, "groups": groups, "hidden": tuple(data["hidden"])})
         if len(spec.hidden) > MOST_LAYERS or not all(1 <= width <= WIDEST for width in spec.hidden):
             raise ValueError(f"hidden layers {spec.hidden[:MOST_LAYERS]}")
+        if spec.recurrent not in ("none", "gru") or not 1 <= spec.recurrent_layers <= MOST_LAYERS:
+            raise ValueError(f"recurrent layers {spec.recurrent!r}, {spec.recurrent_layers} of them")
+        if spec.recurrent != "none" and not spec.hidden:
+            raise ValueError("recurrent layers without a hidden one below them")
         if spec.parameters not in ("shared", "per_agent"):
             raise ValueError(f"parameters {spec.parameters!r}")
         if spec.box not in ("gaussian", "squashed", "deterministic"):

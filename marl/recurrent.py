@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from marl.networks import orthogonal, tanh
+from marl.networks import HIDDEN_GAIN, AgentMLP, orthogonal, tanh
+from marl.policy_spec import PolicySpec
+
+
+class Past(NamedTuple):
+    """What recurrent networks need besides `[C L, n, ..]` views, which are `C` chunks of `L` steps each, in order."""
+
+    hidden: Tensor  # [C, n, M] before the first step of each chunk
+    start: Tensor  # [C, L] bool: an episode begins at this step
+    acting: Tensor  # [C, L, n] bool
+
+    @classmethod
+    def of_step(cls, hidden: Tensor, acting: Tensor) -> Past:
+        """Of one step: `hidden [S, n, M]`, zeros where an episode begins, and `acting [S, n]`."""
+        return cls(hidden, torch.zeros(len(hidden), 1, dtype=torch.bool), acting.unsqueeze(1))
+
+    def only(self, agent: int) -> Past:
+        """Of one agent alone."""
+        own = slice(agent, agent + 1)
+        return Past(self.hidden[:, own], self.start, self.acting[:, :, own])
 
 
 class AgentGRU(nn.Module):
@@ -45,8 +66,12 @@ class AgentGRU(nn.Module):
         """Hidden states before anything was seen, `[B, n, layers, H]`: zeros."""
         return torch.zeros(batch, self.agents, self.layers, self.width, dtype=self.biases[0].dtype)
 
-    def forward(self, x: Tensor, hidden: Tensor, start: Tensor, acting: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, hidden: Tensor, start: Tensor, acting: Tensor, agent: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What the top layer says at every step, and the hidden states after the last.
+
+        With `agent`, of that one alone, by parameters of its own: n = 1.
 
         Args:
             x: `[T, B, n, D]`; where an agent does not act, anything.
@@ -55,7 +80,7 @@ class AgentGRU(nn.Module):
             acting: `[T, B, n]` bool: elsewhere a hidden state stays as it is.
         """
         steps, batch, agents = acting.shape
-        stacks = self.biases[0].shape[0]
+        stacks = self.biases[0].shape[0] if agent is None else 1
         rows = acting.unsqueeze(-1)
         if not bool(acting.all()):
             x = torch.where(rows, x, torch.zeros((), dtype=x.dtype))
@@ -66,15 +91,20 @@ class AgentGRU(nn.Module):
         last = []
         for layer in range(self.layers):
             h = _by_stack(hidden[None, :, :, layer], stacks)[0]
-            x, h = self._layer(layer, _by_stack(x, stacks), h, fresh, own)
+            parts = (self.below[layer], self.before[layer], self.biases[layer], self.inner[layer])
+            if agent is not None:
+                parts = tuple(part[agent : agent + 1] for part in parts)
+            x, h = self._layer(parts, _by_stack(x, stacks), h, fresh, own)
             x = _by_agent(x, batch, agents)
             last.append(_by_agent(h.unsqueeze(0), batch, agents)[0])
         return x, torch.stack(last, 2)
 
-    def _layer(self, layer: int, x: Tensor, h: Tensor, fresh: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    def _layer(
+        self, parts: tuple[Tensor, ...], x: Tensor, h: Tensor, fresh: Tensor, own: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """One layer over all steps: `x [T, stacks, M, D]` and `h [stacks, M, H]` -> `[T, stacks, M, H]`, `h`."""
-        weight, bias, inner = self.before[layer], self.biases[layer], self.inner[layer].unsqueeze(1)
-        given = x @ self.below[layer] + bias.unsqueeze(1)
+        below, weight, bias, inner = parts[0], parts[1], parts[2].unsqueeze(1), parts[3].unsqueeze(1)
+        given = x @ below + bias
         resets, waits = bool(fresh.any()), not bool(own.all())
         said = []
         for t in range(len(x)):
@@ -88,6 +118,70 @@ class AgentGRU(nn.Module):
             h = torch.where(own[t], moved, h) if waits else moved
             said.append(h)
         return torch.stack(said), h
+
+
+class RecurrentAgents(nn.Module):
+    """An `AgentMLP` with recurrent layers, as wide as its last hidden one, between that and the output.
+
+    Shared ones are told below the recurrent layers which agent they act for.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: tuple[int, ...],
+        outputs: int,
+        agents: int,
+        parameters: str,
+        agent_id: bool,
+        activation: str,
+        output_gain: float,
+        generator: torch.Generator,
+        layers: int,
+    ) -> None:
+        super().__init__()
+        width, gain = hidden[-1], HIDDEN_GAIN[activation]
+        self.agents = agents
+        self.memory = layers * width
+        """M, the numbers that are carried for each agent: hidden states, layer by layer."""
+        self.body = AgentMLP(inputs, hidden[:-1], width, agents, parameters, agent_id, activation, gain, generator)
+        self.gru = AgentGRU(width, width, layers, agents, parameters, generator)
+        self.output = AgentMLP(width, (), outputs, agents, parameters, False, activation, output_gain, generator)
+
+    def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        """Outputs `[C L, n, K]` and hidden states after each chunk `[C, n, M]` of `[C L, n, D]`, or of `[C L, D]` where
+        all agents are fed the same."""
+        said, last = self._said(self.body(x), past)
+        outputs: Tensor = self.output(said)
+        return outputs, last
+
+    def alone(self, x: Tensor, agent: int, past: Past) -> Tensor:
+        """One agent's outputs `[C L, K]` from `x [C L, D]`, by its own parameters (`per_agent`); `past` is its own."""
+        said, _ = self._said(self.body.alone(x, agent).unsqueeze(1), past, agent)
+        return self.output.alone(said.squeeze(1), agent)
+
+    def _said(self, x: Tensor, past: Past, agent: int | None = None) -> tuple[Tensor, Tensor]:
+        chunks, steps, agents = past.acting.shape
+        rows = self.body.activate(x).view(chunks, steps, agents, -1).transpose(0, 1)
+        hidden = past.hidden.to(x.dtype).view(chunks, agents, self.gru.layers, self.gru.width)
+        said, last = self.gru(rows, hidden, past.start.T, past.acting.transpose(0, 1), agent)
+        return said.transpose(0, 1).flatten(0, 1), last.flatten(2)
+
+
+def network(
+    spec: PolicySpec,
+    inputs: int,
+    hidden: tuple[int, ...],
+    outputs: int,
+    agents: int,
+    parameters: str,
+    agent_id: bool,
+    output_gain: float,
+    generator: torch.Generator,
+) -> AgentMLP | RecurrentAgents:
+    """A network for each of some agents, recurrent where the policy is to be."""
+    built = inputs, hidden, outputs, agents, parameters, agent_id, spec.activation, output_gain, generator
+    return AgentMLP(*built) if spec.recurrent == "none" else RecurrentAgents(*built, layers=spec.recurrent_layers)
 
 
 def _by_stack(x: Tensor, stacks: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from marl.distributions import legal_box, noise_size
-from marl.policy import Actor, Hidden, PolicyStep, View, remembers
+from marl.policy import Actor, Hidden, PolicyStep, RecurrentActor, View, remembers
 from marl.seeding import acting_noise
 
 
@@ -64,8 +64,12 @@ def ask(
     """One player's actions, given as much of `hidden` as it carries itself."""
     if not remembers(player):
         return player.step(views, noise, greedy)
-    own = {name: _wide(hidden.get(name), views[name].acting, width) for name, width in player.memory.items()}
-    return player.step(views, noise, greedy, own)
+    return player.step(views, noise, greedy, own_part(player, hidden, {name: x.acting for name, x in views.items()}))
+
+
+def own_part(player: RecurrentActor, hidden: Hidden, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As much of `hidden` as a player carries itself, zeros where there is none; `rows` of each group are `[S, n]`."""
+    return {name: _wide(hidden.get(name), rows[name], width) for name, width in player.memory.items()}
 
 
 def carried(steps: Mapping[str, PolicyStep]) -> dict[str, Tensor]:

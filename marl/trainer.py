@@ -10,7 +10,7 @@ from environments.vector import VectorEnv
 from marl.buffers import Rollout
 from marl.collector import Collector
 from marl.config_self_play import SelfPlayConfig
-from marl.policy import Actor, Policy
+from marl.policy import Actor, Policy, remembers
 from marl.seating import Seating
 from marl.seats import Seats
 from marl.seeding import derive
@@ -21,7 +21,8 @@ class Learner(Protocol):
     """An algorithm with its state, for one kind of team."""
 
     policy: Policy
-    """What it learns. A learner that explores otherwise has an `actor` besides, who sits in the seats."""
+    """What it learns. A learner that explores otherwise has an `actor` besides, who sits in the seats; one of a policy
+    that remembers has a `span`, every how many steps a rollout keeps what that carried."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Learn from a rollout; returns metrics."""
@@ -76,7 +77,8 @@ class Trainer:
                 self.seating[kind.name] = SelfPlay(policy, actors[kind.name], env.spec, kind.name, self_play, key)
         for rule in self.seating.values():
             seats |= rule.seats(env.episode_seed)
-        self.collector = Collector(env, seats, rollout_length, derive(seed, "acting"))
+        spans = {kind: getattr(x, "span", 1) for kind, x in learners.items() if remembers(x.policy)}
+        self.collector = Collector(env, seats, rollout_length, derive(seed, "acting"), spans)
         self.collector.seating = self.seating
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from marl.encoders import Encoders
 from marl.networks import AgentMLP
 from marl.policy_spec import PolicySpec
+from marl.recurrent import Past, RecurrentAgents, network
 
 VALUE_GAIN = 1.0
 FORGET = 0.8
@@ -107,14 +108,57 @@ class ValueFunction(nn.Module):
 
     def _network(
         self, spec: PolicySpec, inputs: int, rows: int, parameters: str, agent_id: bool, generator: torch.Generator
-    ) -> AgentMLP:
+    ) -> AgentMLP | RecurrentAgents:
         hidden = self.shape.hidden
-        return AgentMLP(inputs, hidden, 1, rows, parameters, agent_id, spec.activation, VALUE_GAIN, generator)
+        return network(spec, inputs, hidden, 1, rows, parameters, agent_id, VALUE_GAIN, generator)
 
-    def forward(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None = None) -> Tensor:
-        """Normalised values `[B, R]` from `obs` group -> `[B, n, *shape]`, `state [B, S']` and seat numbers `[B]`."""
-        inputs = self.inputs(obs, state, seat)
-        return torch.cat([head(inputs[name]).squeeze(-1) for name, head in self.heads.items()], 1)
+    def forward(
+        self,
+        obs: Mapping[str, Tensor],
+        state: Tensor,
+        seat: Tensor | None = None,
+        past: Mapping[str, Past] | None = None,
+    ) -> Tensor:
+        """Normalised values `[B, R]` from `obs` group -> `[B, n, *shape]`, `state [B, S']` and seat numbers `[B]`.
+
+        Recurrent ones need to know each head's `past`.
+        """
+        return self.remembering(obs, state, seat, past)[0]
+
+    def remembering(
+        self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None, past: Mapping[str, Past] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, and what each recurrent head carries on, `[C, rows, M]`."""
+        inputs, values, hidden = self.inputs(obs, state, seat), [], {}
+        for name, head in self.heads.items():
+            if isinstance(head, RecurrentAgents):
+                assert past is not None, "a recurrent critic needs to know the past"
+                value, hidden[name] = head(inputs[name], past[name])
+            else:
+                value = head(inputs[name])
+            values.append(value.squeeze(-1))
+        return torch.cat(values, 1), hidden
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether values depend on what was seen before."""
+        return any(isinstance(head, RecurrentAgents) for head in self.heads.values())
+
+    def begin(self, seats: int) -> dict[str, Tensor]:
+        """What recurrent heads carry where an episode begins: head -> `[S, rows, M]`, zeros."""
+        heads = ((name, head) for name, head in self.heads.items() if isinstance(head, RecurrentAgents))
+        return {name: torch.zeros(seats, head.agents, head.memory) for name, head in heads}
+
+    def past(self, hidden: Mapping[str, Tensor], start: Tensor, acting: Tensor) -> dict[str, Past]:
+        """Each head's past from `hidden` head -> `[C, rows, M]`, `start [C, L]` and who acts, `[C, L, R]`.
+
+        A team's one value moves on where any of its agents acts.
+        """
+        if self.shape.central:
+            acts = acting.any(-1, keepdim=True) if self.shape.per_seat else acting
+            return {"central": Past(hidden["central"], start, acts)}
+        parts = torch.split(acting, [hidden[name].shape[1] for name in self.heads], -1)
+        return {name: Past(hidden[name], start, part) for name, part in zip(self.heads, parts, strict=True)}
 
     def inputs(self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None = None) -> dict[str, Tensor]:
         """What each of the `heads` sees: `[B, n, D]`, or `[B, D]` for a central critic."""

@@ -19,10 +19,12 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses, workers
-from marl.buffers import Batch, GroupRollout, Rollout, neutral_outside
+from marl.algorithms import chunks
+from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside
 from marl.config_rollout import RolloutConfig
 from marl.policy import Chosen, Policy
-from marl.policy_spec import PolicySpec
+from marl.policy_spec import NETWORK, PolicySpec
+from marl.recurrent import Past
 from marl.returns import lambda_advantages, step_advantages, vtrace
 from marl.seeding import torch_generator
 from marl.values import CriticShape, ValueFunction
@@ -102,8 +104,7 @@ class OnPolicy(ABC):
         their number. `engine`: "fused" (act by compiled functions) or "torch"; they differ by rounding alone.
         """
         self.threads, self.reward, self.config = threads, reward, config
-        network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation")}
-        self.spec = PolicySpec.of(env, kind, **network)
+        self.spec = PolicySpec.of(env, kind, **{name: getattr(config, name) for name in NETWORK})
         self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
         shape = CriticShape(
             env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
@@ -121,6 +122,10 @@ class OnPolicy(ABC):
         self.shuffle = torch_generator(seed, kind, "shuffle")
         self.agents = [(group, i) for group in self.spec.groups for i in range(self.spec.members(group))]
         """Group and place in it of each of the R agents of a team."""
+        self.span = config.span
+        """Steps of a seat that are trained together: of a recurrent policy, a chunk's."""
+        self.carried: dict[str, Tensor] = {}
+        """What a recurrent critic carries to the next rollout, head -> `[S, rows, M]`."""
 
     @abstractmethod
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
@@ -171,7 +176,16 @@ class OnPolicy(ABC):
             own = slice(None) if alone is None else slice(alone, alone + 1)
             mask = batch.action_mask[group.name]
             obs, legal = batch.obs[group.name][:, own], None if mask is None else mask[:, own]
-            yield group, own, self.policy.distribution(group, obs, legal, alone)
+            yield group, own, self.policy.distribution(group, obs, legal, alone, self._past(batch, group))
+
+    def _past(self, batch: Batch, group: AgentGroup) -> Past | None:
+        """What a recurrent policy needs to know of a group besides a batch's views."""
+        if batch.memory is None:
+            return None
+        columns = [column for column, (own, _) in enumerate(self.agents) if own is group]
+        start = batch.memory.start
+        acting = batch.acting[:, columns[0] : columns[-1] + 1].view(*start.shape, -1)
+        return Past(batch.memory.hidden[group.name], start, acting)
 
     def earlier(self, batch: Batch, group: AgentGroup, own: slice) -> Chosen:
         """What agents of a group would have done before the update."""
@@ -179,8 +193,10 @@ class OnPolicy(ABC):
         return self.policy.head(group, batch.old[group.name][:, own], None if mask is None else mask[:, own])
 
     def blocks(self, index: Tensor) -> tuple[Tensor, ...]:
-        """An index in parts whose gradients are taken one after the other: fewer samples where they are images."""
-        return torch.split(index, BLOCK_SAMPLES if not self.policy.encoders else max(1, BLOCK_SAMPLES // IMAGES_SHARE))
+        """An index in parts whose gradients are taken one after the other: fewer samples where they are images, and
+        whole chunks where networks remember."""
+        most = BLOCK_SAMPLES if not self.policy.encoders else max(1, BLOCK_SAMPLES // IMAGES_SHARE)
+        return torch.split(index, max(1, most // self.span) * self.span)
 
     @torch.no_grad()
     def over_blocks(self, batch: Batch, look: Callable[[Batch], Tensor]) -> Tensor:
@@ -205,7 +221,11 @@ class OnPolicy(ABC):
     def value_loss(self, batch: Batch, values: Tensor) -> Tensor:
         """Error of the samples' values, over the number of `values` of the minibatch."""
         config = self.config
-        value = self.value(batch.obs, batch.state, batch.seat)
+        past = None
+        if batch.memory is not None:
+            start = batch.memory.start
+            past = self.value.past(batch.memory.value_hidden, start, batch.acting.view(*start.shape, -1))
+        value = self.value(batch.obs, batch.state, batch.seat, past)
         huber = config.huber_delta if config.value_loss == "huber" else None
         error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
         return losses.masked_sum(error, batch.use_value) / values
@@ -215,11 +235,11 @@ class OnPolicy(ABC):
         minibatches left out."""
         values = batch.use_value.any(1)
         own = values if turn is None else batch.use[:, turn.columns].any(1)
-        rows = (own | values if turn is not None and turn.critic else own).nonzero().squeeze(1)
+        rows = chunks.whole(own | values if turn is not None and turn.critic else own, self.span)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
         parts = np.array_split(order.numpy(), self.config.minibatches)
         # sorted, a part is read from memory in one sweep
-        return (torch.from_numpy(np.sort(part)) for part in parts if len(part))
+        return (chunks.samples(torch.from_numpy(np.sort(part)), self.span) for part in parts if len(part))
 
     # --- targets ------------------------------------------------------------------------------------------------------
 
@@ -232,32 +252,55 @@ class OnPolicy(ABC):
         ours = acting[:-1] if rollout.mine is None else acting[:-1] & rollout.mine.unsqueeze(-1)
         obs = {group.name: groups[group.name].obs for group in self.spec.groups}
         seat = torch.arange(seats).expand(steps + 1, seats)
-        outputs = self._outputs(obs, rollout.state, seat)
+        unrolled = self._unrolled(rollout, obs, acting) if self.value.recurrent else None
+        outputs = self._outputs(obs, rollout.state, seat) if unrolled is None else unrolled.outputs
         blank = torch.zeros(steps * seats, acting.shape[2])
         batch = Batch(
-            obs={name: _flat(x[:-1]) for name, x in obs.items()},
+            obs={name: self._flat(x[:-1]) for name, x in obs.items()},
             action_mask={
-                name: None if g.action_mask is None else _flat(g.action_mask[:-1]) for name, g in groups.items()
+                name: None if g.action_mask is None else self._flat(g.action_mask[:-1]) for name, g in groups.items()
             },
-            action={name: _flat(g.action) for name, g in groups.items()},
-            log_prob=_flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
-            acting=_flat(ours),
+            action={name: self._flat(g.action) for name, g in groups.items()},
+            log_prob=self._flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
+            acting=self._flat(ours),
             advantage=blank,
             use=blank.bool(),
-            state=_flat(rollout.state[:-1]),
-            seat=_flat(seat[:-1]),
-            old_value=_flat(outputs[:-1]),
-            target=_flat(outputs[:-1]),
-            use_value=_flat(outputs[:-1]).bool(),
+            state=self._flat(rollout.state[:-1]),
+            seat=self._flat(seat[:-1]),
+            old_value=self._flat(outputs[:-1]),
+            target=self._flat(outputs[:-1]),
+            use_value=self._flat(outputs[:-1]).bool(),
             old={},
+            memory=None if unrolled is None else self._memory(rollout, unrolled),
         )
         if self.remembers:
             batch = replace(batch, old={group.name: self._described(batch, group) for group in self.spec.groups})
-        return self._aim(batch, rollout, self.value.to_raw(outputs), acting)
+        return self._aim(batch, rollout, self.value.to_raw(outputs), acting, {} if unrolled is None else unrolled.ended)
 
-    def _aim(self, batch: Batch, rollout: Rollout, values: Tensor, acting: Tensor) -> Batch:
+    def _unrolled(self, rollout: Rollout, obs: Mapping[str, Tensor], acting: Tensor) -> chunks.Unrolled:
+        """What a recurrent critic says of a rollout's views."""
+        carried = self.carried or self.value.begin(rollout.seats)
+        return chunks.unroll(self.value, obs, rollout.state, acting, rollout.start, carried, self.span, rollout.finals)
+
+    def _memory(self, rollout: Rollout, unrolled: chunks.Unrolled) -> Memory:
+        """What networks carried before each chunk of a rollout; zeros where another policy sat."""
+        hidden = rollout.hidden
+        if rollout.mine is not None:
+            here = rollout.mine[:: self.span]
+            hidden = {name: neutral_outside(x, here) for name, x in hidden.items()}
+        return Memory(
+            chunks.flat(rollout.start[:-1], self.span).view(-1, self.span),
+            {name: x.flatten(0, 1) for name, x in hidden.items()},
+            {name: x.flatten(0, 1) for name, x in unrolled.before.items()},
+            unrolled.after,
+        )
+
+    def _aim(
+        self, batch: Batch, rollout: Rollout, values: Tensor, acting: Tensor, ended: Mapping[str, Tensor]
+    ) -> Batch:
         """The batch with advantages, targets, and which of its entries are trained."""
-        advantage, targets, closed, use_value = self._advantages(rollout, values, acting, self._log_rho(batch, acting))
+        log_rho = self._log_rho(batch, acting)
+        advantage, targets, closed, use_value = self._advantages(rollout, values, acting, log_rho, ended)
         use = acting[:-1] & closed
         if rollout.mine is not None:
             use = use & rollout.mine.unsqueeze(-1)
@@ -269,21 +312,28 @@ class OnPolicy(ABC):
             advantage = losses.normalise(advantage, use, (0, 1) if self.config.advantage_norm == "agent" else None)
         return replace(
             batch,
-            advantage=_flat(advantage),
-            use=_flat(use),
-            target=_flat(self.value.to_normalised(targets)),
-            use_value=_flat(use_value),
+            advantage=self._flat(advantage),
+            use=self._flat(use),
+            target=self._flat(self.value.to_normalised(targets)),
+            use_value=self._flat(use_value),
         )
 
+    def _flat(self, x: Tensor) -> Tensor:
+        """`[T, S, ..]` as joint samples."""
+        return chunks.flat(x, self.span)
+
     def _described(self, batch: Batch, group: AgentGroup) -> Tensor:
-        return self.over_blocks(batch, lambda part: self.policy.describe(group, part.obs[group.name]))
+        def look(part: Batch) -> Tensor:
+            return self.policy.describe(group, part.obs[group.name], past=self._past(part, group))
+
+        return self.over_blocks(batch, look)
 
     def _log_rho(self, batch: Batch, acting: Tensor) -> Tensor | None:
         """How much likelier actions are now than for the policy that acted, `[T, S, R]`, 0 where nobody does."""
         if self.config.returns != "vtrace":
             return None
         now = self.over_blocks(batch, lambda part: self.evaluate(part)[0])
-        return torch.where(batch.acting, now - batch.log_prob, 0.0).view(acting[:-1].shape)
+        return chunks.steps_of(torch.where(batch.acting, now - batch.log_prob, 0.0), len(acting) - 1, self.span)
 
     def _outputs(self, obs: dict[str, Tensor], state: Tensor, seat: Tensor) -> Tensor:
         """The value function's outputs `[.., R or 1]` for views with any leading axes."""
@@ -309,7 +359,12 @@ class OnPolicy(ABC):
         return advantage, advantage, closed
 
     def _advantages(
-        self, rollout: Rollout, values: Tensor, acting: Tensor, log_rho: Tensor | None
+        self,
+        rollout: Rollout,
+        values: Tensor,
+        acting: Tensor,
+        log_rho: Tensor | None,
+        remembered: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advantage `[T, S, R]`, raw value targets `[T, S, R or 1]`, closed decisions `[T, S, R]`, values to train.
 
@@ -320,7 +375,7 @@ class OnPolicy(ABC):
         reward = torch.cat([g.reward for g in groups], 2)
         terminated = torch.cat([g.terminated for g in groups], 2)
         truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
-        final = self._final_values(rollout, truncated)
+        final = self._final_values(rollout, truncated, remembered)
         if self.reward == "agent":
             ended = terminated | truncated
             gain, short, closed = self._estimate((reward, values, final, acting, ended), log_rho)
@@ -338,8 +393,11 @@ class OnPolicy(ABC):
         members = gain + row[:-1] - values[:-1]  # one return for the seat; each member subtracts its own value
         return members.expand_as(reward), targets, closed.expand_as(reward), use_value
 
-    def _final_values(self, rollout: Rollout, truncated: Tensor) -> Tensor:
-        """Raw values `[T, S, R or 1]` of truncated lives' final views, 0 elsewhere."""
+    def _final_values(self, rollout: Rollout, truncated: Tensor, remembered: Mapping[str, Tensor]) -> Tensor:
+        """Raw values `[T, S, R or 1]` of truncated lives' final views, 0 elsewhere.
+
+        A recurrent critic has `remembered` what came before them, head -> `[F, rows, M]`.
+        """
         finals = rollout.finals
         per_seat = self.value.shape.central and self.reward != "agent"
         out = torch.zeros(*truncated.shape[:2], 1) if per_seat else torch.zeros(truncated.shape)
@@ -350,26 +408,37 @@ class OnPolicy(ABC):
                 group.name: neutral_outside(finals.obs[group.name], part)
                 for group, part in zip(self.spec.groups, torch.split(cut, widths, 1), strict=True)
             }
-            values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
+            if remembered:
+                past = self.value.past(remembered, torch.zeros(len(cut), 1, dtype=torch.bool), cut.unsqueeze(1))
+                values = self.value.to_raw(self.value(obs, finals.state, finals.seat, past))
+            else:
+                values = self.value.to_raw(self._outputs(obs, finals.state, finals.seat))
             keep = cut.any(1, keepdim=True) if per_seat else cut
             out[finals.step, finals.seat] = torch.where(keep, values, 0.0).to(out.dtype)
         return out
 
+    def carry_on(self, batch: Batch) -> None:
+        """After an update: what a recurrent critic carried out of the rollout, it carries into the next."""
+        if batch.memory is not None:
+            self.carried = batch.memory.value_after
+
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state_of(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-        """Networks (the critic and its scale are in the policy), optimiser and shuffling generator."""
+        """Networks (the critic and its scale are in the policy), optimiser, shuffling generator, and
+        what a recurrent critic carries."""
         return {
             "policy": self.policy.state_dict(),
             "optimiser": optimiser.state_dict(),
             "shuffle": self.shuffle.get_state(),
-        }
+        } | ({"carried": self.carried} if self.value.recurrent else {})
 
     def load_state_of(self, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         """Continue exactly where `state_of` was taken."""
         self.policy.load_state_dict(state["policy"])
         optimiser.load_state_dict(deepcopy(state["optimiser"]))  # it would go on in the tensors it is given
         self.shuffle.set_state(state["shuffle"])
+        self.carried = {name: torch.as_tensor(x).clone() for name, x in state.get("carried", {}).items()}
 
 
 def clip_norm(gradients: list[Tensor], limit: float) -> Tensor:
@@ -398,8 +467,3 @@ def _clean(group: GroupRollout, mine: Tensor | None) -> GroupRollout:
 def _mean(x: Tensor, use: Tensor) -> Tensor:
     """Mean over the last axis of the entries where `use`, 0 where there are none: `[.., R] -> [.., 1]`."""
     return torch.where(use, x, 0.0).sum(-1, keepdim=True) / use.sum(-1, keepdim=True).clamp(min=1)
-
-
-def _flat(x: Tensor) -> Tensor:
-    """`[T, S, ..] -> [T*S, ..]`."""
-    return x.flatten(0, 1)
