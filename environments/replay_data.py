@@ -75,10 +75,9 @@ class Replay:
         """Who sat where: `spec.team_names` -> name, file and steps of training, as far as the recorder was told."""
         listed = self.header.get("policies")
         said = listed if isinstance(listed, Mapping) else {}
-        kinds = [kind.name for kind in self.spec.kinds for _ in range(kind.teams)]
         return {
             team: identity_of(said.get(team, said.get(kind)))
-            for team, kind in zip(self.spec.team_names, kinds, strict=True)
+            for team, kind in zip(self.spec.team_names, self.spec.team_kinds, strict=True)
         }
 
     @property

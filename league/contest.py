@@ -90,11 +90,8 @@ class Block:
 
 def orientations(spec: EnvSpec, first: Entrant, second: Entrant) -> list[tuple[int, int]]:
     """The ways in which two entrants can take the two teams: line-ups of 0 (the first) and 1."""
-    kinds = [kind.name for kind in spec.kinds for _ in range(kind.teams)]
-    sides = (first, second)
-    return [
-        (a, b) for a, b in ((0, 1), (1, 0)) if kinds[0] in sides[a].sources and kinds[1] in sides[b].sources
-    ]  # fmt: skip
+    kinds, sides = spec.team_kinds, (first, second)
+    return [(a, b) for a, b in ((0, 1), (1, 0)) if kinds[0] in sides[a].sources and kinds[1] in sides[b].sources]
 
 
 def blocks(contest: Contest, spec: EnvSpec, first: Entrant, second: Entrant, cycle: int = 0) -> list[Block]:

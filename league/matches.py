@@ -102,11 +102,11 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
     players: dict[str, list[Actor | None]] = {kind.name: [None, None] for kind in env.spec.kinds}
     outside = []
     for team, place in enumerate(game.lineup):
-        kind, agents = _team(env.spec, team)
+        kind = env.spec.team_kinds[team]
         source = block.sides[place].sources[kind]
         if is_outside(source):
             groups = [env.spec.group(name) for name in env.spec.kind(kind).groups]
-            outside.append(OutsideTeam(_program(source, limits), groups, agents, team))
+            outside.append(OutsideTeam(_program(source, limits), groups, env.spec.members(team), team))
             players[kind][place] = outside[-1].actor
         else:
             players[kind][place] = _player(contest.load, source, env, kind)
@@ -124,21 +124,6 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
     replay = _keep(contest, game, measured.replays[0] if record else None)
     outcome = tuple(map(float, measured.outcomes[0]))
     return scribe.match(game, outcome, int(measured.lengths[0]), replay=replay)
-
-
-def _team(spec: EnvSpec, team: int) -> tuple[str, dict[str, tuple[str, ...]]]:
-    """Kind of a team, and its agents by group."""
-    first = 0
-    for kind in spec.kinds:
-        if team < first + kind.teams:
-            agents = {}
-            for name in kind.groups:
-                listed = spec.group(name).agents
-                members = len(listed) // kind.teams
-                agents[name] = listed[(team - first) * members : (team - first + 1) * members]
-            return kind.name, agents
-        first += kind.teams
-    raise ValueError(f"{spec.name} has no team {team}")
 
 
 def voided(contest: Contest, spec: EnvSpec, block: Block, why: str) -> list[Match]:
@@ -163,9 +148,8 @@ class _Scribe:
 def _seats(spec: EnvSpec, block: Block, lineup: tuple[int, ...]) -> tuple[Seat, ...]:
     numbers = [side.number for side in block.sides]
     if spec.num_teams > 1:
-        return tuple(
-            Seat(team=team, role=_team(spec, team)[0], player=numbers[place]) for team, place in enumerate(lineup)
-        )
+        roles = spec.team_kinds
+        return tuple(Seat(team=team, role=roles[team], player=numbers[place]) for team, place in enumerate(lineup))
     role = spec.kinds[0].name
     agents = [tuple(a for a, who in zip(spec.agents, lineup, strict=True) if who == place) for place in (0, 1)]
     return tuple(Seat(team=0, role=role, player=numbers[k], agents=own) for k, own in enumerate(agents) if own)
