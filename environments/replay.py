@@ -4,15 +4,16 @@ A replay holds what happened (actions, rewards, ends, what policies thought), wh
 arrays before every step and at the end) and a digest of the complete simulation state at every step. Looking at it
 needs no environment; verifying it does.
 
-While an episode is recorded only its actions and events are kept. `Recorder.finish` plays the episode again in one
-copy and takes the frames there, so that recording costs next to nothing in a batch of thousands, and every replay
-that is written has been verified once.
+While an episode of ours is recorded only its actions and events are kept; every 64 steps they are played again in one
+copy, which gives the frames, so that recording costs next to nothing in a batch of thousands, and every replay that is
+written has been verified once. Of somebody else's environment, which may not be repeatable, what agents see and what
+it draws is copied while it happens.
 
-    recorder = Recorder(env, copy=5, header={"policies": {"team": "policies/final.safetensors"}})
+    recorder = Recorder(env, copy=5, header={"policies": {"team": "final.safetensors"}}, path=Path("episode.replay"))
     while True:
         buffers = env.step(actions)
         if recorder.add(actions, buffers):
-            recorder.finish().save("episode.replay")
+            replay = recorder.finish()
             break
 
 Imports neither torch nor numba: playing an episode again does, when asked for.
@@ -21,7 +22,7 @@ Imports neither torch nor numba: playing an episode again does, when asked for.
 from __future__ import annotations
 
 from environments.replay_again import LAST_BITS, Frame, GroupFrame, Verdict, one_copy, play, resimulate, verify
-from environments.replay_data import GroupTrack, PolicyTrace, Replay, load, state_digest, trace_width
+from environments.replay_data import GroupTrack, PolicyTrace, Replay, ViewTrack, load, state_digest, trace_width
 from environments.replay_header import Identity, Parent
 from environments.replay_record import Recorder
 
@@ -36,6 +37,7 @@ __all__ = [
     "Recorder",
     "Replay",
     "Verdict",
+    "ViewTrack",
     "load",
     "one_copy",
     "play",

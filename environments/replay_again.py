@@ -56,10 +56,10 @@ def resimulate(replay: Replay) -> Iterator[Frame]:
 def play(spec: EnvSpec, initial: SimState, actions: Mapping[str, Array]) -> Iterator[Frame]:
     """Play `actions` (`[T, N, ...]` by group) in one copy, from the episode that `initial` names. See `resimulate`."""
     env = one_copy(spec, initial)
-    yield _frame_of(env, 0)
+    yield frame_of(env, 0)
     for t in range(len(next(iter(actions.values())))):
         env.step({name: np.ascontiguousarray(array[t : t + 1]) for name, array in actions.items()})
-        yield _frame_of(env, t + 1)
+        yield frame_of(env, t + 1)
     env.close()
 
 
@@ -92,7 +92,8 @@ def one_copy(spec: EnvSpec, initial: SimState) -> NativeEnv:
     return env
 
 
-def _frame_of(env: NativeEnv, step: int) -> Frame:
+def frame_of(env: NativeEnv, step: int) -> Frame:
+    """What one copy looks like after `step` steps."""
     buffers = env.buffers
     groups = tuple(
         GroupFrame(*(np.array(getattr(group, field)[0]) for field in GroupFrame._fields)) for group in buffers.groups
@@ -154,7 +155,7 @@ def verify(replay: Replay) -> Verdict:
         if t > 0:
             actions = {name: np.ascontiguousarray(track.action[t - 1 : t]) for name, track in replay.groups.items()}
             env.step(actions)
-        frame = _frame_of(env, t)
+        frame = frame_of(env, t)
         found, size = _difference(replay, frame, t, digests=first is None)
         if found and first is None:
             first, what = t - 1, found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +14,7 @@ from gymnasium import spaces
 from environments import replay_file
 from environments.errors import RefusedFile, UsageError
 from environments.replay_header import Identity, Parent, identity_of, parent_of, spec_of
+from environments.replay_pictures import Pictures
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array, SimState, action_shape
 
@@ -40,6 +41,13 @@ class GroupTrack(NamedTuple):
     value: Array  # [T, N] float32, NaN where there is none
 
 
+class ViewTrack(NamedTuple):
+    """What one group saw before every step `t`."""
+
+    obs: Array  # [T, N, *shape]
+    action_mask: Array  # [T, N, K] bool, True where legal; K = 0 where nothing is masked
+
+
 @dataclass(frozen=True)
 class Replay:
     """One recorded episode of `T` steps."""
@@ -59,6 +67,10 @@ class Replay:
     """`[T, M]` float32: `spec.metrics`, summed over the episode so far."""
     damage: str | None = None
     """What could not be read of the file, or None."""
+    views: Mapping[str, ViewTrack] = field(default_factory=dict)
+    """What agents saw, by group, where it was recorded: of somebody else's environment. Ours can be played again."""
+    pictures: Pictures | None = None
+    """What somebody else's environment drew; None where it drew nothing."""
 
     @property
     def steps(self) -> int:
@@ -67,8 +79,9 @@ class Replay:
 
     @property
     def outcome(self) -> Array:
-        """`[teams]` float32: the episode's score for each of `spec.team_names`."""
-        return np.asarray(self.header["outcome"], np.float32)
+        """`[teams]` float32: the episode's score for each of `spec.team_names`; NaN where its end is missing."""
+        said = self.header.get("outcome", [np.nan] * self.spec.num_teams)
+        return np.asarray(said, np.float32)
 
     @property
     def policies(self) -> dict[str, Identity]:
@@ -98,28 +111,35 @@ class Replay:
         """Write to a file, whole or not at all. StorageFailure where it cannot be written."""
         if self.damage:
             raise UsageError(f"a damaged replay is not written again ({self.damage})")
-        tracks = {
-            f"{field}/{name}": array
-            for name, track in self.groups.items()
-            for field, array in zip(track._fields, track, strict=True)
-        }
-        tracks |= {f"frame/{name}": array[1:] for name, array in self.frames.items()}
-        tracks |= {"digest": self.digests[1:], "metrics": self.metrics}
-        start = {f"state/{name}": array for name, array in self.initial.arrays.items()}
-        start |= {f"clock/{name}": array for name, array in self.initial.clock.items()}
-        replay_file.write(Path(path), self.header, start, tracks)
+        replay_file.write(Path(path), self.header, self.start(), self.tracks(), self.pictures)
+
+    def start(self) -> dict[str, Array]:
+        """The arrays of the start as they are called in a file."""
+        arrays = {f"state/{name}": array for name, array in self.initial.arrays.items()}
+        return arrays | {f"clock/{name}": array for name, array in self.initial.clock.items()}
+
+    def tracks(self) -> dict[str, Array]:
+        """The per-step arrays `[T, ...]` as they are called in a file."""
+        arrays = {f"{name}/{group}": x for group, track in self.groups.items() for name, x in track._asdict().items()}
+        for group, view in self.views.items():
+            arrays |= {f"obs/{group}": view.obs, f"mask/{group}": view.action_mask}
+        arrays |= {f"frame/{name}": array[1:] for name, array in self.frames.items()}
+        return arrays | {"digest": self.digests[1:], "metrics": self.metrics}
 
 
-def load(path: str | Path) -> Replay:
-    """Read a replay. A cut or damaged one holds its whole chunks and says so in `damage`.
+def load(source: str | Path | BinaryIO) -> Replay:
+    """Read a replay. A cut or damaged one, or one still being recorded, holds its whole chunks and says so in `damage`.
 
-    RefusedFile where the file is no replay, belongs to another schema or holds nothing that can be shown.
+    RefusedFile where the file is no replay, belongs to a later schema or holds nothing that can be shown.
     """
-    contents = replay_file.read(Path(path))
+    path = Path(source) if isinstance(source, str | Path) else None
+    contents = replay_file.read(path or cast(BinaryIO, source))
     try:
         return _replay_of(contents)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise RefusedFile(f"{path}: this replay contradicts itself ({type(error).__name__}: {error})") from error
+        raise RefusedFile(
+            f"{path or 'the replay'}: this replay contradicts itself ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _replay_of(contents: replay_file.Contents) -> Replay:
@@ -129,6 +149,9 @@ def _replay_of(contents: replay_file.Contents) -> Replay:
     after = _under("frame/", tracks)
     if set(after) != set(initial.arrays):
         raise ValueError("frames and start hold different arrays")
+    damage = contents.damage
+    if damage is None and "left_out" in header:
+        damage = f"the recording stops after step {len(tracks['digest'])}: {int(header['left_out'])} more were too many"
     replay = Replay(
         header=header,
         spec=spec,
@@ -137,7 +160,9 @@ def _replay_of(contents: replay_file.Contents) -> Replay:
         frames={name: np.concatenate([initial.arrays[name][None], later]) for name, later in after.items()},
         digests=np.concatenate([np.asarray([state_digest(initial)], np.uint64), tracks["digest"]]),
         metrics=tracks["metrics"],
-        damage=contents.damage,
+        damage=damage,
+        views={g.name: _views_of(g, tracks) for g in spec.groups if f"obs/{g.name}" in tracks},
+        pictures=contents.pictures,
     )
     if initial.clock["key"].shape != () or initial.clock["episode"].shape != ():
         raise ValueError("the start names no episode")
@@ -146,6 +171,16 @@ def _replay_of(contents: replay_file.Contents) -> Replay:
     for group in spec.groups:
         _check_track(group, replay.groups[group.name], replay.steps)
     return replay
+
+
+def _views_of(group: AgentGroup, tracks: Mapping[str, Array]) -> ViewTrack:
+    obs, mask = tracks[f"obs/{group.name}"], tracks[f"mask/{group.name}"]
+    rows, space = (*obs.shape[:1], len(group.agents)), group.observation_space
+    if obs.shape != (*rows, *space.shape) or obs.dtype != space.dtype or mask.dtype != np.bool_:
+        raise ValueError(f"group {group.name!r} saw {obs.dtype}{obs.shape}")
+    if mask.shape != (*rows, group.mask_size):
+        raise ValueError(f"group {group.name!r} has masks {mask.shape}")
+    return ViewTrack(obs, mask)
 
 
 def trace_width(group: AgentGroup) -> int:

@@ -1,58 +1,70 @@
-"""The bytes of a replay file: a small header, then checksummed, compressed blocks of named arrays.
+"""The bytes of a replay file: a small header, then checksummed, compressed blocks, each written when it is known.
 
     prelude   8 bytes magic · u32 schema · u32 header length · u32 CRC-32 of the header
-    header    JSON, at most 64 KiB: `layout` (name -> [dtype, shape] of every array, number of steps) and `about`
+    header    JSON, at most 64 KiB: `layout` (name -> [dtype, shape] of every array, size of pictures) and `about`
     INIT      one block: arrays of the start
-    STEP ...  blocks of 64 steps: every per-step array of those steps
-    INDX      one block: where each STEP block begins
-    trailer   u64 offset of INDX · 8 bytes end mark
+    PICT ...  one block for every recorded picture, before the STEP block of the step that led to it
+    STEP ...  blocks of 64 steps (the last one fewer): every per-step array of those steps
+    LAST      one block: the number of steps, and what is known only at the end
 
-A block is `4s tag · u64 first step · u32 steps · u32 packed bytes · u32 raw bytes · u32 CRC-32 (of these fields and of
-the payload)`, then the payload: zstd over msgpack `{name: bytes}`, little-endian.
+A block is `4s tag · u64 first · u32 span · u32 packed bytes · u32 raw bytes · u32 CRC-32 (of these fields and of the
+payload)`, then the payload, packed with zstd. `docs/replay-format.md` says the rest, and what schema 1 was.
 
 Files travel, so nothing in one is believed: every declared size is compared with a cap and with the bytes that are
 there *before* memory is taken, decompression has a hard limit, nothing is unpickled, no name becomes a path. A file
-that was cut or damaged in its steps is read up to the first block that is not whole; a damaged prelude, header or
-INIT block is refused. Every single-byte change is noticed (CRC-32).
+that was cut or damaged in its steps, or is still being written, is read up to the first block that is not whole; a
+damaged prelude, header or INIT block is refused. Every single-byte change is noticed (CRC-32; that of a picture when
+it is looked at).
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import msgpack
 import numpy as np
-import zstandard
-from numpy.typing import NDArray
 
 from environments.errors import RefusedFile, StorageFailure
+from environments.replay_blocks import (
+    HEAD,
+    MAX_TOTAL_BYTES,
+    Array,
+    Damaged,
+    Layout,
+    is_natural,
+    pack_arrays,
+    pack_block,
+    parse_layout,
+    portable,
+    read_head,
+    read_raw,
+    room,
+    row_bytes,
+    unpack_arrays,
+)
+from environments.replay_pictures import PictureIndex, PicturePacker, Pictures, check_size
 
 MAGIC = b"\x89MREPLAY"
-END = b"REPLAY\r\n"
-SCHEMA = 1
+SCHEMA = 2
 CHUNK_STEPS = 64
 MAX_HEADER_BYTES = 64 * 1024
-MAX_BLOCK_BYTES = 64 * 2**20
-MAX_TOTAL_BYTES = 512 * 2**20
-MAX_ARRAYS = 512
-MAX_DIMENSIONS = 8
-DTYPES = frozenset(["|b1", "|u1", "|i1", "<u2", "<i2", "<f2", "<u4", "<i4", "<f4", "<u8", "<i8", "<f8"])
+MAX_STEPS = 2**20
+MAX_READ_BYTES = 80 * 2**20
+"""Arrays that are read of one file: a reader never needs more than 300 MB of memory."""
+PART = ".part"
+"""What the name of a file ends with while it is being written."""
 
 _PRELUDE = struct.Struct("<8sIII")
-_BLOCK = struct.Struct("<4sQIII")
-_CRC = struct.Struct("<I")
 _TRAILER = struct.Struct("<Q8s")
-
-Array = NDArray[Any]
-Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+_END_OF_SCHEMA_1 = b"REPLAY\r\n"
 
 
 @dataclass(frozen=True)
@@ -60,248 +72,320 @@ class Contents:
     """What a file holds."""
 
     about: Mapping[str, Any]
-    """The caller's header: plain JSON data."""
+    """The caller's header: plain JSON data, with what was known only at the end where that is there."""
     start: Mapping[str, Array]
     """Arrays of the start."""
     tracks: Mapping[str, Array]
     """Per-step arrays `[T, ...]`."""
     damage: str | None = None
     """What is missing or broken, or None."""
+    pictures: Pictures | None = None
+    """What the environment drew, before every step and at the end; None where nothing was recorded."""
 
 
-class _Damaged(Exception):
-    """A block that is not whole; the message says how."""
+class Writer:
+    """Writes one file, block by block: whatever happens, it can be read up to its last whole block.
 
+    It is written beside its place, as `NAME.part`, and gets its name in `end`. StorageFailure where it cannot be
+    written.
+    """
 
-def write(path: Path, about: Mapping[str, Any], start: Mapping[str, Array], tracks: Mapping[str, Array]) -> None:
-    """Write a replay file: to a temporary name, synced, renamed. StorageFailure, ValueError on what cannot be held."""
-    steps = _common_length(tracks)
-    start = {name: _portable(name, array) for name, array in start.items()}
-    tracks = {name: _portable(name, array) for name, array in tracks.items()}
-    layout = {
-        "steps": steps,
-        "start": {name: [array.dtype.str, list(array.shape)] for name, array in start.items()},
-        "tracks": {name: [array.dtype.str, list(array.shape[1:])] for name, array in tracks.items()},
-    }
-    header = json.dumps({"layout": layout, "about": about}, allow_nan=False, separators=(",", ":")).encode()
-    if len(header) > MAX_HEADER_BYTES:
-        raise ValueError(f"replay header is {len(header)} bytes, at most {MAX_HEADER_BYTES} are allowed")
-    _parse_layout(layout)  # what could not be read again is not written either
-    parts = [_PRELUDE.pack(MAGIC, SCHEMA, len(header), zlib.crc32(header)), header, _block(b"INIT", 0, 0, start)]
-    offset = sum(map(len, parts))
-    index = []
-    for first in range(0, steps, CHUNK_STEPS):
-        rows = {name: array[first : first + CHUNK_STEPS] for name, array in tracks.items()}
-        parts.append(_block(b"STEP", first, min(CHUNK_STEPS, steps - first), rows))
-        index.append(offset)
-        offset += len(parts[-1])
-    parts.append(_block(b"INDX", 0, steps, {"offsets": np.asarray(index, "<u8")}))
-    parts.append(_TRAILER.pack(offset, END))
-    _replace(path, b"".join(parts))
+    def __init__(
+        self,
+        path: Path | None,
+        about: Mapping[str, Any],
+        start: Mapping[str, Array],
+        tracks: Layout,
+        picture: tuple[int, int] | None = None,
+    ) -> None:
+        """`tracks`: type and shape of one step of every per-step array; `picture`: height and width of pictures.
 
+        Without a path it is written into memory. ValueError on what a replay file cannot hold.
+        """
+        start = {name: portable(name, array) for name, array in start.items()}
+        layout = {
+            "start": {name: [array.dtype.str, list(array.shape)] for name, array in start.items()},
+            "tracks": {name: [dtype.newbyteorder("<").str, list(shape)] for name, (dtype, shape) in tracks.items()},
+            "pictures": None if picture is None else list(picture),
+        }
+        header = json.dumps({"layout": layout, "about": about}, allow_nan=False, separators=(",", ":")).encode()
+        if len(header) > MAX_HEADER_BYTES:
+            raise ValueError(f"replay header is {len(header)} bytes, at most {MAX_HEADER_BYTES} are allowed")
+        self.tracks = parse_layout(layout, 1)[1]  # what could not be read again is not written either
+        self.steps = 0
+        self.bytes = 0
+        self._path = path
+        self._packer = None if picture is None else PicturePacker(picture)
+        parts = [_PRELUDE.pack(MAGIC, SCHEMA, len(header), zlib.crc32(header)), header]
+        parts.append(pack_block(b"INIT", 0, 0, pack_arrays(start, planes=False)))
+        self._file = self._open()
+        self._put(b"".join(parts))
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write, sync, rename: the name shows either the old file or the whole new one."""
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
+    @property
+    def part(self) -> Path | None:
+        """The file that is being written; None in memory."""
+        return None if self._path is None else self._path.with_name(self._path.name + PART)
+
+    def add_picture(self, frame: int, pixels: Array) -> None:
+        """Append what was to be seen after `frame` steps, `[H, W, 3]` uint8."""
+        assert self._packer is not None
+        self._put(self._packer.block(frame, pixels))
+
+    def add_steps(self, rows: Mapping[str, Array]) -> None:
+        """Append the next steps, `CHUNK_STEPS` of them, or fewer where they are the last."""
+        count = len(next(iter(rows.values())))
+        rows = {name: portable(name, array) for name, array in rows.items()}
+        self._put(pack_block(b"STEP", self.steps, count, pack_arrays(rows, planes=True)))
+        self.steps += count
+
+    def end(self, about: Mapping[str, Any]) -> io.BytesIO | None:
+        """Append what is known only now, and give the file its name; where it is in memory, its bytes."""
+        text = json.dumps({"steps": self.steps, "about": about}, allow_nan=False).encode()
+        if len(text) > MAX_HEADER_BYTES:
+            raise ValueError(f"{len(text)} bytes at a replay's end, at most {MAX_HEADER_BYTES} are allowed")
+        self._put(pack_block(b"LAST", self.steps, 0, text))
+        if self._path is None:
+            assert isinstance(self._file, io.BytesIO)
+            return self._file
+        part = self.part
+        assert part is not None
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageFailure(f"cannot write {path}: {error.strerror}; nothing was replaced") from error
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(part, self._path)
+            _sync_folder(self._path.parent)
+        except OSError as error:
+            raise _unwritten(self._path, error) from error
+        return None
+
+    def close(self) -> None:
+        """Stop writing; what is there so far can be read."""
+        self._file.close()
+
+    def discard(self) -> None:
+        """Stop writing, and leave nothing behind."""
+        self._file.close()
+        if self.part is not None:
+            with suppress(OSError):
+                self.part.unlink()
+
+    def _open(self) -> BinaryIO:
+        part = self.part
+        if self._path is None or part is None:
+            return io.BytesIO()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            part.unlink(missing_ok=True)
+            return open(part, "wb", buffering=0)
+        except OSError as error:
+            raise _unwritten(self._path, error) from error
+
+    def _put(self, data: bytes) -> None:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            assert self._path is not None
+            raise _unwritten(self._path, error) from error
+        self.bytes += len(data)
 
 
-def _portable(name: str, array: Array) -> Array:
-    little = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-    if little.dtype.str not in DTYPES:
-        raise ValueError(f"replay array {name!r} has dtype {array.dtype}, which a replay file cannot hold")
-    return little
+def _unwritten(path: Path, error: OSError) -> StorageFailure:
+    return StorageFailure(f"cannot write {path}: {error.strerror}; nothing was replaced")
 
 
-def _common_length(tracks: Mapping[str, Array]) -> int:
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write(
+    path: Path,
+    about: Mapping[str, Any],
+    start: Mapping[str, Array],
+    tracks: Mapping[str, Array],
+    pictures: Pictures | None = None,
+    ending: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a whole replay file, or none. StorageFailure, ValueError on what cannot be held."""
     lengths = {len(array) for array in tracks.values()}
     if len(lengths) != 1:
         raise ValueError(f"per-step arrays of a replay must have one length, not {sorted(lengths)}")
-    return lengths.pop()
-
-
-def _block(tag: bytes, first: int, steps: int, arrays: Mapping[str, Array]) -> bytes:
-    raw = msgpack.packb({name: array.tobytes() for name, array in arrays.items()})
-    if len(raw) > MAX_BLOCK_BYTES:
-        raise ValueError(f"{CHUNK_STEPS} steps take {len(raw)} bytes, a replay block holds {MAX_BLOCK_BYTES}")
-    packed = zstandard.ZstdCompressor(level=3).compress(raw)
-    fields = _BLOCK.pack(tag, first, steps, len(packed), len(raw))
-    return fields + _CRC.pack(zlib.crc32(packed, zlib.crc32(fields))) + packed
-
-
-def read(path: Path) -> Contents:
-    """Read a replay file, as far as it is whole. RefusedFile where nothing of it can be shown."""
+    steps = lengths.pop()
+    tracks = {name: portable(name, array) for name, array in tracks.items()}
+    layout = {name: (array.dtype, array.shape[1:]) for name, array in tracks.items()}
+    writer = Writer(path, about, start, layout, None if pictures is None else pictures.size)
     try:
-        size = path.stat().st_size
+        for first in range(0, steps, CHUNK_STEPS):
+            if pictures is not None:
+                for frame in range(first if first == 0 else first + 1, min(first + CHUNK_STEPS, steps) + 1):
+                    if (pixels := pictures.at(frame)) is not None:
+                        writer.add_picture(frame, pixels)
+            writer.add_steps({name: array[first : first + CHUNK_STEPS] for name, array in tracks.items()})
+        writer.end(ending or {})
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def read(source: Path | BinaryIO) -> Contents:
+    """Read a replay file, as far as it is whole. RefusedFile where nothing of it can be shown.
+
+    A file that holds pictures stays open as long as they are in use.
+    """
+    if not isinstance(source, Path):
+        return _read(source, "the replay")
+    with ExitStack() as closing:
+        try:
+            file = closing.enter_context(open(source, "rb"))
+        except OSError as error:
+            raise RefusedFile(f"cannot read {source}: {error.strerror}") from error
+        contents = _read(file, str(source))
+        if contents.pictures is not None:
+            closing.pop_all()
+        return contents
+
+
+def _read(file: BinaryIO, name: str) -> Contents:
+    try:
+        size = file.seek(0, os.SEEK_END)
         if size > MAX_TOTAL_BYTES:
-            raise RefusedFile(f"{path}: {size} bytes, a replay has at most {MAX_TOTAL_BYTES}")
-        data = path.read_bytes()
+            raise RefusedFile(f"{name}: {size} bytes, a replay has at most {MAX_TOTAL_BYTES}")
+        return _Reader(file, size).contents()
     except OSError as error:
-        raise RefusedFile(f"cannot read {path}: {error.strerror}") from error
+        raise RefusedFile(f"cannot read {name}: {error.strerror}") from error
+    except Damaged as error:
+        raise RefusedFile(f"{name}: {error}; nothing of it can be shown") from error
+
+
+class _Reader:
+    """Reads one file from its beginning."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+        self.schema, header, self.at = self._header()
+        said = header["layout"]
+        steps = said["steps"] if self.schema == 1 else 1
+        if not is_natural(steps) or steps == 0:
+            raise Damaged(f"the header cannot be understood ({steps} steps)")
+        self.planned: int | None = steps if self.schema == 1 else None
+        try:
+            self.start, self.tracks = parse_layout(said, steps)
+            picture = said["pictures"] if self.schema > 1 else None
+            self.pictures = None if picture is None else PictureIndex(check_size(tuple(picture)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Damaged(f"the header cannot be understood ({type(error).__name__}: {error})") from error
+        self.about: dict[str, Any] = header["about"]
+        self.done = 0
+        self.pieces: list[dict[str, Array]] = []
+        self.offsets: list[int] = []
+
+    def contents(self) -> Contents:
+        """Everything that is whole."""
+        start = self._arrays(b"INIT", self.start, planes=False)
+        try:
+            self._steps()
+            damage = self._rest_of_schema_1() if self.schema == 1 else self._ending()
+        except Damaged as error:
+            of = "" if self.planned is None else f" of {self.planned}"
+            damage = f"{error} after step {self.done}{of}"
+        if self.done == 0:
+            raise Damaged(damage or "it holds no steps")
+        tracks = {}
+        for name in self.tracks:  # one by one, so that nothing is in memory twice for long
+            tracks[name] = np.concatenate([piece.pop(name) for piece in self.pieces])
+        pictures = self.pictures.found(self.file, self.done) if self.pictures is not None else None
+        return Contents(self.about, start, tracks, damage, pictures)
+
+    def _header(self) -> tuple[int, dict[str, Any], int]:
+        """(schema, header, offset of the first block)."""
+        self.file.seek(0)
+        prelude = self.file.read(_PRELUDE.size)
+        if len(prelude) < _PRELUDE.size or prelude[: len(MAGIC)] != MAGIC:
+            raise Damaged("this is not a replay file")
+        _, schema, length, checksum = _PRELUDE.unpack(prelude)
+        if not 1 <= schema <= SCHEMA:
+            raise Damaged(f"replay schema {schema} is unknown, this version reads 1 to {SCHEMA}")
+        if length > MAX_HEADER_BYTES:
+            raise Damaged(f"the header claims {length} bytes, at most {MAX_HEADER_BYTES} are allowed")
+        text = self.file.read(length)
+        if len(text) != length or zlib.crc32(text) != checksum:
+            raise Damaged("the header is cut or damaged")
+        header = _json(text, "the header")
+        if not isinstance(header.get("layout"), dict) or not isinstance(header.get("about"), dict):
+            raise Damaged("the header cannot be understood")
+        return schema, header, _PRELUDE.size + length
+
+    def _steps(self) -> None:
+        """Read STEP blocks, and note where pictures are, up to something else. Damaged where one is not whole."""
+        most = MAX_READ_BYTES // max(1, row_bytes(self.tracks))
+        while self.done != self.planned:
+            head = read_head(self.file, self.at, self.size)
+            if head.tag == b"LAST" and self.schema > 1:
+                return
+            if head.tag == b"PICT" and self.pictures is not None:
+                if not self.done <= head.first <= self.done + CHUNK_STEPS or not self.pictures.note(head, self.at):
+                    raise Damaged("a picture is not where it belongs")
+                self.at += HEAD + head.packed
+                continue
+            count = head.span if self.planned is None else min(CHUNK_STEPS, self.planned - self.done)
+            if (head.tag, head.first, head.span) != (b"STEP", self.done, count) or not 0 < count <= CHUNK_STEPS:
+                raise Damaged(f"a block is not the expected one ({head.tag!r} {head.first} {head.span})")
+            if self.done + count > min(most, MAX_STEPS):
+                raise Damaged("more is not read at once")
+            rows = {name: (dtype, (count, *shape)) for name, (dtype, shape) in self.tracks.items()}
+            self.offsets.append(self.at)
+            self.pieces.append(self._arrays(b"STEP", rows, planes=self.schema > 1))
+            self.done += count
+
+    def _arrays(self, tag: bytes, layout: Layout, planes: bool) -> dict[str, Array]:
+        """The arrays of the block here, which must have that tag; moves on behind it."""
+        head = read_head(self.file, self.at, self.size)
+        raw = read_raw(self.file, self.at, head, room(layout))
+        if head.tag != tag:
+            raise Damaged(f"a block is not the expected one ({head.tag!r} {head.first} {head.span})")
+        arrays = unpack_arrays(raw, layout, planes)
+        self.at += HEAD + head.packed
+        return arrays
+
+    def _ending(self) -> str | None:
+        """Read what was known only at the end; what is wrong behind it, or None."""
+        head = read_head(self.file, self.at, self.size)
+        said = _json(read_raw(self.file, self.at, head, MAX_HEADER_BYTES), "the end")
+        if said.get("steps") != self.done or not isinstance(said.get("about"), dict):
+            raise Damaged("the end is not that of these steps")
+        self.about = {**self.about, **said["about"]}
+        after = self.at + HEAD + head.packed
+        return None if after == self.size else f"all {self.done} steps are whole, but there is something behind them"
+
+    def _rest_of_schema_1(self) -> str | None:
+        """What is wrong with the index and the mark behind the last step, or None."""
+        at, steps = self.at, self.done
+        try:
+            index = self._arrays(b"INDX", {"offsets": (np.dtype("<u8"), (len(self.offsets),))}, planes=False)
+        except Damaged as error:
+            return f"all {steps} steps are whole, but the index is not: {error}"
+        self.file.seek(self.at)
+        end = self.file.read(_TRAILER.size + 1)
+        if index["offsets"].tolist() != self.offsets or end != _TRAILER.pack(at, _END_OF_SCHEMA_1):
+            return f"all {steps} steps are whole, but the end of the file is not"
+        return None
+
+
+def _json(text: bytes, what: str) -> dict[str, Any]:
+    """JSON that is an object. Damaged where it is none."""
     try:
-        return _decode(data)
-    except _Damaged as error:
-        raise RefusedFile(f"{path}: {error}; nothing of it can be shown") from error
-
-
-def _decode(data: bytes) -> Contents:
-    about, start_layout, track_layout, steps, offset = _read_header(data)
-    start, offset = _read_block(data, offset, b"INIT", 0, 0, start_layout)
-    pieces: list[dict[str, Array]] = []
-    offsets: list[int] = []
-    damage = None
-    done = 0
-    try:
-        while done < steps:
-            count = min(CHUNK_STEPS, steps - done)
-            rows = {name: (dtype, (count, *shape)) for name, (dtype, shape) in track_layout.items()}
-            piece, after = _read_block(data, offset, b"STEP", done, count, rows)
-            pieces.append(piece)
-            offsets.append(offset)
-            offset = after
-            done += count
-    except _Damaged as error:
-        damage = f"{error} after step {done} of {steps}"
-    if done == 0:
-        raise _Damaged(damage or "it holds no steps")
-    if damage is None:
-        damage = _index_damage(data, offset, offsets, steps)
-    tracks = {name: np.concatenate([piece[name] for piece in pieces]) for name in track_layout}
-    return Contents(about, start, tracks, damage)
-
-
-def _read_header(data: bytes) -> tuple[Mapping[str, Any], Layout, Layout, int, int]:
-    """(about, start layout, track layout, steps, offset of the first block)."""
-    if len(data) < _PRELUDE.size or data[: len(MAGIC)] != MAGIC:
-        raise _Damaged("this is not a replay file")
-    _, schema, length, checksum = _PRELUDE.unpack_from(data)
-    if schema != SCHEMA:
-        raise _Damaged(f"replay schema {schema} is unknown, this version reads {SCHEMA}")
-    if length > MAX_HEADER_BYTES:
-        raise _Damaged(f"the header claims {length} bytes, at most {MAX_HEADER_BYTES} are allowed")
-    text = data[_PRELUDE.size : _PRELUDE.size + length]
-    if len(text) != length or zlib.crc32(text) != checksum:
-        raise _Damaged("the header is cut or damaged")
-    try:
-        header = json.loads(text, parse_constant=_no_constant)
-        layout, about = header["layout"], header["about"]
-        start, tracks, steps = _parse_layout(layout)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _Damaged(f"the header cannot be understood ({type(error).__name__}: {error})") from error
-    if not isinstance(about, dict):
-        raise _Damaged("the header cannot be understood")
-    return about, start, tracks, steps, _PRELUDE.size + length
+        found = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{what} cannot be understood ({type(error).__name__}: {error})") from error
+    if not isinstance(found, dict):
+        raise Damaged(f"{what} cannot be understood")
+    return found
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _parse_layout(layout: Mapping[str, Any]) -> tuple[Layout, Layout, int]:
-    """Checked (start, tracks, steps) of a layout. ValueError, TypeError or KeyError where it is impossible."""
-    steps = layout["steps"]
-    if not _natural(steps) or steps == 0:
-        raise ValueError(f"{steps} steps")
-    start = {str(name): _array_type(entry) for name, entry in dict(layout["start"]).items()}
-    tracks = {str(name): _array_type(entry) for name, entry in dict(layout["tracks"]).items()}
-    if not tracks or len(start) + len(tracks) > MAX_ARRAYS:
-        raise ValueError(f"{len(start) + len(tracks)} arrays, at most {MAX_ARRAYS} are allowed")
-    total = _row_bytes(start) + steps * max(1, _row_bytes(tracks))
-    if total > MAX_TOTAL_BYTES:
-        raise ValueError(f"{total} bytes of arrays, at most {MAX_TOTAL_BYTES} are allowed")
-    return start, tracks, steps
-
-
-def _array_type(entry: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    dtype, shape = entry
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r}")
-    if len(shape) > MAX_DIMENSIONS or not all(_natural(n) and n <= MAX_TOTAL_BYTES for n in shape):
-        raise ValueError(f"shape {shape}")
-    return np.dtype(dtype), tuple(shape)
-
-
-def _natural(number: Any) -> bool:
-    return type(number) is int and number >= 0
-
-
-def _row_bytes(layout: Layout) -> int:
-    total = 0
-    for dtype, shape in layout.values():
-        size = dtype.itemsize
-        for n in shape:  # Python integers: no overflow
-            size *= n
-        total += size
-    return total
-
-
-def _read_block(
-    data: bytes, offset: int, tag: bytes, first: int, steps: int, layout: Layout
-) -> tuple[dict[str, Array], int]:
-    """The arrays of the block at `offset`, which must be exactly the expected one, and the offset after it."""
-    payload_at = offset + _BLOCK.size + _CRC.size
-    if payload_at > len(data):
-        raise _Damaged("the file ends")
-    found, found_first, found_steps, packed_size, raw_size = _BLOCK.unpack_from(data, offset)
-    (checksum,) = _CRC.unpack_from(data, offset + _BLOCK.size)
-    if packed_size > len(data) - payload_at:
-        raise _Damaged("the file ends inside a block")
-    packed = data[payload_at : payload_at + packed_size]
-    if zlib.crc32(packed, zlib.crc32(data[offset : offset + _BLOCK.size])) != checksum:
-        raise _Damaged("a block is damaged (checksum)")
-    if (found, found_first, found_steps) != (tag, first, steps):
-        raise _Damaged(f"a block is not the expected one ({found!r} {found_first} {found_steps})")
-    return _unpack(packed, raw_size, layout), payload_at + packed_size
-
-
-def _unpack(packed: bytes, raw_size: int, layout: Layout) -> dict[str, Array]:
-    names_and_marks = sum(len(name.encode()) + 16 for name in layout) + 16
-    if raw_size > min(MAX_BLOCK_BYTES, _row_bytes(layout) + names_and_marks):
-        raise _Damaged(f"a block claims {raw_size} bytes, more than its arrays need")
-    try:
-        # The decompressor believes the frame's own size before the limit it is given: compare them first.
-        if zstandard.frame_content_size(packed) != raw_size:
-            raise _Damaged("a block's sizes contradict one another")
-        raw = zstandard.ZstdDecompressor(max_window_size=2**27).decompress(
-            packed, max_output_size=raw_size, allow_extra_data=False
-        )
-        fields = msgpack.unpackb(raw, raw=False, strict_map_key=True)
-    except (zstandard.ZstdError, ValueError, msgpack.UnpackException, MemoryError) as error:
-        raise _Damaged(f"a block cannot be unpacked ({error})") from error
-    if not isinstance(fields, dict) or set(fields) != set(layout):
-        raise _Damaged("a block holds other arrays than the header says")
-    arrays = {}
-    for name, (dtype, shape) in layout.items():
-        content = fields[name]
-        if not isinstance(content, bytes) or len(content) != _row_bytes({name: (dtype, shape)}):
-            raise _Damaged(f"array {name!r} has not the size that the header says")
-        array = np.frombuffer(content, np.uint8) != 0 if dtype.kind == "b" else np.frombuffer(content, dtype)
-        arrays[name] = array.reshape(shape)
-    return arrays
-
-
-def _index_damage(data: bytes, offset: int, offsets: list[int], steps: int) -> str | None:
-    """What is wrong behind the last step, or None. All steps are there at this point."""
-    layout: Layout = {"offsets": (np.dtype("<u8"), (len(offsets),))}
-    try:
-        index, after = _read_block(data, offset, b"INDX", 0, steps, layout)
-    except _Damaged as error:
-        return f"all {steps} steps are whole, but the index is not: {error}"
-    if index["offsets"].tolist() != offsets or data[after:] != _TRAILER.pack(offset, END):
-        return f"all {steps} steps are whole, but the end of the file is not"
-    return None

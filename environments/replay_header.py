@@ -18,6 +18,8 @@ from environments.spec import AgentGroup, EnvSpec, TeamKind
 
 PACKAGES = ("marl", "numpy", "numba", "llvmlite", "gymnasium", "torch")
 MAX_AGENTS = 10_000
+MAX_FEATURES = 256
+"""Names of an observation's columns that are kept: a header has its limits."""
 SHORTEST_STEP, LONGEST_STEP = 1e-3, 60.0
 """Seconds that a step may take: films repeat a picture for as long."""
 
@@ -85,6 +87,7 @@ def describe(spec: EnvSpec) -> dict[str, Any]:
                 "observation": [str(group.observation_space.dtype), list(group.observation_space.shape)],
                 "action": _describe_space(group.action_space),
                 "masked": group.masked,
+                "features": list(group.features) if len(group.features) <= MAX_FEATURES else [],
             }
             for group in spec.groups
         ],
@@ -160,7 +163,14 @@ def _group_of(data: Mapping[str, Any]) -> AgentGroup:
         observation_space=spaces.Box(low, high, size, np.dtype(dtype).type),
         action_space=_space_of(data["action"]),
         masked=bool(data["masked"]),
+        features=_features(data.get("features", []), size),
     )
+
+
+def _features(said: Any, size: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of an observation's columns; none where there is not one for each."""
+    names = tuple(map(_word, said))
+    return names if size == (len(names),) else ()
 
 
 def _space_of(data: Mapping[str, Any]) -> spaces.Space[Any]:

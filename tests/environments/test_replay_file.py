@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import tracemalloc
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 import zstandard
 
-from environments import replay, replay_file
+from environments import replay, replay_blocks, replay_file
 from environments.errors import RefusedFile, StorageFailure
 from tests.recording import record
 
+VERSION_1 = Path(__file__).parent / "replays" / "version-1.replay"
+"""Written by the first version of the format: two groups, 70 steps, what policies thought."""
 STEPS = 150
 ABOUT = {"who": "a test"}
 START = {"key": np.asarray(7, np.uint64), "empty": np.zeros((0, 3), np.float32)}
@@ -47,11 +50,23 @@ def assert_prefix(contents: replay_file.Contents, steps: int) -> None:
         np.testing.assert_array_equal(contents.tracks[name], array[:steps])
 
 
+def in_memory(recorded: replay.Replay) -> bytes:
+    """A replay's file, which is written nowhere."""
+    tracks = recorded.tracks()
+    layout = {name: (array.dtype, array.shape[1:]) for name, array in tracks.items()}
+    writer = replay_file.Writer(None, recorded.header, recorded.start(), layout)
+    for first in range(0, recorded.steps, 64):
+        writer.add_steps({name: array[first : first + 64] for name, array in tracks.items()})
+    file = writer.end({})
+    assert file is not None
+    return file.getvalue()
+
+
 def block_borders(data: bytes) -> list[int]:
     """Where the header ends and where each block ends."""
     length = struct.unpack_from("<I", data, 12)[0]
     borders = [20 + length]
-    while data[borders[-1] : borders[-1] + 4] in (b"INIT", b"STEP", b"INDX"):
+    while data[borders[-1] : borders[-1] + 4] in (b"INIT", b"STEP", b"LAST"):
         packed = struct.unpack_from("<I", data, borders[-1] + 16)[0]
         borders.append(borders[-1] + 28 + packed)
     return borders
@@ -74,10 +89,10 @@ def test_every_number_of_chunks(steps: int, tmp_path: Path) -> None:
 
 def test_cut_at_every_border_and_beside_it(path: Path) -> None:
     data = path.read_bytes()
-    header, init, first, second, third, index = block_borders(data)
-    assert index == len(data) - 16
-    whole = {first: 64, second: 128, third: 150, index: 150}
-    for border in (header, init, first, second, third, index):
+    header, init, first, second, third, last = block_borders(data)
+    assert last == len(data)
+    whole = {first: 64, second: 128, third: 150}
+    for border in (header, init, first, second, third, last):
         for cut in (border - 1, border, border + 1, border + 20):
             path.write_bytes(data[:cut])
             expected = max((steps for end, steps in whole.items() if end <= cut), default=0)
@@ -93,9 +108,8 @@ def test_cut_at_every_border_and_beside_it(path: Path) -> None:
 def test_cut_anywhere(path: Path) -> None:
     data = path.read_bytes()
     for cut in range(0, len(data), 7):
-        path.write_bytes(data[:cut])
         try:
-            contents = replay_file.read(path)
+            contents = replay_file.read(io.BytesIO(data[:cut]))
         except RefusedFile:
             continue
         assert contents.damage
@@ -109,9 +123,8 @@ def test_every_flipped_byte_is_noticed(path: Path) -> None:
     for place in range(len(data)):
         changed = bytearray(data)
         changed[place] ^= int(rng.integers(1, 256))
-        path.write_bytes(changed)
         try:
-            contents = replay_file.read(path)
+            contents = replay_file.read(io.BytesIO(changed))
         except RefusedFile:
             refused += 1
             continue
@@ -123,7 +136,7 @@ def test_every_flipped_byte_is_noticed(path: Path) -> None:
 def test_bytes_after_the_end_are_noticed(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"more")
     contents = replay_file.read(path)
-    assert contents.damage is not None and "end of the file" in contents.damage
+    assert contents.damage is not None and "something behind" in contents.damage
     assert_prefix(contents, STEPS)
 
 
@@ -142,20 +155,21 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
 
 def test_another_schema_is_refused(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[8:12] = struct.pack("<I", 2)
-    path.write_bytes(data)
-    with pytest.raises(RefusedFile, match="schema 2"):
-        replay_file.read(path)
+    for schema in (0, replay_file.SCHEMA + 1, 2**32 - 1):
+        data[8:12] = struct.pack("<I", schema)
+        path.write_bytes(data)
+        with pytest.raises(RefusedFile, match=f"schema {schema} is unknown"):
+            replay_file.read(path)
 
 
 def forge(path: Path, edit: Callable[[dict[str, Any]], None], blocks: bytes = b"") -> None:
     """Write a file with an edited header (and a correct checksum), followed by `blocks` or what was there."""
     data = path.read_bytes()
-    length = struct.unpack_from("<I", data, 12)[0]
+    schema, length = struct.unpack_from("<II", data, 8)
     header = json.loads(data[20 : 20 + length])
     edit(header)
     text = json.dumps(header).encode()
-    prelude = struct.pack("<8sIII", replay_file.MAGIC, replay_file.SCHEMA, len(text), zlib.crc32(text))
+    prelude = struct.pack("<8sIII", replay_file.MAGIC, schema, len(text), zlib.crc32(text))
     path.write_bytes(prelude + text + (blocks or data[20 + length :]))
 
 
@@ -178,12 +192,14 @@ def refused_cheaply(path: Path) -> str:
 
 
 HUGE = [
-    ("steps", 10**15),
-    ("steps", 2**62),
-    ("steps", -1),
-    ("steps", 0),
-    ("steps", 1.5),
-    ("steps", True),
+    ("pictures", [10**6, 10**6]),
+    ("pictures", [4000, 4000]),
+    ("pictures", [0, 4]),
+    ("pictures", [-4, 4]),
+    ("pictures", [4.0, 4]),
+    ("pictures", [True, 4]),
+    ("pictures", [4]),
+    ("pictures", 7),
     ("tracks", {"reward": ["<f4", [10**12]]}),
     ("tracks", {"reward": ["<f4", [2**31, 2**31, 2**31]]}),
     ("tracks", {"reward": ["<f4", [-1]]}),
@@ -201,6 +217,13 @@ HUGE = [
 def test_impossible_layouts_are_refused(path: Path, name: str, value: Any) -> None:
     forge(path, lambda header: header["layout"].update({name: value}))
     refused_cheaply(path)
+
+
+@pytest.mark.parametrize("steps", [10**15, 2**62, -1, 0, 1.5, True, None, "7"])
+def test_impossible_lengths_of_schema_1_are_refused(tmp_path: Path, steps: Any) -> None:
+    (tmp_path / "a.replay").write_bytes(VERSION_1.read_bytes())
+    forge(tmp_path / "a.replay", lambda header: header["layout"].update({"steps": steps}))
+    refused_cheaply(tmp_path / "a.replay")
 
 
 @pytest.mark.parametrize("text", ["[" * 60_000, '{"layout": NaN, "about": {}}', "5", "{}", '"\\ud800"', "\xff"])
@@ -240,6 +263,21 @@ def test_a_frame_that_unpacks_to_more_than_its_block_says_is_refused(path: Path)
             block(b"INIT", 0, bomb(64, content_size), 8030),
         )
         assert "contradict" in refused_cheaply(path)
+
+
+@pytest.mark.parametrize(("row", "claimed"), [(2**18, None), (2**16, None), (64, 2**30), (64, 100)])
+def test_bombs_inside_a_block_are_refused(path: Path, row: int, claimed: int | None) -> None:
+    """An array of zeros that unpacks to 64 times `row` float32, as the layout says, or to something else."""
+    packer = zstandard.ZstdCompressor()
+    payload, size = pack({"reward": packer.compress(bytes(claimed or 64 * 4 * row))})
+    head, init, *_ = block_borders(path.read_bytes())
+    start = path.read_bytes()[head:init]
+    forge(path, lambda header: header["layout"].update(tracks={"reward": ["<f4", [row]]}), start)
+    path.write_bytes(path.read_bytes() + block(b"STEP", 64, payload, size))
+    if claimed is None and 64 * 4 * row <= replay_blocks.MAX_BLOCK_BYTES:
+        assert not replay_file.read(path).tracks["reward"].any()
+    else:
+        refused_cheaply(path)
 
 
 def pack(fields: Any) -> tuple[bytes, int]:
@@ -311,27 +349,123 @@ def test_a_cut_replay_plays_its_whole_chunks_and_verifies(tmp_path: Path) -> Non
     third = block_borders(data)[3]
     (tmp_path / "a.replay").write_bytes(data[: third + 100])
     loaded = replay.load(tmp_path / "a.replay")
-    assert loaded.steps == 128 and loaded.damage is not None and "step 128 of 150" in loaded.damage
+    assert loaded.steps == 128 and loaded.damage is not None and "after step 128" in loaded.damage
     np.testing.assert_array_equal(loaded.frames["agent_position"], recorded.frames["agent_position"][:129])
     assert replay.verify(loaded).exact
 
 
-def test_flipped_bytes_of_a_real_replay(tmp_path: Path) -> None:
-    """Through the whole reader: refused, or damaged with true data."""
-    recorded = record("toy/siege")
-    recorded.save(tmp_path / "a.replay")
-    data = (tmp_path / "a.replay").read_bytes()
+def test_version_1_is_read() -> None:
+    loaded = replay.load(VERSION_1)
+    assert loaded.damage is None and loaded.steps == 70 and loaded.spec.name == "particle/speaker_listener"
+    assert loaded.outcome == pytest.approx([-749.87854])
+    assert loaded.digests[[0, -1]].tolist() == [7896064541889989332, 7056904721672080292]
+    speaker, listener = loaded.groups["speaker"], loaded.groups["listener"]
+    assert (speaker.action.sum(), listener.action.sum()) == (65, 129)
+    assert listener.value[69, 0] == pytest.approx(0.664492011)
+    np.testing.assert_allclose(listener.probabilities[69, 0], [0.1653, 0.1713, 0.2019, 0.0868, 0.3748], atol=1e-4)
+    assert loaded.frames["agent_position"].shape == (71, 2, 2)
+    assert loaded.policies == {"team": ("random", None, None)} and loaded.pictures is None and not loaded.views
+
+
+def test_version_1_is_written_as_the_present_one(tmp_path: Path) -> None:
+    old = replay.load(VERSION_1)
+    old.save(tmp_path / "a.replay")
+    new = replay.load(tmp_path / "a.replay")
+    assert (tmp_path / "a.replay").read_bytes()[8:12] == struct.pack("<I", replay_file.SCHEMA)
+    assert new.header == old.header and new.damage is None
+    for name, track in old.groups.items():
+        assert all(x.tobytes() == y.tobytes() for x, y in zip(track, new.groups[name], strict=True))
+    assert all(old.frames[name].tobytes() == new.frames[name].tobytes() for name in old.frames)
+
+
+def test_a_cut_file_of_version_1_plays_its_whole_chunks() -> None:
+    data = VERSION_1.read_bytes()
+    for cut, said in ((len(data) - 5, "the end of the file is not"), (len(data) - 60, "the index is not")):
+        contents = replay_file.read(io.BytesIO(data[:cut]))
+        assert len(contents.tracks["digest"]) == 70 and contents.damage is not None and said in contents.damage
+    contents = replay_file.read(io.BytesIO(data[: len(data) - 300]))
+    assert len(contents.tracks["digest"]) == 64 and contents.damage is not None
+    assert "after step 64 of 70" in contents.damage
+
+
+@pytest.mark.parametrize("dtype", sorted(replay_blocks.DTYPES))
+@pytest.mark.parametrize("shape", [(1,), (64, 3), (5, 2, 0), (7, 1, 2, 3)])
+def test_planes_come_back(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, 2, (*shape, 8), np.uint8)
+    rows = array[..., : np.dtype(dtype).itemsize].copy().view(dtype).reshape(shape)
+    back = replay_blocks.from_planes(replay_blocks.to_planes(rows), np.dtype(dtype), shape)
+    assert back.dtype == rows.dtype and back.shape == rows.shape and back.tobytes() == rows.tobytes()
+
+
+def test_ten_agents_and_500_steps_take_150_kilobytes() -> None:
+    """Noise in every number that can be noise: actions, probabilities, values, and where random play leads."""
+    recorded = record("particle/spread", N=10, max_cycles=500)
+    assert recorded.groups["agent"].probabilities.shape == (500, 10, 5)
+    assert len(np.unique(recorded.groups["agent"].value)) > 1000
+    assert len(in_memory(recorded)) <= 150_000
+
+
+def test_a_file_that_is_being_written_plays_its_whole_chunks(tmp_path: Path) -> None:
+    """As somebody finds it who looks while, or after, it was written by a process that was killed."""
+    layout = {name: (array.dtype, array.shape[1:]) for name, array in TRACKS.items()}
+    writer = replay_file.Writer(tmp_path / "a.replay", ABOUT, START, layout)
+    part = tmp_path / "a.replay.part"
+    with pytest.raises(RefusedFile, match="the file ends after step 0"):
+        replay_file.read(part)
+    for first in (0, 64):
+        writer.add_steps({name: array[first : first + 64] for name, array in TRACKS.items()})
+        contents = replay_file.read(part)
+        assert contents.damage == f"the file ends after step {first + 64}"
+        assert_prefix(contents, first + 64)
+    assert not (tmp_path / "a.replay").exists()
+    writer.add_steps({name: array[128:] for name, array in TRACKS.items()})
+    writer.end({"end": [1]})
+    assert replay_file.read(tmp_path / "a.replay").about == {**ABOUT, "end": [1]} and not part.exists()
+
+
+def test_more_than_fits_in_memory_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = sum(array[0].nbytes for array in TRACKS.values())
+    monkeypatch.setattr(replay_file, "MAX_READ_BYTES", 130 * row)
+    contents = replay_file.read(path)
+    assert contents.damage == "more is not read at once after step 128"
+    assert_prefix(contents, 128)
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[replay.Replay, bytes]:
+    """A replay of two chunks, and its file."""
+    recorded = record("particle/tag", max_cycles=100)
+    return recorded, in_memory(recorded)
+
+
+def same_or_refused(recorded: replay.Replay, data: bytes) -> bool:
+    """Through the whole reader: refused (False), or true data, and damage told where some is missing."""
+    try:
+        loaded = replay.load(io.BytesIO(data))
+    except RefusedFile:
+        return False
+    assert loaded.damage
+    for name, track in loaded.groups.items():
+        for mine, theirs in zip(track, recorded.groups[name], strict=True):
+            assert mine.tobytes() == theirs[: loaded.steps].tobytes()
+    for name, array in loaded.frames.items():
+        assert array.tobytes() == recorded.frames[name][: loaded.steps + 1].tobytes()
+    return True
+
+
+def test_500_cuts_of_a_real_replay(real: tuple[replay.Replay, bytes]) -> None:
+    recorded, data = real
+    cuts = np.random.default_rng(4).integers(0, len(data), 500)
+    assert 0 < sum(same_or_refused(recorded, data[:cut]) for cut in cuts) < 500
+
+
+def test_500_edits_of_a_real_replay(real: tuple[replay.Replay, bytes]) -> None:
+    recorded, data = real
     rng = np.random.default_rng(5)
-    for _ in range(300):
+    played = 0
+    for _ in range(500):
         changed = bytearray(data)
         for place in rng.integers(0, len(data), rng.integers(1, 4)):
             changed[place] ^= int(rng.integers(1, 256))
-        if bytes(changed) == data:
-            continue
-        (tmp_path / "a.replay").write_bytes(changed)
-        try:
-            loaded = replay.load(tmp_path / "a.replay")
-        except RefusedFile:
-            continue
-        assert loaded.damage
-        np.testing.assert_array_equal(loaded.groups["guard"].action, recorded.groups["guard"].action[: loaded.steps])
+        played += bytes(changed) != data and same_or_refused(recorded, bytes(changed))
+    assert 0 < played < 500
