@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.compile import kernel
+from environments.errors import UsageError
 from environments.rng import integer
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from environments.vector import Array
@@ -22,6 +23,8 @@ U = np.uint64
 WIN, DRAW, LOSS = F(1.0), F(0.0), F(-1.0)
 EMPTY = np.uint8(2)
 FIRST_WINS, SECOND_WINS, ILLEGAL = 0, 1, 2
+ON, WON, DRAWN, REFUSED = 0, 1, 2, 3
+"""What comes of a move: the game goes on, the mover wins, nobody does, or there is no such move."""
 METRICS = (("first_wins", "games"), ("second_wins", "games"), ("illegal", "moves"))
 
 
@@ -31,6 +34,13 @@ class BoardOptions:
 
     random_start: bool = False
     """Whether it is drawn who moves first; otherwise `player_0` always does."""
+    random_opening: int = 0
+    """Games begin after up to so many moves drawn by lot; 0 to half of the board's cells."""
+
+    def check_opening(self, cells: int) -> None:
+        """UsageError where there are not that many moves to draw."""
+        if not 0 <= self.random_opening <= cells // 2:
+            raise UsageError(f"random_opening must be 0 to {cells // 2} moves, not {self.random_opening}")
 
 
 @kernel
@@ -40,6 +50,54 @@ def set_up(state, clock, random_start):
         state.board[cell] = EMPTY
     state.mover = integer(clock, 2) if random_start else 0
     state.turn = 0
+
+
+@kernel
+def drawn_cell(state, clock):
+    """An empty cell, all equally likely."""
+    empty = 0
+    for cell in range(state.board.shape[0]):
+        empty += state.board[cell] == EMPTY
+    left = integer(clock, empty)
+    for cell in range(state.board.shape[0]):
+        if state.board[cell] == EMPTY:
+            if left == 0:
+                return cell
+            left -= 1
+    return -1
+
+
+def reset_with(move: Any, draw: Any) -> Any:
+    """The rule that begins a game of `move(state, params, action)`: an empty board, or one after moves drawn by lot.
+
+    There are up to `random_opening` of them, each from `draw(state, clock)`; one that ends the game is drawn again.
+    """
+
+    @kernel
+    def reset_one(state, params, clock):
+        came_of_it = WON
+        while came_of_it != ON:
+            came_of_it = ON
+            set_up(state, clock, params.random_start)
+            moves = integer(clock, params.random_opening + 1) if params.random_opening > 0 else 0
+            for _ in range(moves):
+                if came_of_it == ON:
+                    came_of_it = move(state, params, draw(state, clock))
+                    pass_turn(state)
+
+    return reset_one
+
+
+@kernel
+def settle(state, out, e, came_of_it):
+    """After a move: end the game if it is over, and pass the turn."""
+    if came_of_it == REFUSED:
+        forfeit(state, out, e)
+    elif came_of_it == WON:
+        conclude(state, out, e, WIN)
+    elif came_of_it == DRAWN:
+        conclude(state, out, e, DRAW)
+    pass_turn(state)
 
 
 @kernel
@@ -124,10 +182,11 @@ def state_of(cells: int) -> np.dtype[Any]:
 
 
 def params_of(options: BoardOptions, **numbers: int) -> Array:
-    """One record of numbers for the kernels: the shared option, and what else a game needs."""
-    fields = [("random_start", np.uint8), *((name, np.int64) for name in numbers)]
+    """One record of numbers for the kernels: the shared options, and what else a game needs."""
+    fields = [("random_start", np.uint8), ("random_opening", np.int64), *((name, np.int64) for name in numbers)]
     record = np.zeros(1, np.dtype(fields, align=True))
     record["random_start"] = options.random_start
+    record["random_opening"] = options.random_opening
     for name, value in numbers.items():
         record[name] = value
     return record

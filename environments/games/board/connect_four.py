@@ -7,7 +7,7 @@ Actions        Discrete(7): the column; the stone falls to its lowest empty cell
                chooses one, or a column that does not exist, loses at once.
 Rewards        with the last move 1 to the winner and -1 to the loser, 0 to both at a draw.
 Ends           terminated for both at four in a row, column or diagonal, at a full board, or at an illegal move.
-Options        random_start; see `BoardOptions`.
+Options        random_start, random_opening; see `Options`.
 Source         Wexler and Strongin 1974; the same game as PettingZoo's connect_four_v3 (there an illegal move pays the
                other 0). Who moves first wins if both play perfectly (Allis 1988).
 Version        1
@@ -25,14 +25,16 @@ Metrics: `first_wins`, `second_wins` (games won by who moved first, and by the o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from environments.compile import kernel
 from environments.games.board import common
-from environments.games.board.common import DRAW, EMPTY, WIN, U
+from environments.games.board.common import DRAWN, EMPTY, ON, REFUSED, WON, U
 from environments.native import Game, options_of
+from environments.rng import integer
 from environments.spec import EnvSpec
 from environments.vector import Array
 
@@ -40,10 +42,12 @@ ROWS, COLUMNS, LINE = 6, 7, 4
 CELLS = ROWS * COLUMNS
 
 
-@kernel
-def reset_one(state, params, clock):
-    """An empty board."""
-    common.set_up(state, clock, params.random_start)
+@dataclass(frozen=True)
+class Options(common.BoardOptions):
+    """What may be set."""
+
+    def __post_init__(self) -> None:
+        self.check_opening(CELLS)
 
 
 @kernel
@@ -77,20 +81,33 @@ def has_line(board, row, column, player):
 
 
 @kernel
-def step_one(state, params, clock, actions, out, e):
-    """Drop a stone; see whether that ends the game."""
-    mover = state.mover
-    column = actions[0][e, U(mover)]
+def move(state, params, column):
+    """Drop a stone for whose turn it is; says what came of it."""
     row = landing_row(state.board, column) if 0 <= column < COLUMNS else -1
     if row < 0:
-        common.forfeit(state, out, e)
-    else:
-        state.board[U(row * COLUMNS + column)] = np.uint8(mover)
-        if has_line(state.board, row, column, np.uint8(mover)):
-            common.conclude(state, out, e, WIN)
-        elif state.turn == CELLS - 1:
-            common.conclude(state, out, e, DRAW)
-    common.pass_turn(state)
+        return REFUSED
+    state.board[U(row * COLUMNS + column)] = np.uint8(state.mover)
+    if has_line(state.board, row, column, np.uint8(state.mover)):
+        return WON
+    return DRAWN if state.turn == CELLS - 1 else ON
+
+
+@kernel
+def drawn_column(state, clock):
+    """A column that is not full, all equally likely."""
+    column = integer(clock, COLUMNS)
+    while state.board[U(column)] != EMPTY:
+        column = integer(clock, COLUMNS)
+    return column
+
+
+reset_one = common.reset_with(move, drawn_column)
+
+
+@kernel
+def step_one(state, params, clock, actions, out, e):
+    """Drop a stone; see whether that ends the game."""
+    common.settle(state, out, e, move(state, params, np.int64(actions[0][e, U(state.mover)])))
 
 
 @kernel
@@ -103,19 +120,19 @@ def observe_one(state, params, clock, out, e):
             out.groups[0].action_mask[e, player, column] = state.board[column] == EMPTY
 
 
-def spec(options: common.BoardOptions) -> EnvSpec:
+def spec(options: Options) -> EnvSpec:
     """The description."""
     return common.spec_of("board/connect_four", options_of(options), ROWS, COLUMNS, COLUMNS)
 
 
-def state_type(options: common.BoardOptions) -> np.dtype[Any]:
+def state_type(options: Options) -> np.dtype[Any]:
     """One copy's simulation state; see `state_of`."""
     return common.state_of(CELLS)
 
 
-def params(options: common.BoardOptions) -> Array:
+def params(options: Options) -> Array:
     """Numbers for the kernels."""
     return common.params_of(options)
 
 
-GAME = Game("board/connect_four", common.BoardOptions, spec, params, state_type, reset_one, step_one, observe_one)
+GAME = Game("board/connect_four", Options, spec, params, state_type, reset_one, step_one, observe_one)

@@ -7,7 +7,7 @@ Actions        Discrete(size * size): the cell, row by row *in one's own view*. 
                takes one, or a cell that does not exist, loses at once.
 Rewards        with the last move 1 to the winner and -1 to the loser. There is always a winner.
 Ends           terminated for both when one has connected its edges, or at an illegal move.
-Options        size, and random_start; see `Options`.
+Options        size, random_start, random_opening; see `Options`.
 Source         Hein 1942, Nash 1948; the same game as OpenSpiel's hex. Who moves first wins if both play perfectly.
 Version        1
 
@@ -38,7 +38,7 @@ import numpy as np
 from environments.compile import kernel
 from environments.errors import UsageError
 from environments.games.board import common
-from environments.games.board.common import EMPTY, WIN, U
+from environments.games.board.common import EMPTY, ON, REFUSED, WON, U
 from environments.intrinsics import scratch_row
 from environments.native import Game, options_of
 from environments.spec import EnvSpec
@@ -60,12 +60,7 @@ class Options(common.BoardOptions):
     def __post_init__(self) -> None:
         if not SMALLEST <= self.size <= LARGEST:
             raise UsageError(f"size must be {SMALLEST} to {LARGEST} cells, not {self.size}")
-
-
-@kernel
-def reset_one(state, params, clock):
-    """An empty board."""
-    common.set_up(state, clock, params.random_start)
+        self.check_opening(self.size**2)
 
 
 @kernel
@@ -103,19 +98,25 @@ def connects(board, size, cell, player):
 
 
 @kernel
+def move(state, params, cell):
+    """Take a cell for whose turn it is; says what came of it."""
+    if cell < 0 or state.board[U(cell)] != EMPTY:
+        return REFUSED
+    state.board[U(cell)] = np.uint8(state.mover)
+    return WON if connects(state.board, params.size, cell, state.mover) else ON
+
+
+reset_one = common.reset_with(move, common.drawn_cell)
+
+
+@kernel
 def step_one(state, params, clock, actions, out, e):
     """Take a cell; see whether that connects."""
-    mover, size = state.mover, params.size
-    chosen = actions[0][e, U(mover)]
+    size = params.size
+    chosen = actions[0][e, U(state.mover)]
     legal = 0 <= chosen < size * size
-    cell = as_seen(np.int64(chosen), size, mover) if legal else 0
-    if not legal or state.board[U(cell)] != EMPTY:
-        common.forfeit(state, out, e)
-    else:
-        state.board[U(cell)] = np.uint8(mover)
-        if connects(state.board, size, cell, mover):
-            common.conclude(state, out, e, WIN)
-    common.pass_turn(state)
+    cell = as_seen(np.int64(chosen), size, state.mover) if legal else -1
+    common.settle(state, out, e, move(state, params, cell))
 
 
 @kernel

@@ -7,7 +7,7 @@ Actions        Discrete(9): the cell to mark, row by row. Marked cells are illeg
                that does not exist, loses at once.
 Rewards        with the last move 1 to the winner and -1 to the loser, 0 to both at a draw.
 Ends           terminated for both at three in a row, column or diagonal, at a full board, or at an illegal move.
-Options        random_start; see `BoardOptions`.
+Options        random_start, random_opening; see `Options`.
 Source         folklore; the same game as PettingZoo's tictactoe_v3 (there an illegal move pays the other 0).
 Version        1
 
@@ -24,13 +24,14 @@ Metrics: `first_wins`, `second_wins` (games won by who moved first, and by the o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from environments.compile import kernel
 from environments.games.board import common
-from environments.games.board.common import DRAW, EMPTY, WIN, U
+from environments.games.board.common import DRAWN, EMPTY, ON, REFUSED, WON, U
 from environments.native import Game, options_of
 from environments.spec import EnvSpec
 from environments.vector import Array
@@ -38,10 +39,12 @@ from environments.vector import Array
 CELLS = 9
 
 
-@kernel
-def reset_one(state, params, clock):
-    """An empty board."""
-    common.set_up(state, clock, params.random_start)
+@dataclass(frozen=True)
+class Options(common.BoardOptions):
+    """What may be set."""
+
+    def __post_init__(self) -> None:
+        self.check_opening(CELLS)
 
 
 @kernel
@@ -60,19 +63,23 @@ def has_line(board, player):
 
 
 @kernel
+def move(state, params, cell):
+    """Mark a cell for whose turn it is; says what came of it."""
+    if cell < 0 or cell >= CELLS or state.board[U(cell)] != EMPTY:
+        return REFUSED
+    state.board[U(cell)] = np.uint8(state.mover)
+    if has_line(state.board, np.uint8(state.mover)):
+        return WON
+    return DRAWN if state.turn == CELLS - 1 else ON
+
+
+reset_one = common.reset_with(move, common.drawn_cell)
+
+
+@kernel
 def step_one(state, params, clock, actions, out, e):
     """Mark a cell; see whether that ends the game."""
-    mover = state.mover
-    cell = actions[0][e, U(mover)]
-    if cell < 0 or cell >= CELLS or state.board[U(cell)] != EMPTY:
-        common.forfeit(state, out, e)
-    else:
-        state.board[U(cell)] = np.uint8(mover)
-        if has_line(state.board, np.uint8(mover)):
-            common.conclude(state, out, e, WIN)
-        elif state.turn == CELLS - 1:
-            common.conclude(state, out, e, DRAW)
-    common.pass_turn(state)
+    common.settle(state, out, e, move(state, params, np.int64(actions[0][e, U(state.mover)])))
 
 
 @kernel
@@ -85,19 +92,19 @@ def observe_one(state, params, clock, out, e):
             out.groups[0].action_mask[e, player, cell] = state.board[cell] == EMPTY
 
 
-def spec(options: common.BoardOptions) -> EnvSpec:
+def spec(options: Options) -> EnvSpec:
     """The description."""
     return common.spec_of("board/tictactoe", options_of(options), 3, 3, CELLS)
 
 
-def state_type(options: common.BoardOptions) -> np.dtype[Any]:
+def state_type(options: Options) -> np.dtype[Any]:
     """One copy's simulation state; see `state_of`."""
     return common.state_of(CELLS)
 
 
-def params(options: common.BoardOptions) -> Array:
+def params(options: Options) -> Array:
     """Numbers for the kernels."""
     return common.params_of(options)
 
 
-GAME = Game("board/tictactoe", common.BoardOptions, spec, params, state_type, reset_one, step_one, observe_one)
+GAME = Game("board/tictactoe", Options, spec, params, state_type, reset_one, step_one, observe_one)

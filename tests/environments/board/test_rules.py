@@ -159,3 +159,26 @@ def test_a_name_says_the_size() -> None:
 def test_a_board_that_cannot_be_is_refused(size: int) -> None:
     with pytest.raises(UsageError, match=rf"^board/hex: size must be 2 to 19 cells, not {size}$"):
         environments.make("board/hex", size=size)
+
+
+@pytest.mark.parametrize(("name", "most"), [("board/tictactoe", 4), ("board/connect_four", 12), ("board/hex-3", 4)])
+def test_openings_are_drawn_by_lot(name: str, most: int) -> None:
+    env = environments.make(name, 3000, random_opening=most)
+    arrays = env.capture(range(3000)).arrays
+    stones = (arrays["board"] < 2).sum(1)
+    assert (stones == arrays["turn"]).all() and (arrays["mover"] == stones % 2).all()
+    assert ((arrays["board"] == 0).sum(1) - (arrays["board"] == 1).sum(1) == stones % 2).all()
+    shares = np.bincount(stones, minlength=most + 1) / len(stones)
+    assert len(shares) == most + 1 and (np.abs(shares[:3] - 1 / (most + 1)) < 0.03).all()
+    assert not env.buffers.groups[0].terminated.any()
+    ones = arrays["board"][stones == 1].argmin(1)  # every first move of tic-tac-toe and hex is as likely
+    if name != "board/connect_four":
+        assert np.bincount(ones, minlength=9).min() > 0.6 * len(ones) / 9
+
+
+def test_an_opening_never_wins_and_must_leave_a_game() -> None:
+    env = environments.make("board/tictactoe", 2000, random_opening=4)
+    step = env.step({"player": np.where(env.buffers.groups[0].action_mask, 1, 0).argmax(-1).astype(np.int32)})
+    assert step.groups[0].terminated.any() and not step.metrics[:, 2].any()  # legal moves, some of which win
+    with pytest.raises(UsageError, match="random_opening must be 0 to 4 moves, not 5"):
+        environments.make("board/tictactoe", 1, random_opening=5)
