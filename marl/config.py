@@ -98,6 +98,7 @@ class Algorithm:
     actions: tuple[str, ...]
     """Kinds of actions it can learn, by gymnasium's names."""
     recurrent: bool
+    """Whether its networks may have layers that remember."""
     learner: str
     """`module:class` of the learner, imported when a run is built."""
     config: Settings
@@ -118,6 +119,8 @@ class Algorithm:
             return f"{self.name} has no compiled gradients"
         if images:
             return "networks that see images have no compiled gradients"
+        if getattr(config, "recurrent", "none") != "none":
+            return "recurrent networks have no compiled gradients"
         region = getattr(config, "trust_region", "clip")
         return None if region == "clip" else f"trust region {region} has no compiled gradients"
 
@@ -139,7 +142,7 @@ def _on_policy(
     actions = ("Discrete", "MultiDiscrete", "Box")
     learner = "marl.algorithms.trpo:TRPO" if family == "trpo" else "marl.algorithms.ppo:PPO"
     compiled = family != "trpo"
-    return Algorithm(name, summary, family, config.critic, config.order, actions, False, learner, config, compiled)
+    return Algorithm(name, summary, family, config.critic, config.order, actions, True, learner, config, compiled)
 
 
 def _sac(name: str, summary: str, critic: Literal["local", "central"], **settings: Any) -> Algorithm:

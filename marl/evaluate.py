@@ -19,8 +19,8 @@ from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
 from marl.collector import add_team_rewards, faulted
-from marl.policy import Actor, Policy, View
-from marl.seats import NoiseSource, Seats, carried, forgotten, legal_action, play, seat_view
+from marl.policy import Actor, Hidden, Policy, View
+from marl.seats import NoiseSource, Seats, carried, forgotten, legal_action, own_part, play, seat_view
 
 COPIES = 256
 """Copies that an evaluation steps at once, at most."""
@@ -83,8 +83,7 @@ def evaluate(
         raise ValueError(f"{spec.name}: some copy is not at its episode's start")
     quota = np.full(copies, episodes // copies) + (np.arange(copies) < episodes % copies)
     results: list[list[Episode]] = [[] for _ in range(copies)]
-    told = {**(header or {}), "acting": {"key": noise_key, "greedy": greedy}}
-    recorders = {copy: Recorder(env, copy, told) for copy in range(min(record, copies))}
+    recorders = _recorders(env, min(record, copies), {**(header or {}), "acting": {"key": noise_key, "greedy": greedy}})
     replays: dict[int, Replay] = {}
     running = np.zeros((copies, spec.num_teams))
     hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in spec.kinds}
@@ -113,6 +112,10 @@ def evaluate(
         np.stack([row.metrics for row in rows]),
         [replays[copy] for copy in sorted(replays)],
     )
+
+
+def _recorders(env: VectorEnv, copies: int, header: dict[str, object]) -> dict[int, Recorder]:
+    return {copy: Recorder(env, copy, header) for copy in range(copies)}
 
 
 def _note_ended(
@@ -144,7 +147,8 @@ def act(
 ) -> tuple[dict[str, np.ndarray], dict[str, PolicyTrace]]:
     """Every group's actions for the environment's present view, and what the policies thought where asked.
 
-    What players carry on is put in place of what they were handed, `hidden` of each kind.
+    What players carry on is put in place of what they were handed, `hidden` of each kind; so is, by other names, what
+    their critics carry.
     """
     actions: dict[str, np.ndarray] = {}
     traces: dict[str, PolicyTrace] = {}
@@ -158,31 +162,44 @@ def act(
         player = players[kind.name]
         seats = player if isinstance(player, Seats) else Seats.all(player, env.num_envs * kind.teams)
         steps = play(seats, views, noise, greedy, hidden[kind.name])
-        hidden[kind.name] = carried(steps)
+        before, hidden[kind.name] = hidden[kind.name], carried(steps)
         if any(bool(step.log_prob.isnan().any()) for step in steps.values()):
             raise NumericalFailure(f"{env.spec.name}: team {kind.name!r} sees or computes what is not a number", views)
         for name in kind.groups:
             actions[name] = legal_action(env.spec.group(name), _by_copy(steps[name].action, env.num_envs))
         if explain:
             state = torch.from_numpy(env.buffers.state).repeat_interleave(kind.teams, 0)
-            for name, (parameters, value) in _explain(seats, views, state).items():
+            thoughts, critics = _explain(seats, views, state, before)
+            hidden[kind.name] |= critics
+            for name, (parameters, value) in thoughts.items():
                 traces[name] = PolicyTrace(_by_copy(parameters, env.num_envs), _by_copy(value, env.num_envs))
     return actions, traces
 
 
-def _explain(seats: Seats, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """What the policies thought, group by group, `[S, n, ..]`: NaN in the seats of players that are no networks."""
+def _explain(
+    seats: Seats, views: Mapping[str, View], state: Tensor, hidden: Hidden
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """What the policies thought, group by group, `[S, n, ..]`: NaN in the seats of players that are no networks.
+
+    And what their critics carry on.
+    """
     found: dict[str, list[Tensor]] = {}
+    critics: dict[str, Tensor] = {}
+    rows = {name: view.acting for name, view in views.items()}
     for index in np.unique(seats.policy_of).tolist():
         player = seats.players[index]
         if not isinstance(player, Policy):
             continue
         here = torch.from_numpy(seats.policy_of == index)
-        for name, thought in player.explain(views, state).items():
+        mark = f"critic of {index}: "
+        expected = {name.removeprefix(mark): x for name, x in hidden.items() if name.startswith(mark)}
+        thoughts = player.explain(views, state, own_part(player, hidden, rows), expected)
+        critics |= {mark + name: x for name, x in expected.items()}
+        for name, thought in thoughts.items():
             kept = found.setdefault(name, [torch.full_like(x, torch.nan) for x in thought])
             for target, x in zip(kept, thought, strict=True):
                 target[here] = x[here]
-    return {name: (parameters, value) for name, (parameters, value) in found.items()}
+    return {name: (parameters, value) for name, (parameters, value) in found.items()}, critics
 
 
 def _by_copy(x: Tensor, copies: int) -> np.ndarray:

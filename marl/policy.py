@@ -292,18 +292,28 @@ class Policy(nn.Module):
         return self.get_buffer(f"centre_{group.name}").numpy(), self.get_buffer(f"half_{group.name}").numpy()
 
     @torch.inference_mode()
-    def explain(self, views: Mapping[str, View], state: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def explain(
+        self,
+        views: Mapping[str, View],
+        state: Tensor,
+        hidden: Hidden | None = None,
+        expected: dict[str, Tensor] | None = None,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """Per group what a viewer wants to know: (probabilities, or mean and deviation side by side `[S, n, .]`; the
-        critic's value `[S, n]` in reward units, NaN where no critic is known). `state` is `[S, S']`."""
+        critic's value `[S, n]` in reward units, NaN where no critic is known). `state` is `[S, S']`.
+
+        Of a recurrent policy, `hidden` is what it is handed at this step, and `expected` what its critic carries, head
+        -> `[S, rows, M]`, nothing where an episode begins: put there anew for the next step.
+        """
         shown = {}
         values = None
         if self.critic is not None:
-            obs = {name: view.obs for name, view in views.items()}
-            values = self.critic.to_raw(self.critic(obs, state, torch.arange(state.shape[0])))
+            values = self._expected(self.critic, views, state, {} if expected is None else expected)
         first = 0
         for group in self.spec.groups:
             view = views[group.name]
-            chosen = self.distribution(group, view.obs, view.action_mask)
+            past = self._past(group, view, hidden)
+            chosen = self.distribution(group, view.obs, view.action_mask, past=past)
             if isinstance(chosen, DiagonalGaussian | SquashedGaussian | Deterministic):
                 parameters = torch.cat([chosen.mode(), chosen.deviation()], -1)
             else:
@@ -316,12 +326,26 @@ class Policy(nn.Module):
             shown[group.name] = (parameters, value)
         return shown
 
+    def _expected(
+        self, critic: ValueFunction, views: Mapping[str, View], state: Tensor, carried: dict[str, Tensor]
+    ) -> Tensor:
+        """The critic's values `[S, R or 1]` in reward units; what it carries is replaced by what it carries on."""
+        obs, past = {name: view.obs for name, view in views.items()}, None
+        if critic.recurrent:
+            acting = torch.cat([views[group.name].acting for group in self.spec.groups], 1).unsqueeze(1)
+            begun = torch.zeros(len(state), 1, dtype=torch.bool)
+            past = critic.past(critic.begin(len(state)) | carried, begun, acting)
+        values, kept = critic.remembering(obs, state, torch.arange(len(state)), past)
+        carried.update(kept)
+        return critic.to_raw(values)
+
     def act(
         self,
         observations: Mapping[str, Any],
         mask: Mapping[str, Any] | None = None,
         greedy: bool = False,
         rng: np.random.Generator | None = None,
+        hidden: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Actions for named agents, as PettingZoo gives and takes them; agents of other kinds are left out.
 
@@ -331,7 +355,11 @@ class Policy(nn.Module):
                 they do not come with the observation. None legal: the agent is off turn, and anything goes.
             greedy: the likeliest action instead of a sampled one.
             rng: source of randomness for sampling; a fresh one by default.
+            hidden: what a recurrent policy remembers of this episode, agent by agent: an empty dictionary at its start,
+                filled in here, and the same one at each of its steps. ValueError where such a policy is given none.
         """
+        if self.memory and hidden is None:
+            raise ValueError("this policy remembers: act(.., hidden=h), with h = {} at the start of every episode")
         rng = rng or np.random.default_rng()
         actions: dict[str, Any] = {}
         for group in self.spec.groups:
@@ -340,7 +368,8 @@ class Policy(nn.Module):
                 view, legal = observations[agent], (mask or {}).get(agent)
                 if isinstance(view, Mapping):
                     view, legal = view["observation"], view["action_mask"]
-                actions[agent] = self._act_one(group, agent, np.asarray(view, np.float32), legal, greedy, rng)
+                view = np.asarray(view, np.float32)
+                actions[agent] = self._act_one(group, agent, view, legal, greedy, rng, hidden)
         return actions
 
     def _act_one(
@@ -351,6 +380,7 @@ class Policy(nn.Module):
         mask: Any,
         greedy: bool,
         rng: np.random.Generator,
+        hidden: dict[str, Any] | None,
     ) -> Any:
         space = group.action_space
         if observation.shape != group.observation_space.shape:
@@ -365,8 +395,17 @@ class Policy(nn.Module):
             legal = torch.ones(1, members, head_size(space), dtype=torch.bool)
             legal[0, row] = flags if bool(flags.any()) else True
         noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(space))))
+        acting = torch.zeros(1, members, dtype=torch.bool)
+        acting[0, row] = True
+        carried = torch.zeros(1, members, self.memory.get(group.name, 0))
+        if hidden is not None and agent in hidden:
+            carried[0, row] = torch.as_tensor(hidden[agent])
         with torch.inference_mode():
-            chosen = self.distribution(group, obs, legal)
+            past = self._past(group, View(obs, legal, acting), {group.name: carried})
+            outputs, kept = self._described(group, obs, None, past)
+            if hidden is not None and kept is not None:
+                hidden[agent] = kept[0, row].numpy()
+            chosen = self.head(group, outputs, legal)
             action = (chosen.mode() if greedy else chosen.sample(noise.float()))[0, row].numpy()
         if isinstance(space, spaces.Box):
             return legal_box(space, action).reshape(space.shape)

@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from marl.config_checks import require
 from marl.config_replay import OffPolicyConfig, QConfig, SACConfig
 from marl.config_rollout import RolloutConfig
 from marl.one_kind import OneKind, alike
-from marl.policy_spec import PolicySpec, bytes_per_sample, check_bounded, check_mixed, choices, expectation
+from marl.policy_spec import NETWORK, PolicySpec, bytes_per_sample, check_bounded, check_mixed, choices, expectation
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -140,8 +140,10 @@ class Plan:
                     raise UsageError(f"{shared} is the same for all teams: set it as --{shared.replace('_', '-')}")
             samples = self.rollout_length * self.train.num_envs * spec.kind(name).teams
             if isinstance(team.config, RolloutConfig):
-                if team.config.minibatches > samples:
-                    raise UsageError(f"{samples} samples cannot be cut into {team.config.minibatches} minibatches")
+                parts, span = samples // team.config.span, team.config.span
+                if team.config.minibatches > parts:
+                    what = f"{parts} samples" if span == 1 else f"{parts} chunks of {span} steps"
+                    raise UsageError(f"{what} cannot be cut into {team.config.minibatches} minibatches")
             else:
                 self._check_memories(PolicySpec.of(spec, name), team.config, samples)
             if team.init is not None:
@@ -216,8 +218,10 @@ class Plan:
     def _check_init(self, team: Learns, player: players.Player) -> None:
         if player.about is None:
             raise UsageError(f"--init takes a policy file, not {player.text}")
-        for name in ("parameters", "agent_id", "hidden", "activation"):
-            mine, theirs = getattr(team.config, name), getattr(player.about, name)
+        for name in NETWORK:
+            mine, theirs = getattr(team.config, name, getattr(PolicySpec, name, None)), getattr(player.about, name)
+            if mine != theirs and not ALGORITHMS[team.algorithm].recurrent and name == "recurrent":
+                raise RefusedFile(f"{player.text} remembers, and {team.algorithm} is feed-forward only")
             if mine != theirs:
                 raise RefusedFile(f"{player.text} has {name} {theirs}, the run {mine}; set --{name.replace('_', '-')}")
         values = isinstance(team.config, QConfig)
@@ -239,6 +243,8 @@ class Plan:
         _check_fits(rollout, f"a rollout of {self.train.num_envs} copies x {self.rollout_length} steps")
         for name, team in self.learners.items():
             weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
+            if isinstance(team.config, RolloutConfig) and team.config.span > 1:
+                weights += 6 * team.config.recurrent_layers * team.config.hidden[-1] ** 2
             copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
             if isinstance(team.config, OffPolicyConfig):
                 kind, rows = PolicySpec.of(spec, name), len(spec.agents) if self.reward == "agent" else 1
@@ -355,6 +361,7 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
             known = (*ALGORITHMS, players.RANDOM, *(f"{players.BOT}{name}" for name in environments.bots()))
             raise UsageError(f"{head!r} is no algorithm, run, policy file or bot{nearest(head, known)}")
         return name, head
+    check_remembers(ALGORITHMS[head], rest)
     base = ALGORITHMS[head].config
     shared = plan.learners[min(plan.learners)].config if plan.learners else base
     base = replace(base, **{each: getattr(shared, each) for each in SHARED_BY_RUN})
@@ -394,6 +401,14 @@ def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None
         own = f"{algorithm.name} has a {algorithm.critic} critic and updates agents {_spoken(algorithm.order)}"
         other = f"; with a {changed[0]} one it is" if changed[0] == typed.critic else f"; {_spoken(changed[0])} it is"
         require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
+
+
+def check_remembers(algorithm: settings.Algorithm, words: Sequence[str]) -> None:
+    """UsageError where settings of layers that remember are typed for a learner that has none."""
+    typed = {word.lstrip("-").replace("-", "_").partition("=")[0] for word in words}
+    able = ", ".join(known.name for known in ALGORITHMS.values() if known.recurrent)
+    asked = not algorithm.recurrent and typed & {"recurrent", "recurrent_layers", "chunk_length"}
+    require(not asked, f"{algorithm.name} is feed-forward only; networks that remember have {able}")
 
 
 def _unfit(algorithm: settings.Algorithm, spec: EnvSpec, team: str) -> AgentGroup | None:

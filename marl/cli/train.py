@@ -116,6 +116,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         defaults["external"] = external.External()
     else:
         defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
+    plans.check_remembers(algorithm, words)
     typed = parser.parse(_all_options(defaults, prog), words, prog)
     options = {**given, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
     teams = tuple(kind.name for kind in plans.describe(scenario.environment, options).kinds)  # options may add some
