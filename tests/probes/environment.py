@@ -33,6 +33,8 @@ class Rules:
     """Kind of team -> its agents; one team of each kind."""
     actions: ClassVar[spaces.Space] = spaces.Discrete(2)
     features: ClassVar[int] = 1
+    sight: ClassVar[spaces.Box | None] = None
+    """Space of observations; none: so many `features`, of any size."""
     state_size: ClassVar[int] = 0
     masked: ClassVar[bool] = False
     max_steps: ClassVar[int | None] = None
@@ -45,7 +47,7 @@ class Rules:
         return np.zeros((len(u), self.memory))
 
     def obs(self, hidden: Array, step: Array) -> Array:
-        """`[E, A, features]`, or what broadcasts to it."""
+        """`[E, A, features]`, or what broadcasts to it; of other observations, their shape."""
         return np.ones((len(step), 1, 1))
 
     def state(self, hidden: Array, step: Array) -> Array:
@@ -181,7 +183,8 @@ class FunctionEnv:
     def _views(self) -> tuple[Array, Array, Array]:
         shape, step = self.clock["alive"].shape, self.clock["step"]
         size = self.spec.groups[0].mask_size
-        obs = np.broadcast_to(self.rules.obs(self.hidden, step), (*shape, self.rules.features)).astype(np.float32)
+        sight = self.spec.groups[0].observation_space
+        obs = np.broadcast_to(self.rules.obs(self.hidden, step), (*shape, *sight.shape)).astype(sight.dtype)
         mask = (
             np.broadcast_to(self.rules.mask(self.hidden, step), (*shape, size)).copy()
             if size
@@ -195,7 +198,8 @@ class FunctionEnv:
         out.state[:] = self.rules.state(self.hidden, self.clock["step"])
         for group, rows in self._split(out):
             group.acting[:] = acts[:, rows]
-            group.obs[:] = np.where(acts[:, rows, None], obs[:, rows], 0)
+            group.obs[:] = 0
+            group.obs[acts[:, rows]] = obs[:, rows][acts[:, rows]]
             group.action_mask[:] = mask[:, rows] | ~acts[:, rows, None]
 
     def _keep_final_views(self, out: StepBuffers, ended: Flags, alive: Flags) -> None:
@@ -220,7 +224,7 @@ def _clear(out: StepBuffers, copies: Array) -> None:
 
 
 def _spec(rules: Rules) -> EnvSpec:
-    sight = spaces.Box(-np.inf, np.inf, (rules.features,), np.float32)
+    sight = rules.sight or spaces.Box(-np.inf, np.inf, (rules.features,), np.float32)
     groups = tuple(
         AgentGroup(name, name, tuple(f"{name}_{i}" for i in range(count)), sight, rules.actions, masked=rules.masked)
         for name, count in rules.teams.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from gymnasium import spaces
 
 from environments.vector import Array
 from tests.probes.environment import Rules
@@ -245,3 +246,33 @@ class Pennies(Rules):
     def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
         match = actions[:, :1] == actions[:, 1:]
         return np.concatenate([~match, match], 1).astype(float), end(step)
+
+
+class Bright(Rules):
+    """One step; each of two agents sees a speckled picture of which one half is brighter, and is paid 1 for saying
+    which: 0 the left one, 1 the right one."""
+
+    teams: ClassVar = {"team": 2}
+    sight: ClassVar = spaces.Box(0, 255, (8, 12, 1), np.uint8)
+    memory: ClassVar = 2
+
+    def start(self, u: Array) -> Array:
+        return u[:, :2].copy()
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        speckles = 1e4 * hidden[..., None, None] * np.arange(1.0, 97.0).reshape(8, 12) % 80
+        right = np.arange(12) >= 6
+        lit = np.where(right == (hidden[..., None, None] > 0.5), 120, 60)
+        return (lit + speckles)[..., None]
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return (actions == (hidden > 0.5)).astype(float), end(step)
+
+
+class BrightBox(Bright):
+    """The same with an action in [-1, 1]: paid for its sign."""
+
+    actions: ClassVar = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return 1 - np.abs(actions[..., 0] - np.where(hidden > 0.5, 1, -1)) / 2, end(step)
