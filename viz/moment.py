@@ -6,14 +6,15 @@ Imports no environment and no screen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from environments.replay import Replay
+from environments.replay import GroupTrack, Replay
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array, VectorEnv
+from viz.teams import policy_names
 
 TRAIL_FRAMES = 12
 
@@ -61,6 +62,21 @@ class Moment:
     """`[teams]`, once the episode is over."""
     metrics: tuple[tuple[str, float], ...] = ()
     """Named sums over the episode so far."""
+    policies: tuple[str, ...] = ()
+    """Who plays for each of `spec.team_names`, in a few words; empty where that is not known."""
+    share: float = 0.0
+    """How far it is on the way to the next instant, in [0, 1)."""
+    ahead: Mapping[str, Array] = field(default_factory=dict)
+    """The named state arrays of the next instant, where `share` is more than 0."""
+
+    def smooth(self, name: str, leap: float = 1.5) -> Array:
+        """A state array of places, on its way to the next instant; what goes further than `leap` waits until then."""
+        now = self.arrays[name]
+        if self.share <= 0 or name not in self.ahead:
+            return now
+        gap = np.asarray(self.ahead[name], np.float64) - now
+        moved: Array = now + np.where(np.abs(gap) <= leap, self.share * gap, 0.0)
+        return moved
 
     @property
     def over(self) -> bool:
@@ -73,6 +89,7 @@ class ReplayMoments:
 
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
+        self._policies = policy_names(replay)
         self._places = {name: place for place, name in enumerate(replay.spec.agents)}
         self._totals = {
             name: np.concatenate(
@@ -108,7 +125,23 @@ class ReplayMoments:
             scores=scores,
             outcome=replay.outcome if frame == replay.steps and replay.damage is None else None,
             metrics=_named(spec, replay.metrics[frame - 1]) if known else (),
+            policies=self._policies,
         )
+
+    def at(self, frame: int, share: float) -> Moment:
+        """The moment before step `frame`, `share` of the way to the next; beyond the end, the final one."""
+        moment = self[min(frame, self.replay.steps)]
+        if share <= 0 or frame >= self.replay.steps:
+            return moment
+        return replace(moment, share=share, ahead={n: a[frame + 1] for n, a in self.replay.frames.items()})
+
+    def track(self, place: int) -> tuple[GroupTrack, int]:
+        """What is recorded of an agent's group, and the agent's number in it."""
+        name = self.replay.spec.agents[place]
+        for group in self.replay.spec.groups:
+            if name in group.agents:
+                return self.replay.groups[group.name], group.agents.index(name)
+        raise IndexError(f"no group holds {name}")
 
     def _row(self, group: AgentGroup, n: int, team: int, frame: int) -> AgentRow:
         track = self.replay.groups[group.name]

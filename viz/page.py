@@ -1,7 +1,7 @@
 """Pages: several scenes side by side, in pixels. What is shown where, as plain data; `viz.screen.raster` paints it.
 
-Two pages: `board_page` (a picture of the environment with a title and scores, for images and films) and
-`viewer_page` (the same with what every agent does and thinks beside it, and a time line below).
+`board_page` is a picture of the environment with a title and scores, for images and films; the viewer's page holds
+more (`viz.viewer`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from viz.moment import Moment
 from viz.scene import (
     EDGE,
+    GOLD,
     GREEN,
     INK,
     PANEL,
@@ -30,7 +31,7 @@ from viz.teams import team_color
 
 HEADER = 52
 FOOTER = 46
-EVENT_COLORS = {"good": GREEN, "bad": RED, "end": INK}
+EVENT_COLORS = {"good": GREEN, "bad": RED, "end": INK, "difference": GOLD}
 
 
 class Pane(NamedTuple):
@@ -82,21 +83,26 @@ def header(moment: Moment, width: int, note: str = "") -> Scene:
     return pixels(width, HEADER, shapes)
 
 
-def footer(moment: Moment, scene: Scene, width: int) -> Scene:
-    """Teams with their scores on the left, the drawing's legend on the right, as far as there is room."""
+def footer(moment: Moment, scene: Scene, width: int, title: str = "") -> Scene:
+    """Teams with their policies and returns on the left, the drawing's legend on the right, as far as there is room."""
     shapes: list[Shape] = [Line(((0, 0.5), (width, 0.5)), EDGE, 1)]
     x = 18.0
     middle = FOOTER / 2
+    if title:
+        shapes.append(Text((x, middle), title, 13, SOFT_INK, "left", True, width * 0.3))
+        x += min(width * 0.3, 8.4 * len(title)) + 20
     for team, name in enumerate(moment.spec.team_names):
         score = f"{moment.scores[team]:+.1f}"
-        text = f"{name}  {score}"
-        if x + 30 + 8 * len(text) > width:
+        policy = moment.policies[team] if moment.policies else ""
+        wide = 8.6 * len(name) + 8.2 * len(score) + 6.8 * len(policy) + (12 if policy else 0)
+        if x + 40 + wide > width:
             shapes.append(Text((x, middle), "…", 15, SOFT_INK, "left"))
             return pixels(width, FOOTER, shapes)
         shapes.append(Circle((x + 6, middle), 6, team_color(moment.spec, team)))
         shapes.append(Text((x + 19, middle), name, 14, INK, "left"))
-        shapes.append(Text((x + 25 + 8.6 * len(name), middle), score, 14, SOFT_INK, "left"))
-        x += 54 + 8.6 * len(text)
+        shapes.append(Text((x + 25 + 8.6 * len(name), middle), score, 14, INK, "left", True))
+        shapes.append(Text((x + 35 + 8.6 * len(name) + 8.2 * len(score), middle), policy, 12, SOFT_INK, "left"))
+        x += 52 + wide
     right = width - 18.0
     for entry in reversed(scene.legend):
         start = right - 8 * len(entry.name)

@@ -64,6 +64,13 @@ def visible_cards(height: int, detailed: bool) -> int:
     return max(1, (height - TITLE) // ((CARD if detailed else BARE_CARD) + GAP))
 
 
+def card_at(y: float, height: int, detailed: bool) -> int | None:
+    """Number, among the cards that are shown, of the one at a height of the panel; None between them."""
+    step = (CARD if detailed else BARE_CARD) + GAP
+    row, inside = divmod(y - TITLE, step)
+    return int(row) if 0 <= row < visible_cards(height, detailed) and inside < step - GAP else None
+
+
 def panel(moment: Moment, width: int, height: int, scroll: int = 0, detailed: bool = True) -> Scene:
     """Cards of the agents from number `scroll` on, as many as fit."""
     fit = visible_cards(height, detailed)
@@ -132,7 +139,7 @@ def short(number: float) -> str:
 def _thoughts(moment: Moment, row: AgentRow, left: float, right: float, y: float, color: Color) -> list[Shape]:
     """Probabilities as bars, or a Gaussian's means and spreads within their bounds."""
     if isinstance(row.group.action_space, spaces.Box):
-        return _ranges(moment, row, left, right, y, color)
+        return ranges(moment, row, left, right, y, color)
     choices = [c for c in choices_of(moment, row) if c.probabilities is not None]
     if not choices:
         return [Text(((left + right) / 2, y + 24), "no policy trace", 11, FAINT_INK)] if row.acting else []
@@ -167,7 +174,7 @@ def _bars(choice: Choice, left: float, unit: float, y: float, color: Color, labe
     return shapes
 
 
-def _ranges(moment: Moment, row: AgentRow, left: float, right: float, y: float, color: Color) -> list[Shape]:
+def ranges(moment: Moment, row: AgentRow, left: float, right: float, y: float, color: Color) -> list[Shape]:
     """One column per dimension: the bounds, mean and one standard deviation of the policy, a dot for the action."""
     space = row.group.action_space
     if not isinstance(space, spaces.Box) or row.action is None:

@@ -1,4 +1,4 @@
-"""Playing back: which frame is shown, at what speed, and what every key does. Pure logic, knows no screen."""
+"""Playing back: which frame is shown, how far on the way to the next, and at what speed. Pure logic, no screen."""
 
 from __future__ import annotations
 
@@ -6,49 +6,9 @@ from collections.abc import Sequence
 
 from viz.page import Mark
 
-SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 LONGEST_TICK = 0.25
 """Seconds: after a pause of the whole program (a dragged window) playback goes on where it was."""
-
-KEYS = {
-    "space": "toggle",
-    "right": "forward 1",
-    "left": "back 1",
-    "shift right": "forward 10",
-    "shift left": "back 10",
-    "page down": "forward 10",
-    "page up": "back 10",
-    "home": "first",
-    "end": "last",
-    "up": "faster",
-    "down": "slower",
-    "+": "faster",
-    "=": "faster",
-    "-": "slower",
-    "n": "next mark",
-    "p": "previous mark",
-    "r": "restart",
-    "l": "loop",
-    "?": "help",
-    "h": "help",
-    "q": "quit",
-    "escape": "escape",
-}
-"""Key (with `shift` where it matters) -> command of `Playback.command`."""
-
-HELP = (
-    ("space", "play or pause"),
-    ("← →", "one step back, forward"),
-    ("shift ← →", "ten steps (also page up, page down)"),
-    ("home end", "first, last frame"),
-    ("↑ ↓", "faster, slower (also + and −)"),
-    ("n p", "next, previous marked event"),
-    ("r", "restart"),
-    ("l", "loop on or off"),
-    ("mouse", "click or drag on the time line; wheel over the agents"),
-    ("? h", "this help"),
-    ("q esc", "quit"),
-)
 
 
 class Playback:
@@ -64,10 +24,8 @@ class Playback:
         self.speed = speed
         self.playing = frames > 1
         self.loop = False
-        self.help = False
-        self.quit = False
-        self.scroll = 0
-        """First agent shown in the panel."""
+        self.range: tuple[int, int] | None = None
+        """First and last frame of the part that is played again and again."""
         self._position = 0.0
 
     @property
@@ -76,63 +34,89 @@ class Playback:
         return int(self._position)
 
     @property
+    def share(self) -> float:
+        """How far it is on the way to the next frame, in [0, 1); 0 while it rests, and where it turns back."""
+        end = self.range[1] if self.range else self.last
+        return self._position - self.frame if self.playing and self.frame != end else 0.0
+
+    @property
     def last(self) -> int:
         """Number of the final frame."""
         return self.frames - 1
 
     def advance(self, seconds: float) -> bool:
-        """Let real time pass; True where another frame is to be shown. Stops (or loops) at the end."""
-        before = self.frame
-        if self.playing:
-            self._position += min(seconds, LONGEST_TICK) * self.speed / self.step_seconds
-            if self._position >= self.last:
-                if self.loop and before == self.last:
-                    self._position = 0.0
-                else:
-                    self._position = float(self.last)
-                    self.playing = self.loop
-        return self.frame != before
+        """Let time pass; True where something else is to be shown. Stops at the end, or starts again after it."""
+        if not self.playing:
+            return False
+        first, end = self.range or (0, self.last)
+        before = self._position
+        self._position += min(seconds, LONGEST_TICK) * self.speed / self.step_seconds
+        if (self.loop or self.range) and self._position >= end + 1:
+            self._position = float(first)
+        elif not (self.loop or self.range) and self._position >= self.last:
+            self._position, self.playing = float(self.last), False
+        return self._position != before
 
     def seek(self, frame: int) -> None:
         """Show a frame; beyond the ends, the nearest."""
         self._position = float(min(max(frame, 0), self.last))
 
+    def pause(self) -> None:
+        """Rest on the frame that is shown."""
+        self.playing = False
+        self._position = float(self.frame)
+
     def scrub(self, share: float) -> None:
         """Show the frame at a share in [0, 1] of the time line, and pause."""
-        self.playing = False
+        self.pause()
         self.seek(round(share * self.last))
 
     def command(self, name: str) -> None:
-        """Do what a key means: one of the values of `KEYS`. ValueError on others."""
+        """Do what a key means: one of the commands of `viz.keys` that are about time. ValueError on others."""
         verb, _, count = name.partition(" ")
         if verb in ("forward", "back") and count.isdigit():
-            self.playing = False
+            self.pause()
             self.seek(self.frame + (int(count) if verb == "forward" else -int(count)))
         elif name in ("first", "last"):
-            self.playing = False
+            self.pause()
             self.seek(0 if name == "first" else self.last)
         elif name == "toggle":
-            if not self.playing and self.frame == self.last:
-                self.seek(0)
-            self.playing = not self.playing and self.frames > 1
+            self._toggle()
         elif name in ("faster", "slower"):
             self._change_speed(faster=name == "faster")
         elif name in ("next mark", "previous mark"):
             self._jump(later=name == "next mark")
         elif name == "restart":
-            self.seek(0)
+            self.seek(self.range[0] if self.range else 0)
             self.playing = self.frames > 1
         elif name == "loop":
             self.loop = not self.loop
-        elif name == "help":
-            self.help = not self.help
-        elif name == "escape":  # first closes the help
-            self.quit = not self.help
-            self.help = False
-        elif name == "quit":
-            self.quit = True
+        elif verb == "range":
+            self._bound(count)
         else:
             raise ValueError(f"unknown command {name!r}")
+
+    def _toggle(self) -> None:
+        if self.playing:
+            self.pause()
+            return
+        if self.frame == self.last:
+            self.seek(self.range[0] if self.range else 0)
+        self.playing = self.frames > 1
+
+    def _bound(self, which: str) -> None:
+        """The part that is played again and again starts or ends at the frame that is shown, or is none."""
+        first, end = self.range or (0, self.last)
+        if which == "start":
+            self.range = (self.frame, end if end > self.frame else self.last)
+        elif which == "end":
+            self.range = (first if first < self.frame else 0, self.frame)
+        elif which == "clear":
+            self.range = None
+        else:
+            raise ValueError(f"unknown command {f'range {which}'!r}")
+        if self.range and self.range[0] >= self.range[1]:  # no step lies between them
+            self.range = None
 
     def _change_speed(self, faster: bool) -> None:
         others = [s for s in SPEEDS if (s > self.speed if faster else s < self.speed)]
@@ -140,7 +124,7 @@ class Playback:
             self.speed = min(others) if faster else max(others)
 
     def _jump(self, later: bool) -> None:
-        self.playing = False
+        self.pause()
         frames = [m.frame for m in self.marks if (m.frame > self.frame if later else m.frame < self.frame)]
         if frames:
             self.seek(min(frames) if later else max(frames))

@@ -153,6 +153,42 @@ class View(NamedTuple):
         return abs(self.top - self.bottom)
 
 
+FAR = 20_000.0
+"""Pixels: SDL's integers overflow beyond."""
+
+
+class Fit(NamedTuple):
+    """Where a view lies on a picture: pixel = offset + scale * coordinate, `down` is the vertical sign."""
+
+    x: float
+    y: float
+    scale: float
+    down: float
+
+    def pixel(self, point: Point) -> Point:
+        """Pixel of a point, clamped to where SDL can draw."""
+        x = self.x + self.scale * float(point[0])
+        y = self.y + self.scale * self.down * float(point[1])
+        return min(max(x, -FAR), FAR), min(max(y, -FAR), FAR)
+
+    def point(self, x: float, y: float) -> Point:
+        """The point that a pixel shows."""
+        return (x - self.x) / self.scale, (y - self.y) / (self.scale * self.down)
+
+    def length(self, units: float) -> float:
+        """Pixels of a length."""
+        return min(self.scale * float(units), FAR)
+
+
+def fit(view: View, width: float, height: float) -> Fit:
+    """A view in the middle of a picture, as large as it goes."""
+    scale = min(width / view.width, height / view.height)
+    down = -1.0 if view.top > view.bottom else 1.0
+    center_x = (view.left + view.right) / 2
+    center_y = (view.bottom + view.top) / 2
+    return Fit(width / 2 - scale * center_x, height / 2 - scale * down * center_y, scale, down)
+
+
 class LegendEntry(NamedTuple):
     """One line of a legend."""
 
@@ -166,7 +202,8 @@ class Scene:
 
     view: View
     shapes: Sequence[Shape]
-    background: Color = PAPER
+    background: Color | None = PAPER
+    """None lets through what lies below."""
     legend: tuple[LegendEntry, ...] = field(default=())
 
 

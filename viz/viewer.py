@@ -1,61 +1,100 @@
-"""The replay viewer without its window: state, layout, and what keys and mouse do.
+"""The replay viewer without its window: what is shown where, and what keys and mouse do.
 
+It puts parts together that know nothing of one another: `playback` (time), `camera`, `timeline`, one `take` per replay
+(two are compared side by side, in lock-step), and for the right side `panel` (all agents) or `detail` (one of them).
 `viz.screen.window` shows a `Viewer`; films and pictures are made from one too.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from environments.replay import Replay
-from viz.drawings import draw, marks_of, view_of
-from viz.moment import Moment, ReplayMoments
-from viz.page import EVENT_COLORS, FOOTER, HEADER, Pane, board_page, footer, header, pixels
-from viz.panel import panel, visible_cards
-from viz.playback import HELP, KEYS, Playback
-from viz.scene import (
-    EDGE,
-    FAINT_INK,
-    GOLD,
-    GRID,
-    INK,
-    PANEL,
-    SOFT_INK,
-    Box,
-    Circle,
-    Line,
-    Polygon,
-    Scene,
-    Shape,
-    Text,
-    View,
-)
+from viz.camera import Camera
+from viz.compare import check_comparable, first_difference
+from viz.detail import Agent, detail
+from viz.drawings import draw, view_of
+from viz.help import help_pane, prompt_pane
+from viz.insight import Insights
+from viz.keys import KEYS
+from viz.moment import Moment
+from viz.page import FOOTER, HEADER, Mark, Pane, board_page, footer, header
+from viz.panel import card_at, panel, visible_cards
+from viz.playback import Playback
+from viz.scene import Fit, View, fit
+from viz.shown import SMALLEST, Extra, Shown
+from viz.take import Take
+from viz.teams import players, team_color, team_colors
+from viz.timeline import TIMELINE, Curve, Timeline
 
-TIMELINE = 64
+__all__ = ["PANEL_WIDTH", "SMALLEST", "TIMELINE", "Viewer"]
 PANEL_WIDTH = 340
-SMALLEST = (640, 420)
-"""Least size of the window."""
-TRACK_LEFT, TRACK_RIGHT = 118, 92
-"""Pixels left and right of the time line's track."""
+CLICK = 4
+"""Pixels that the mouse may move between press and release of a click."""
+SLACK = 10
+"""Pixels beside an agent that still mean it."""
+WORK = 0.004
+"""Seconds of every tick for working out what agents saw."""
 
 
-class Viewer:
-    """Everything about watching one replay that needs no screen."""
+class Viewer(Shown):
+    """Everything about watching one replay, or two side by side, that needs no screen."""
 
-    def __init__(self, replay: Replay, speed: float = 1.0) -> None:
-        """RefusedFile where the recorded states cannot be drawn."""
+    def __init__(
+        self,
+        replay: Replay,
+        speed: float = 1.0,
+        *,
+        other: Replay | None = None,
+        names: tuple[str, str] = ("", ""),
+        insights: Sequence[Insights | None] = (),
+        extras: Sequence[Extra] = (),
+    ) -> None:
+        """`other` is compared with `replay`; `insights` are one per replay. RefusedFile where states cannot be drawn.
+
+        UsageError where the two replays do not show the same agents of the same environment.
+        """
+        replays = [replay] if other is None else [replay, other]
+        if other is not None:
+            check_comparable(replay, other)
+        views = [view_of(each) for each in replays]
+        view = View(*(max(ends, key=abs) for ends in zip(*views, strict=True)))
+        sources = [*insights, None, None]
+        self.takes = [Take(r, view, name, source) for r, name, source in zip(replays, names, sources, strict=False)]
         self.replay = replay
-        self.moments = ReplayMoments(replay)
-        self.view: View = view_of(replay)
-        self.playback = Playback(len(self.moments), replay.spec.step_seconds, marks_of(replay), speed)
+        self.view = view
+        self.moments = self.takes[0].moments
+        frames = max(each.steps for each in replays) + 1
+        self.playback = Playback(frames, replay.spec.step_seconds, self._marks(), speed)
+        self.timeline = Timeline(self.playback)
+        self.camera = Camera()
+        self.extras = tuple(extras)
         self.detailed = any(track.probabilities.shape[-1] > 0 for track in replay.groups.values())
-        self.size = (1120, 820)
-        self._dragging = False
+        self.selected: int | None = None
+        """Place in `spec.agents` of the agent whose page is shown; None for the list of all."""
+        self.sight = False
+        self.has_panel = True
+        self.help = False
+        self.typed: str | None = None
+        """Digits of the step to go to, while they are typed."""
+        self.scroll = 0
+        self._drag: tuple[str, float, float, bool] | None = None
+        self._opened: Shown | None = None
+
+    def _marks(self) -> list[Mark]:
+        marks = [mark for take in self.takes for mark in take.marks]
+        difference = first_difference(self.takes[0].replay, self.takes[1].replay) if len(self.takes) > 1 else None
+        return sorted([*marks, *([difference] if difference else [])], key=lambda mark: mark.frame)
 
     @property
     def moment(self) -> Moment:
-        """What is shown now."""
-        return self.moments[self.playback.frame]
+        """What is shown now, between two frames while it plays."""
+        return self.moments.at(self.playback.frame, self.playback.share)
+
+    @property
+    def moving(self) -> bool:  # type: ignore[override]
+        """True while it plays or something is dragged."""
+        return self.playback.playing or self._drag is not None
 
     def board(self, frame: int, width: int, height: int) -> list[Pane]:
         """Title, board and scores of a frame."""
@@ -71,26 +110,55 @@ class Viewer:
     def page(self) -> list[Pane]:
         """The whole window at its present size."""
         width, height = self.size
-        moment = self.moment
-        scene = draw(moment, self.view)
-        inner = width - PANEL_WIDTH
-        body = height - HEADER - FOOTER - TIMELINE
-        panes = [
-            Pane(0, 0, width, HEADER, header(moment, width, self._note())),
-            Pane(0, HEADER, inner, body, scene),
-            Pane(0, HEADER + body, inner, FOOTER, footer(moment, scene, inner)),
-            Pane(
-                inner,
-                HEADER,
-                PANEL_WIDTH,
-                body + FOOTER,
-                panel(moment, PANEL_WIDTH, body + FOOTER, self.playback.scroll, self.detailed),
-            ),
-            Pane(0, height - TIMELINE, width, TIMELINE, self._timeline(width)),
-        ]
-        if self.playback.help:
-            panes.append(_help_pane(width, height))
+        panes = [Pane(0, 0, width, HEADER, header(self.moment, width, self._note()))]
+        for take, place in zip(self.takes, self._boards(), strict=True):
+            moment = take.moments.at(self.playback.frame, self.playback.share)
+            scene = take.scene(moment, self.camera, self.selected, self.sight)
+            panes.append(Pane(*place, scene))
+            left, top, inner, body = place
+            panes.append(Pane(left, top + body, inner, FOOTER, footer(moment, scene, inner, take.name)))
+        if self.has_panel:
+            panes += self._panels()
+        panes += self.timeline.panes(height - TIMELINE, width, self._curves())
+        if self.help:
+            panes.append(help_pane(width, height, [(extra.key, extra.meaning) for extra in self.extras]))
+        if self.typed is not None:
+            panes.append(prompt_pane(self.typed, self.playback.last, width, height - TIMELINE))
         return panes
+
+    def _inner(self) -> int:
+        return self.size[0] - (PANEL_WIDTH if self.has_panel else 0)
+
+    def _boards(self) -> list[tuple[int, int, int, int]]:
+        """(left, top, width, height) of each picture."""
+        body = self.size[1] - HEADER - FOOTER - TIMELINE
+        count = len(self.takes)
+        ends = [self._inner() * k // count for k in range(count + 1)]
+        return [(ends[k], HEADER, ends[k + 1] - ends[k] - (1 if k < count - 1 else 0), body) for k in range(count)]
+
+    def _panels(self) -> list[Pane]:
+        """Pages of the selected agent, one above the other where two replays are compared, or the list of all."""
+        left, room = self._inner(), self.size[1] - HEADER - TIMELINE
+        high = room // len(self.takes)
+        panes = []
+        for k, take in enumerate(self.takes):
+            moment = take.moments.at(self.playback.frame, 0.0)
+            if self.selected is None:
+                scene = panel(moment, PANEL_WIDTH, high, self.scroll, self.detailed)
+            else:
+                scene = detail(self._agent(take, moment, self.selected), PANEL_WIDTH, high, self.scroll)
+            panes.append(Pane(left, HEADER + k * high, PANEL_WIDTH, high, scene))
+        return panes
+
+    def _agent(self, take: Take, moment: Moment, place: int) -> Agent:
+        row = moment.agents[place]
+        track, number = take.moments.track(place)
+        told = take.insight(moment.step) or {}
+        note = take.insights.note if take.insights is not None else ""
+        player = players(take.replay)[row.team]
+        return Agent(
+            moment, row, number, player, track.reward[:, number], track.value[:, number], told.get(row.group.name), note
+        )
 
     def _note(self) -> str:
         """What just happened, or what is wrong with the file."""
@@ -99,90 +167,187 @@ class Viewer:
             return near[-1].name
         return f"damaged file: {self.replay.damage}" if self.replay.damage else ""
 
-    def _timeline(self, width: int) -> Scene:
-        playback = self.playback
-        left, right, y = TRACK_LEFT, width - TRACK_RIGHT, TIMELINE / 2
-        at = left + (right - left) * (playback.frame / playback.last if playback.last else 0.0)
-        shapes: list[Shape] = [
-            Line(((0, 0.5), (width, 0.5)), EDGE, 1),
-            *_play_button(34, y, playback.playing),
-            Text((96, y), f"×{playback.speed:g}", 14, INK, "right", True),
-            Box((left, y - 3), (right, y + 3), GRID, radius=3),
-            Box((left, y - 3), (max(at, left + 1), y + 3), SOFT_INK, radius=3),
-        ]
-        for mark in playback.marks:
-            x = left + (right - left) * mark.frame / max(1, playback.last)
-            shapes.append(Box((x - 1, y - 14), (x + 1, y - 6), EVENT_COLORS[mark.tone], radius=1))
-        shapes.append(Circle((at, y), 8, INK, PANEL, 2))
-        shapes.append(Text((width - 48, y - 7), f"{playback.frame} / {playback.last}", 13, INK))
-        shapes.append(Text((width - 48, y + 11), "loop · ? help" if playback.loop else "? help", 11, FAINT_INK))
-        return pixels(width, TIMELINE, shapes)
+    def _curves(self) -> list[Curve]:
+        """Rewards below the time line: of the selected agent, or of every team."""
+        spec = self.replay.spec
+        if self.selected is not None:
+            color = team_color(spec, self.moments[0].agents[self.selected].team)
+            return [(color, self.takes[0].rewards(self.selected))]
+        return list(zip(team_colors(spec), self.takes[0].team_rewards, strict=False))
+
+    def advance(self, seconds: float) -> bool:
+        """Time passes; what agents saw is worked out bit by bit."""
+        told = False
+        for take in self.takes:
+            if take.insights is not None and self.selected is not None and self.has_panel:
+                told |= take.insights.advance(WORK) and take.insights.at(self.playback.frame) is None
+        return self.playback.advance(seconds) or told
+
+    def opened(self) -> Shown | None:
+        """What an extra key asked for."""
+        found, self._opened = self._opened, None
+        return found
 
     def press(self, key: str) -> bool:
         """A key, with `shift ` before it where held; True where it means something."""
+        if self.typed is not None:
+            return self._type(key)
+        for extra in self.extras:
+            if extra.key == key:
+                self._opened = extra.act(self)
+                return True
         command = KEYS.get(key) or KEYS.get(key.removeprefix("shift "))
         if command is None:
             return False
-        self.playback.command(command)
+        self.command(command)
         return True
+
+    def _type(self, key: str) -> bool:
+        """Digits of the step to go to."""
+        digit = key.removeprefix("shift ").strip("[]").removeprefix("keypad ")
+        if digit.isdigit() and len(digit) == 1:
+            self.typed = (self.typed or "")[:8] + digit
+        elif key == "backspace":
+            self.typed = (self.typed or "")[:-1]
+        else:
+            if key in ("return", "enter", "keypad enter") and self.typed:
+                self.playback.pause()
+                self.playback.seek(int(self.typed))
+            self.typed = None
+        return True
+
+    def command(self, name: str) -> None:
+        """Do what a key means: one of the values of `viz.keys.KEYS`. ValueError on others."""
+        if name == "go to":
+            self.typed = ""
+        elif name in ("next agent", "previous agent"):
+            count = len(self.replay.spec.agents)
+            step = 1 if name == "next agent" else -1
+            self.select((self.selected + step) % count if self.selected is not None else 0 if step > 0 else count - 1)
+        elif name == "follow":
+            self.select(self.selected or 0)
+            self.camera.follow(not self.camera.follows)
+        elif name == "sight":
+            self.select(self.selected or 0)
+            self.sight = not self.sight
+        elif name == "camera home":
+            self.camera.reset()
+        elif name == "panel":
+            self.has_panel = not self.has_panel
+        elif name == "help":
+            self.help = not self.help
+        elif name == "escape":
+            self._escape()
+        elif name == "quit":
+            self.quit = True
+        else:
+            self.playback.command(name)
+
+    def _escape(self) -> None:
+        """One step back: first the list of keys, then the selected agent, then the window."""
+        if self.help:
+            self.help = False
+        elif self.selected is not None:
+            self.select(None)
+        else:
+            self.quit = True
+
+    def select(self, place: int | None) -> None:
+        """Show the page of an agent, by its place in `spec.agents`, or the list of all."""
+        if place != self.selected:
+            self.scroll = 0
+        self.selected = place
+        if place is None:
+            self.camera.follows, self.sight = False, False
+
+    def _over_panel(self, x: float, y: float) -> bool:
+        return self.has_panel and x >= self._inner() and HEADER <= y < self.size[1] - TIMELINE
+
+    def _board_at(self, x: float, y: float) -> int | None:
+        """Number of the picture at a place."""
+        for k, (left, top, width, height) in enumerate(self._boards()):
+            if left <= x < left + width and top <= y < top + height:
+                return k
+        return None
 
     def mouse_down(self, x: float, y: float) -> bool:
         """A press of the left button; True where something was hit."""
-        height = self.size[1]
-        if self.playback.help:
-            self.playback.command("help")
-            return True
-        if y < height - TIMELINE:
+        if self.help:
+            self.help = False
+        elif y >= self.size[1] - TIMELINE:
+            if x < 60:
+                self.playback.command("toggle")
+            elif x >= 108:
+                self._drag = ("time", x, y, False)
+                self._scrub(x)
+        elif self._board_at(x, y) is not None:
+            self._drag = ("board", x, y, False)
             return False
-        if x < 60:
-            self.playback.command("toggle")
-        elif x >= TRACK_LEFT - 10:
-            self._dragging = True
-            self.mouse_move(x, y)
+        elif self._over_panel(x, y) and self.selected is None:
+            high = (self.size[1] - HEADER - TIMELINE) // len(self.takes)
+            row = card_at((y - HEADER) % high, high, self.detailed)
+            count = len(self.replay.spec.agents)
+            place = None if row is None else min(self.scroll, max(0, count - visible_cards(high, self.detailed))) + row
+            self.select(place if place is not None and place < count else None)
+        else:
+            return False
         return True
 
+    def _scrub(self, x: float) -> None:
+        self.playback.scrub(self.timeline.frame_at(x, self.size[0]))
+
     def mouse_move(self, x: float, y: float) -> bool:
-        """Scrubs while the button is held on the time line."""
-        if self._dragging:
-            track = self.size[0] - TRACK_RIGHT - TRACK_LEFT
-            self.playback.scrub(min(max((x - TRACK_LEFT) / max(1, track), 0.0), 1.0))
-        return self._dragging
+        """Scrubs while the button is held on the time line, moves the picture while it is held there."""
+        if self._drag is None:
+            return self.timeline.point(x, y - (self.size[1] - TIMELINE), self.size[0])
+        kind, old_x, old_y, moved = self._drag
+        if kind == "time":
+            self._scrub(x)
+            return True
+        if not moved and max(abs(x - old_x), abs(y - old_y)) < CLICK:
+            return False
+        take, seen = self._seen(self._board_at(old_x, old_y) or 0)
+        spot = take.spot(take.moments.at(self.playback.frame, self.playback.share), self.selected)
+        self.camera.drag(x - old_x, y - old_y, seen, self.view, spot.at if spot else None)
+        self._drag = (kind, x, y, True)
+        return True
 
-    def mouse_up(self) -> None:
-        """The left button is released."""
-        self._dragging = False
+    def _seen(self, k: int) -> tuple[Take, Fit]:
+        """A take, and where its picture's points lie, from the picture's upper left corner."""
+        take = self.takes[k]
+        spot = take.spot(take.moments.at(self.playback.frame, self.playback.share), self.selected)
+        _, _, width, height = self._boards()[k]
+        return take, fit(self.camera.view(self.view, spot.at if spot else None), width, height)
 
-    def wheel(self, turns: int) -> bool:
-        """Scroll the agents: positive turns go up."""
-        room = self.size[1] - HEADER - TIMELINE
-        most = max(0, len(self.replay.spec.agents) - visible_cards(room, self.detailed))
-        before = self.playback.scroll
-        self.playback.scroll = int(np.clip(before - turns, 0, most))
-        return self.playback.scroll != before
+    def mouse_up(self) -> bool:
+        """The left button is released: where the mouse did not move, that was a click."""
+        drag, self._drag = self._drag, None
+        if drag is None or drag[0] != "board" or drag[3]:
+            return drag is not None
+        _, x, y, _ = drag
+        k = self._board_at(x, y)
+        if k is not None:
+            take, seen = self._seen(k)
+            left, top, _, _ = self._boards()[k]
+            moment = take.moments.at(self.playback.frame, self.playback.share)
+            self.select(take.agent_at(moment, seen.point(x - left, y - top), SLACK / seen.scale))
+        return True
 
-    def resize(self, width: int, height: int) -> None:
-        """The window has another size."""
-        self.size = (max(width, SMALLEST[0]), max(height, SMALLEST[1]))
-
-
-def _play_button(x: float, y: float, playing: bool) -> list[Shape]:
-    """Two bars while it plays, a triangle while it does not."""
-    if playing:
-        return [
-            Box((x - 8, y - 9), (x - 3, y + 9), INK, radius=1.5),
-            Box((x + 3, y - 9), (x + 8, y + 9), INK, radius=1.5),
-        ]
-    return [Polygon(((x - 7, y - 10), (x + 10, y), (x - 7, y + 10)), INK)]
-
-
-def _help_pane(width: int, height: int) -> Pane:
-    w, h = min(600, width), 64 + 30 * len(HELP)
-    shapes: list[Shape] = [
-        Box((1, 1), (w - 1, h - 1), PANEL, GOLD, 2, 0),
-        Text((26, 32), "Keys", 18, INK, "left", True),
-    ]
-    for i, (key, meaning) in enumerate(HELP):
-        y = 68 + 30 * i
-        shapes.append(Text((26, y), key, 14, INK, "left", True))
-        shapes.append(Text((150, y), meaning, 14, SOFT_INK, "left"))
-    return Pane((width - w) // 2, max(0, (height - h) // 2), w, h, pixels(w, h, shapes))
+    def wheel(self, turns: int, x: float, y: float) -> bool:
+        """Zoom over a picture; over the panel scroll, positive turns going up."""
+        k = self._board_at(x, y)
+        if k is not None:
+            left, top, width, height = self._boards()[k]
+            take = self.takes[k]
+            spot = take.spot(take.moments.at(self.playback.frame, self.playback.share), self.selected)
+            self.camera.turn(turns, x - left, y - top, (width, height), self.view, spot.at if spot else None)
+            return True
+        if not self._over_panel(x, y):
+            return False
+        before = self.scroll
+        most = 10_000
+        if self.selected is None:
+            high = (self.size[1] - HEADER - TIMELINE) // len(self.takes)
+            most = max(0, len(self.replay.spec.agents) - visible_cards(high, self.detailed))
+        self.scroll = min(max(before - turns, 0), most)
+        return self.scroll != before

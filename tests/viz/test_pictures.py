@@ -297,25 +297,24 @@ def test_the_window_plays_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     viewer = Viewer(record("particle/spread"))
     played: list[int] = []
-    real = window.paint_page
+    real = window.Painter.paint_page
 
-    def script(surface: object, panes: list[Pane]) -> None:
-        real(surface, panes)
+    def script(self: window.Painter, surface: object, panes: list[Pane], *look: float) -> None:
+        real(self, surface, panes, 1)
         played.append(viewer.playback.frame)
         events = {
             0: pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RIGHT, mod=pygame.KMOD_LSHIFT, unicode=""),
             1: pygame.event.Event(pygame.KEYDOWN, key=pygame.K_SLASH, mod=pygame.KMOD_LSHIFT, unicode="?"),
             2: pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=(300, 100)),
-            3: pygame.event.Event(pygame.VIDEORESIZE, w=800, h=600, size=(800, 600)),
-            4: pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q, mod=0, unicode="q"),
+            3: pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q, mod=0, unicode="q"),
         }
         if len(played) - 1 in events:
             pygame.event.post(events[len(played) - 1])
 
-    monkeypatch.setattr(window, "paint_page", script)
+    monkeypatch.setattr(window.Painter, "paint_page", script)
     window.watch(viewer, "test")
     assert played[0] == 0 and played[1] == 10
-    assert viewer.playback.quit and viewer.size == (800, 600) and not viewer.playback.help
+    assert viewer.quit and not viewer.help
     assert not pygame.display.get_init()
 
 

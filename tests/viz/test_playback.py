@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.recording import record
+from viz.keys import HELP, KEYS
 from viz.page import HEADER, Mark
-from viz.playback import HELP, KEYS, SPEEDS, Playback
+from viz.playback import SPEEDS, Playback
 from viz.scene import Bubble, Scene, Text
-from viz.viewer import TIMELINE, TRACK_LEFT, TRACK_RIGHT, Viewer
+from viz.timeline import TIMELINE, TRACK_LEFT, TRACK_RIGHT
+from viz.viewer import Viewer
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def viewer() -> Viewer:
 
 def test_time_moves_the_frame_at_every_speed(playback: Playback) -> None:
     assert playback.playing and playback.frame == 0
-    assert not playback.advance(0.09) and playback.frame == 0
-    assert playback.advance(0.02) and playback.frame == 1
+    assert playback.advance(0.09) and playback.frame == 0 and playback.share == pytest.approx(0.9)
+    assert playback.advance(0.02) and playback.frame == 1 and playback.share == pytest.approx(0.1)
     playback.speed = 16.0
     playback.advance(0.1)
     assert playback.frame == 17
@@ -53,10 +55,35 @@ def test_it_stops_at_the_end_and_starts_over(playback: Playback) -> None:
 def test_looping_shows_the_last_frame_before_the_first(playback: Playback) -> None:
     playback.command("loop")
     playback.seek(99)
-    playback.advance(0.2)
-    assert playback.frame == 100 and playback.playing
-    playback.advance(0.02)
+    playback.advance(0.15)
+    assert playback.frame == 100 and playback.playing and playback.share == 0  # there is nothing to be on the way to
+    playback.advance(0.06)
     assert playback.frame == 0 and playback.playing
+
+
+def test_a_range_is_played_again_and_again(playback: Playback) -> None:
+    playback.seek(30)
+    playback.command("range start")
+    assert playback.range == (30, 100)
+    playback.seek(33)
+    playback.command("range end")
+    assert playback.range == (30, 33)
+    playback.playing = True
+    seen = []
+    for _ in range(9):
+        seen.append(playback.frame)
+        playback.advance(0.1001)
+    assert seen == [33, 30, 31, 32, 33, 30, 31, 32, 33]
+    playback.command("restart")
+    assert playback.frame == 30
+    playback.command("range clear")
+    assert playback.range is None
+    playback.command("range end")  # from the start to here
+    assert playback.range == (0, 30)
+    playback.seek(0)
+    playback.command("range clear")
+    playback.command("range end")  # nothing lies between the start and itself
+    assert playback.range is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +123,7 @@ def test_speeds(playback: Playback) -> None:
     for _ in range(8):
         playback.command("faster")
         seen.append(playback.speed)
-    assert seen == [2.0, 4.0, 8.0, 16.0, 16.0, 16.0, 16.0, 16.0]
+    assert seen == [2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 32.0, 32.0]
     for _ in range(9):
         playback.command("slower")
     assert playback.speed == SPEEDS[0] == 0.25
@@ -105,35 +132,44 @@ def test_speeds(playback: Playback) -> None:
     assert playback.speed == 4.0
 
 
-def test_help_escape_and_quit(playback: Playback) -> None:
-    playback.command("help")
-    playback.command("escape")
-    assert not playback.help and not playback.quit
-    playback.command("escape")
-    assert playback.quit
+def test_escape_goes_one_step_back(viewer: Viewer) -> None:
+    viewer.press("tab")
+    viewer.press("h")
+    viewer.press("escape")
+    assert not viewer.help and viewer.selected == 0 and not viewer.quit
+    viewer.press("escape")
+    assert viewer.selected is None and not viewer.quit
+    viewer.press("escape")
+    assert viewer.quit
+
+
+TIME = {"toggle", "first", "last", "faster", "slower", "next mark", "previous mark", "restart", "loop"}
 
 
 def test_one_frame_can_be_shown() -> None:
-    still = Playback(1, 0.1)
     for command in KEYS.values():
-        still.command(command)
-        still.advance(1.0)
-        assert still.frame == 0 and not still.playing
+        if command in TIME or command.split()[0] in ("forward", "back", "range"):
+            still = Playback(1, 0.1)
+            still.command(command)
+            still.advance(1.0)
+            assert still.frame == 0 and not still.playing
 
 
-def test_every_key_has_a_meaning_and_unknown_commands_none(playback: Playback) -> None:
+def test_every_key_has_a_meaning_and_unknown_commands_none(viewer: Viewer, playback: Playback) -> None:
     for command in set(KEYS.values()):
-        Playback(10, 0.1).command(command)
-    for command in ("", "forward", "forward x", "explode"):
+        viewer.command(command)
+    for command in ("", "forward", "forward x", "explode", "range of mountains"):
         with pytest.raises(ValueError, match="unknown command"):
             playback.command(command)
-    assert len(HELP) > 5
+    explained = " ".join(keys for keys, _ in HELP).split()
+    for key in "nprlabcgfvi0hq":
+        assert key in KEYS and key in explained
 
 
 def test_the_mouse_scrubs(viewer: Viewer) -> None:
     width, height = viewer.size
     track = width - TRACK_RIGHT - TRACK_LEFT
-    y = height - TIMELINE / 2
+    y = height - TIMELINE / 2  # anywhere on it
     assert not viewer.mouse_move(TRACK_LEFT + track * 0.8, y)
     assert viewer.mouse_down(TRACK_LEFT + track * 0.4, y)
     assert viewer.playback.frame == 10 and not viewer.playback.playing
@@ -152,9 +188,9 @@ def test_the_mouse_plays_and_closes_the_help(viewer: Viewer) -> None:
     assert not viewer.playback.playing
     assert not viewer.mouse_down(300, HEADER + 50)
     viewer.press("?")
-    assert viewer.playback.help
+    assert viewer.help
     viewer.mouse_down(300, HEADER + 50)
-    assert not viewer.playback.help
+    assert not viewer.help
 
 
 def test_keys_of_the_viewer(viewer: Viewer) -> None:
@@ -166,13 +202,14 @@ def test_keys_of_the_viewer(viewer: Viewer) -> None:
 def test_the_wheel_scrolls_where_agents_do_not_fit() -> None:
     many = Viewer(record("particle/collect_treasure"))
     many.resize(700, 450)
-    assert not many.wheel(1)
+    over_the_panel = (600, 200)
+    assert not many.wheel(1, *over_the_panel)
     for _ in range(20):
-        many.wheel(-1)
-    assert many.playback.scroll > 0
+        many.wheel(-1, *over_the_panel)
+    assert many.scroll > 0
     assert words(many).count("deposit_1") == 1 and "collector_0" not in words(many)
     few = Viewer(record("particle/simple"))
-    assert not few.wheel(-1)
+    assert not few.wheel(-1, few.size[0] - 20, 200)
 
 
 def words(viewer: Viewer) -> list[str]:

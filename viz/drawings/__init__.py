@@ -7,6 +7,7 @@ environment: replays are drawn without any environment at hand.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ class Spot(NamedTuple):
 
     at: Point
     radius: float
+
+
+def round_sight(center: Point, radius: float, corners: int = 72) -> tuple[Point, ...]:
+    """A round field of view, as `Drawing.sight` gives it."""
+    turns = [2 * math.pi * k / corners for k in range(corners)]
+    return tuple((center[0] + radius * math.cos(turn), center[1] + radius * math.sin(turn)) for turn in turns)
 
 
 def no_spot(moment: Moment, place: int) -> Spot | None:

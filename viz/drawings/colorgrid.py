@@ -9,7 +9,7 @@ import numpy as np
 
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.moment import Moment
 from viz.page import Mark
 from viz.scene import (
@@ -68,7 +68,7 @@ def draw(moment: Moment, view: View) -> Scene:
             shapes.append(Box((x + 0.06, y + 0.06), (x + 0.94, y + 0.94), None, INK, 0.05, 0.14))
     shapes += _trails(moment, width, height)
     for i in range(2):
-        shapes += _agent(moment, i, float(place[i, 0]) + 0.5, float(place[i, 1]) + 0.5)
+        shapes += _agent(moment, i, *spot(moment, i).at)
     size = min(0.5, width / 12)
     words = f"goal: {COLOR_NAMES[goal]}"
     shapes += [
@@ -85,6 +85,12 @@ def draw(moment: Moment, view: View) -> Scene:
         ),
     ]
     return Scene(view, shapes, legend=(LegendEntry("the goal's colour", INK),))
+
+
+def spot(moment: Moment, place: int) -> Spot:
+    """The agent's token."""
+    x, y = moment.smooth("place")[place]
+    return Spot((float(x) + 0.5, float(y) + 0.5), 0.45)
 
 
 def _who_knows(spec: EnvSpec) -> str:
@@ -133,4 +139,4 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     return marks
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot)

@@ -8,7 +8,7 @@ import numpy as np
 
 from environments.spec import EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.drawings.particle import actions
 from viz.moment import Moment
 from viz.page import Mark
@@ -97,6 +97,11 @@ def draw(moment: Moment, view: View) -> Scene:
     return Scene(view, shapes, legend=(LegendEntry("named the message", GREEN),))
 
 
+def spot(moment: Moment, place: int) -> Spot:
+    """The player's disc."""
+    return Spot(PLACES[moment.spec.agents[place]], 0.18)
+
+
 def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     """Steps at which Eve names the message."""
     said = frames["communication"][1:, spec.agents.index("eve_0")]
@@ -104,4 +109,4 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     return [Mark(int(t) + 1, "Eve names the message", "bad") for t in np.nonzero(named)[0]]
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot)

@@ -12,7 +12,7 @@ import numpy as np
 
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.moment import Moment
 from viz.page import Mark
 from viz.scene import (
@@ -90,15 +90,40 @@ def _before(moment: Moment) -> Array:
 
 
 def _sights(moment: Moment, rows: int, columns: int) -> list[Shape]:
+    frames = [_frame(moment, i, rows, columns) for i in range(len(moment.agents))]
+    return [
+        Box(*frame, _color(i).faded(0.06), _color(i).faded(0.45), 0.03, 0.12) for i, frame in enumerate(frames) if frame
+    ]
+
+
+def _frame(moment: Moment, i: int, rows: int, columns: int) -> tuple[Point, Point] | None:
+    """Two corners of what a player sees; None where that is everything."""
     sight = moment.spec.options["sight"]
     if sight is None or int(sight) >= max(rows, columns):
-        return []
-    shapes: list[Shape] = []
-    for i, (row, column) in enumerate(np.asarray(moment.arrays["player_position"]).tolist()):
-        near = (max(column - sight, 0) + 0.05, max(row - sight, 0) + 0.05)
-        far = (min(column + sight + 1, columns) - 0.05, min(row + sight + 1, rows) - 0.05)
-        shapes.append(Box(near, far, _color(i).faded(0.06), _color(i).faded(0.45), 0.03, 0.12))
-    return shapes
+        return None
+    row, column = _at(moment, i)
+    near = (max(column - sight, 0) + 0.05, max(row - sight, 0) + 0.05)
+    return near, (min(column + sight + 1, columns) - 0.05, min(row + sight + 1, rows) - 0.05)
+
+
+def _at(moment: Moment, i: int) -> Point:
+    """Row and column of a player, on its way between two frames."""
+    row, column = moment.smooth("player_position")[i]
+    return float(row), float(column)
+
+
+def spot(moment: Moment, place: int) -> Spot:
+    """The player's token."""
+    return Spot(_center(np.asarray(_at(moment, place))), RADIUS)
+
+
+def sight(moment: Moment, place: int) -> tuple[Point, ...]:
+    """The square of cells that a player sees."""
+    frame = _frame(moment, place, *_size(moment.spec))
+    if frame is None:
+        return ()
+    (left, top), (right, bottom) = frame
+    return (left, top), (right, top), (right, bottom), (left, bottom)
 
 
 def _loading(moment: Moment) -> list[Shape]:
@@ -143,7 +168,7 @@ def _players(moment: Moment) -> list[Shape]:
         together = [j for j, place in enumerate(places) if place == places[i]]
         shift = 0.22 * (together.index(i) - (len(together) - 1) / 2)
         radius = RADIUS if len(together) == 1 else 0.24
-        x, y = _center(np.asarray(places[i]))
+        x, y = _center(np.asarray(_at(moment, i)))
         at = (x + shift, y + 0.5 * shift)
         number = row.name.rpartition("_")[2]
         shapes += [
@@ -166,4 +191,4 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     return marks
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot, sight)

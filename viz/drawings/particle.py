@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.moment import AgentRow, Moment
 from viz.page import Mark
 from viz.scene import (
@@ -89,13 +89,18 @@ def draw(moment: Moment, view: View) -> Scene:
     for row in moment.agents:
         shapes += _trail(moment, row.place, team_color(moment.spec, row.team), unit)
     shapes += look.under(moment)
-    positions, velocities = moment.arrays["agent_position"], moment.arrays["agent_velocity"]
+    positions, velocities = moment.smooth("agent_position"), moment.smooth("agent_velocity", 20.0)
     for row in moment.agents:
         shapes += _agent(moment, row, _point(positions[row.place]), _point(velocities[row.place]), look, unit)
     shapes += look.over(moment)
     if moment.spec.name in SPEAKERS:
         shapes += _words(moment, look, unit)
     return Scene(view, shapes, legend=look.legend)
+
+
+def _where(moment: Moment, place: int) -> Point:
+    """Where an agent is, on its way between two frames."""
+    return _point(moment.smooth("agent_position")[place])
 
 
 def _point(pair: Array) -> Point:
@@ -115,7 +120,7 @@ def _trail(moment: Moment, place: int, color: Color, unit: float) -> list[Shape]
     if "agent_position" not in moment.past or len(moment.past["agent_position"]) == 0:
         return []
     points = [_point(p) for p in moment.past["agent_position"][:, place]]
-    points.append(_point(moment.arrays["agent_position"][place]))
+    points.append(_where(moment, place))
     count = len(points) - 1
     return [  # opaque, lest the joints show
         Line((points[i], points[i + 1]), PAPER.mixed(color, 0.06 + 0.39 * (i + 1) / count), 0.018 * unit)
@@ -152,7 +157,7 @@ def _words(moment: Moment, look: Look, unit: float) -> list[Shape]:
         loudest = int(np.argmax(said))
         if said[loudest] > 0:
             strength = "" if said[loudest] > 0.995 else f" {said[loudest]:.1f}"
-            x, y = _point(moment.arrays["agent_position"][row.place])
+            x, y = _where(moment, row.place)
             above = y + _radius(look, row.name) + 0.1 * unit
             shapes.append(Bubble((x, above), f"“{chr(65 + loudest)}”{strength}", 0.075 * unit))
     return shapes
@@ -235,7 +240,7 @@ def _missions(moment: Moment) -> list[Shape]:
     for i, row in enumerate(walkers):
         goal = int(goals[i if len(goals) == len(walkers) else 0])
         color = OBJECT_COLORS[goal % len(OBJECT_COLORS)]
-        at, target = _point(moment.arrays["agent_position"][row.place]), landmarks[goal]
+        at, target = _where(moment, row.place), landmarks[goal]
         shapes += _dashes(at, target, color)
         shapes.append(Circle(at, 0.085, None, color, 0.016))
     return [*_colored(0.05)(moment), *shapes]
@@ -285,7 +290,7 @@ def _world(moment: Moment) -> list[Shape]:
 def _leader(moment: Moment) -> list[Shape]:
     """A ring around the adversary who gives orders."""
     return [
-        Circle(_point(moment.arrays["agent_position"][row.place]), 0.098, None, GOLD, 0.014)
+        Circle(_where(moment, row.place), 0.098, None, GOLD, 0.014)
         for row in moment.agents
         if role_of(row.name) == "leadadversary"
     ]
@@ -308,12 +313,12 @@ def _purses(moment: Moment) -> list[Shape]:
     deposits = [row for row in moment.agents if role_of(row.name) == "deposit"]
     collectors = [row for row in moment.agents if role_of(row.name) == "collector"]
     for kind, row in enumerate(deposits):
-        at = _point(moment.arrays["agent_position"][row.place])
+        at = _where(moment, row.place)
         shapes.append(Circle(at, 0.085, None, OBJECT_COLORS[kind % len(OBJECT_COLORS)], 0.024))
     for i, row in enumerate(collectors):
         held = int(moment.arrays["holding"][i])
         if held >= 0:
-            x, y = _point(moment.arrays["agent_position"][row.place])
+            x, y = _where(moment, row.place)
             color = OBJECT_COLORS[held % len(OBJECT_COLORS)]
             shapes.append(Polygon(((x - 0.04, y), (x, y + 0.04), (x + 0.04, y), (x, y - 0.04)), color, WHITE, 0.008))
     return shapes
@@ -364,9 +369,12 @@ def _letter(k: int) -> str:
 
 
 def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
-    """Catches (tag, world_comm), collisions and full cover (spread), pick-ups and deliveries (collect_treasure)."""
+    """Catches (tag, world_comm), collisions and full cover (spread), pick-ups and deliveries (collect_treasure),
+    arrivals at what is to be reached (the others)."""
     if spec.name in ("particle/tag", "particle/world_comm"):
         return _catches(spec, frames["agent_position"])
+    if spec.name in ARRIVE:
+        return _arrivals(spec, frames)
     if spec.name == "particle/spread":
         return _covers(spec, frames["agent_position"], frames["landmark_position"])
     if spec.name == "particle/collect_treasure":
@@ -412,6 +420,27 @@ def _covers(spec: EnvSpec, positions: Array, landmarks: Array) -> list[Mark]:
     return marks + [Mark(t, "all landmarks covered", "good") for t in _begins(covered)]
 
 
+ARRIVE = tuple(f"particle/{name}" for name in ("simple", "adversary", "push", "reference", "speaker_listener"))
+"""Scenarios in which agents have a landmark to reach."""
+ARRIVED = 0.15
+"""Distance from a landmark within which an agent is there."""
+
+
+def _arrivals(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
+    """An agent comes to the landmark that it should reach, or that it should not."""
+    positions, landmarks = frames["agent_position"], frames["landmark_position"]
+    goals = np.asarray(frames.get("goal", np.zeros(len(positions)))).reshape(len(positions), -1).astype(int)
+    marks = []
+    for i, name in enumerate(spec.agents):
+        if role_of(name) == "speaker":
+            continue
+        own = goals[:, (1 - i) if goals.shape[1] > 1 else 0]  # in reference, its goal is known to the other
+        gap = positions[:, i] - np.take_along_axis(landmarks, own[:, None, None], 1)[:, 0]
+        tone = "bad" if role_of(name) == "adversary" else "good"
+        marks += [Mark(t, f"{name} reaches the goal", tone) for t in _begins(np.hypot(gap[:, 0], gap[:, 1]) < ARRIVED)]
+    return marks
+
+
 def _hauls(holding: Array) -> list[Mark]:
     marks = []
     for i in range(holding.shape[1]):
@@ -421,4 +450,9 @@ def _hauls(holding: Array) -> list[Mark]:
     return marks
 
 
-DRAWING = Drawing(view, draw, actions, events)
+def spot(moment: Moment, place: int) -> Spot:
+    """The agent's disc."""
+    return Spot(_where(moment, place), _radius(LOOKS[moment.spec.name], moment.spec.agents[place]))
+
+
+DRAWING = Drawing(view, draw, actions, events, spot)

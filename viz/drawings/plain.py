@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.moment import Moment
 from viz.page import Mark
 from viz.scene import EDGE, INK, SOFT_INK, WHITE, Circle, Scene, Shape, Text, View
@@ -24,11 +24,9 @@ def view(spec: EnvSpec, arrays: Mapping[str, Array]) -> View:
 def draw(moment: Moment, view: View) -> Scene:
     """Every agent on a ring; who acts is in full colour."""
     count = len(moment.agents)
-    size = min(0.2, 2.2 / max(1, count))
     shapes: list[Shape] = [Circle((0, 0), 1, None, EDGE, 0.01)]
     for i, row in enumerate(moment.agents):
-        angle = math.pi / 2 - 2 * math.pi * i / count
-        at = (math.cos(angle), math.sin(angle))
+        at, size = spot(moment, i)
         color = team_color(moment.spec, row.team)
         shapes.append(Circle(at, size, color if row.acting else color.mixed(WHITE, 0.7), WHITE, 0.015))
         if count <= 24:
@@ -36,6 +34,13 @@ def draw(moment: Moment, view: View) -> Scene:
             shapes.append(Text(outside, row.name, 0.09, INK if row.acting else SOFT_INK))
     shapes.append(Text((0, 0), f"{moment.spec.name} has no drawing", 0.1, SOFT_INK))
     return Scene(view, shapes)
+
+
+def spot(moment: Moment, place: int) -> Spot:
+    """A place on the ring."""
+    count = len(moment.agents)
+    angle = math.pi / 2 - 2 * math.pi * place / count
+    return Spot((math.cos(angle), math.sin(angle)), min(0.2, 2.2 / max(1, count)))
 
 
 def actions(spec: EnvSpec, group: AgentGroup) -> tuple[tuple[str, ...], ...]:
@@ -53,4 +58,4 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     return []
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot)

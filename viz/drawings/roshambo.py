@@ -9,7 +9,7 @@ import numpy as np
 from environments.games.roshambo.names import BOTS, THROWS
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.moment import TRAIL_FRAMES, Moment
 from viz.page import Mark
 from viz.scene import (
@@ -37,6 +37,8 @@ from viz.teams import team_color
 WIDTH, HEIGHT = 10.0, 8.0
 HANDS = 2.9
 """Height at which the hands are."""
+HAND_AT, ROUND = (2.5, 7.5), 1.25
+"""Where the two hands are across, and how large the discs behind them."""
 BARS = 5.5
 """Foot of the bars of how often each throw was made."""
 TALL = 0.75
@@ -65,9 +67,11 @@ def draw(moment: Moment, view: View) -> Scene:
     winner = _winner(*last)
     shapes: list[Shape] = [Line(((WIDTH / 2, 1.3), (WIDTH / 2, BARS)), GRID, 0.04)]
     for seat in range(2):
-        x = 2.5 + 5 * seat
+        x = HAND_AT[seat]
         shapes.append(Text((x, 0.55), names[seat], 0.36, colors[seat], bold=True, max_width=4.2))
-        shapes.append(Circle((x, HANDS), 1.25, colors[seat].faded(0.16 if winner != seat else 0.4), colors[seat], 0.06))
+        shapes.append(
+            Circle((x, HANDS), ROUND, colors[seat].faded(0.16 if winner != seat else 0.4), colors[seat], 0.06)
+        )
         if winner == seat:
             shapes.append(Text((x, 1.3), "wins", 0.3, colors[seat], bold=True))
         if last[seat] >= 0:
@@ -76,6 +80,11 @@ def draw(moment: Moment, view: View) -> Scene:
     shapes.append(Text((WIDTH / 2, 0.55), f"{moment.scores[0]:+.0f}", 0.44, INK, bold=True))
     shapes.append(Text((WIDTH / 2, 1.0), "won minus lost", 0.2, SOFT_INK))
     return Scene(view, [*shapes, *_strip(moment, names, colors)])
+
+
+def spot(moment: Moment, place: int) -> Spot:
+    """The disc behind the hand."""
+    return Spot((HAND_AT[place], HANDS), ROUND)
 
 
 def _players(moment: Moment) -> tuple[list[str], list[Color]]:
@@ -171,4 +180,4 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     return marks
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot)

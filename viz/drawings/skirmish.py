@@ -13,7 +13,7 @@ import numpy as np
 from environments.games.skirmish.units import UNITS, Roster, Unit
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot, round_sight
 from viz.moment import Moment
 from viz.page import Mark
 from viz.scene import (
@@ -41,6 +41,8 @@ from viz.scene import (
 
 WIDTH, HEIGHT = 12.0, 9.0  # half of the plane
 MARGIN = 1.1
+LEAP = 4.0
+"""Further than any unit goes in one step."""
 MOVES = ("stop", "forward", "back", "up", "down")
 LETTERS = {
     "marine": "m",
@@ -63,9 +65,7 @@ def view(spec: EnvSpec, arrays: Mapping[str, Array]) -> View:
 
 def draw(moment: Moment, view: View) -> Scene:
     """Plane, sight of those who act, strikes of the last step, units with their bars; crosses where units fell."""
-    roster = Roster.of(moment.spec.options)
-    arrays = moment.arrays
-    names = [roster.types[min(int(kind), len(roster.types) - 1)] for kind in arrays["kind"]]
+    roster, names = _units(moment)
     units = [UNITS[name] for name in names]
     allies = len(roster.allies)
     shapes: list[Shape] = [Box((-WIDTH, -HEIGHT), (WIDTH, HEIGHT), PANEL, EDGE, 0.06, 0.2)]
@@ -73,21 +73,40 @@ def draw(moment: Moment, view: View) -> Scene:
     shapes += [Line(((-WIDTH, y), (WIDTH, y)), GRID, 0.02) for y in np.arange(3 - HEIGHT, HEIGHT, 3).tolist()]
     for row in moment.agents:
         if row.acting:
-            at, color = _place(arrays, row.place), SIDES[row.place >= allies]
+            at, color = _place(moment, row.place), SIDES[row.place >= allies]
             shapes.append(Circle(at, units[row.place].sight, None, color.faded(0.18), 0.03))
-    shapes += _strikes(arrays, units, allies)
+    shapes += _strikes(moment, units, allies)
     for i, (unit, name) in enumerate(zip(units, names, strict=True)):
-        shapes += _unit(arrays, i, unit, name, SIDES[i >= allies])
+        shapes += _unit(moment, i, unit, name, SIDES[i >= allies])
     legend = (LegendEntry("ally", BLUE), LegendEntry("enemy", RED), LegendEntry("health", GREEN))
     return Scene(view, shapes, legend=legend + ((LegendEntry("shield", SHIELD),) if roster.shielded else ()))
 
 
-def _place(arrays: Mapping[str, Array], i: int) -> Point:
-    return float(arrays["x"][i]), float(arrays["y"][i])
+def _place(moment: Moment, i: int) -> Point:
+    """Where a unit is, on its way between two frames."""
+    return float(moment.smooth("x", LEAP)[i]), float(moment.smooth("y", LEAP)[i])
 
 
-def _unit(arrays: Mapping[str, Array], i: int, unit: Unit, name: str, color: Color) -> list[Shape]:
-    x, y = _place(arrays, i)
+def _units(moment: Moment) -> tuple[Roster, list[str]]:
+    """The two sides, and the name of every unit's type."""
+    roster = Roster.of(moment.spec.options)
+    return roster, [roster.types[min(int(kind), len(roster.types) - 1)] for kind in moment.arrays["kind"]]
+
+
+def spot(moment: Moment, place: int) -> Spot:
+    """The unit's disc."""
+    return Spot(_place(moment, place), UNITS[_units(moment)[1][place]].radius)
+
+
+def sight(moment: Moment, place: int) -> tuple[Point, ...]:
+    """A disc around a unit that stands; who has fallen sees nothing."""
+    far = UNITS[_units(moment)[1][place]].sight if moment.arrays["health"][place] > 0 else 0.01
+    return round_sight(_place(moment, place), far)
+
+
+def _unit(moment: Moment, i: int, unit: Unit, name: str, color: Color) -> list[Shape]:
+    arrays = moment.arrays
+    x, y = _place(moment, i)
     r = unit.radius
     health = float(arrays["health"][i])
     if health <= 0:
@@ -114,8 +133,9 @@ def _bar(at: Point, share: float, color: Color) -> list[Shape]:
     ]
 
 
-def _strikes(arrays: Mapping[str, Array], units: list[Unit], allies: int) -> list[Shape]:
+def _strikes(moment: Moment, units: list[Unit], allies: int) -> list[Shape]:
     """A line from everybody who struck or healed in the last step: its cooldown has just begun, its target felt it."""
+    arrays = moment.arrays
     shapes: list[Shape] = []
     for i, unit in enumerate(units):
         place = int(arrays["order"][i]) - len(MOVES)
@@ -127,7 +147,7 @@ def _strikes(arrays: Mapping[str, Array], units: list[Unit], allies: int) -> lis
         felt = arrays["mended" if heals else "hurt"]
         if target < len(units) and felt[target] > 0 and float(arrays["cooldown"][i]) >= unit.cooldown - 1:
             color = GREEN if heals else SIDES[i >= allies].mixed(GOLD, 0.35)
-            start, end = _place(arrays, i), _place(arrays, target)
+            start, end = _place(moment, i), _place(moment, target)
             length = math.dist(start, end)
             if 0 < length < 100:
                 shapes.append(Line((start, end), color.faded(0.75), 0.08))
@@ -148,7 +168,16 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     for t, i in zip(*np.nonzero(stands[:-1] & ~stands[1:]), strict=True):
         name = f"ally_{i}" if i < allies else f"enemy_{i - allies}"
         marks.append(Mark(int(t) + 1, f"{name} falls", "bad" if i < allies else "good"))
+    return marks + _wins(np.any(stands[:, :allies], 1), np.any(stands[:, allies:], 1))
+
+
+def _wins(allies: Array, enemies: Array) -> list[Mark]:
+    """When nobody is left of one side alone; `[T + 1]` bool: somebody of each side stands."""
+    marks = []
+    for own, other, name, tone in ((allies, enemies, "allies", "good"), (enemies, allies, "enemies", "bad")):
+        won = other[:-1] & ~other[1:] & own[1:]
+        marks += [Mark(int(t) + 1, f"{name} win", tone) for t in np.flatnonzero(won)]
     return marks
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot, sight)

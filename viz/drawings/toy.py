@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.drawings.board import pick_of_nine
 from viz.moment import AgentRow, Moment
 from viz.page import Mark
@@ -51,8 +51,9 @@ def _color(moment: Moment, row: AgentRow) -> Color:
     return team_color(moment.spec, row.team)
 
 
-def _no_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
-    return []
+def _begins(flags: Array) -> list[int]:
+    """Frames at which a flag becomes True."""
+    return [int(t) + 1 for t in np.flatnonzero(flags[1:] & ~flags[:-1])]
 
 
 def _numbered(spec: EnvSpec, group: AgentGroup) -> tuple[tuple[str, ...], ...]:
@@ -83,6 +84,12 @@ def _meet(moment: Moment, view: View) -> Scene:
     return Scene(view, shapes, legend=(LegendEntry("all met", GREEN),))
 
 
+def _meet_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
+    """All in one cell."""
+    cell = np.asarray(frames["cell"])
+    return [Mark(t, "all met", "good") for t in _begins((cell == cell[:, :1]).all(1))]
+
+
 def _meet_actions(spec: EnvSpec, group: AgentGroup) -> tuple[tuple[str, ...], ...]:
     return (("stay", "left", "right"),)
 
@@ -98,7 +105,7 @@ def _dock(moment: Moment, view: View) -> Scene:
     shapes: list[Shape] = []
     for row in moment.agents:
         i, y = row.place, -0.3 * row.place
-        x, berth = float(moment.arrays["position"][i]), float(moment.arrays["berth"][i])
+        x, berth = _dock_spot(moment, i).at[0], float(moment.arrays["berth"][i])
         speed = float(moment.arrays["velocity"][i])
         docked = abs(x - berth) < 0.1
         shapes += [
@@ -113,6 +120,16 @@ def _dock(moment: Moment, view: View) -> Scene:
                 Arrow((x, y + 0.1), (x + 0.3 * math.copysign(min(abs(speed), 3), speed), y + 0.1), INK, 0.012)
             )
     return Scene(view, shapes, legend=(LegendEntry("berth", GOLD), LegendEntry("docked", GREEN)))
+
+
+def _dock_spot(moment: Moment, place: int) -> Spot:
+    return Spot((float(moment.smooth("position")[place]), -0.3 * place), 0.1)
+
+
+def _dock_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
+    """A cart comes into its berth."""
+    docked = np.abs(np.asarray(frames["position"]) - frames["berth"]) < 0.1
+    return [Mark(t, f"{agent} docks", "good") for i, agent in enumerate(spec.agents) for t in _begins(docked[:, i])]
 
 
 def _dock_actions(spec: EnvSpec, group: AgentGroup) -> tuple[tuple[str, ...], ...]:
@@ -143,6 +160,19 @@ def _noughts(moment: Moment, view: View) -> Scene:
     return Scene(view, shapes)
 
 
+LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
+
+
+def _noughts_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
+    """Who wins."""
+    board = np.asarray(frames["board"])
+    return [
+        Mark(t, f"player_{player} wins", "good")
+        for player in (0, 1)
+        for t in _begins((board[:, np.asarray(LINES)] == player).all(2).any(1))
+    ]
+
+
 def _siege_view(spec: EnvSpec, arrays: Mapping[str, Array]) -> View:
     wide = max(int(spec.options["guards"]), int(spec.options["raiders"]))
     return View(-0.8, -0.9, max(wide, 3) - 0.2, 3.2)
@@ -153,13 +183,11 @@ def _siege(moment: Moment, view: View) -> Scene:
     guards = int(moment.spec.options["guards"])
     stands, present, energy = (moment.arrays[name] for name in ("stands", "present", "energy"))
     hit = moment.arrays["hit"]
-    middle = (view.left + view.right) / 2
     shapes: list[Shape] = [Line(((view.left - 9, 1.3), (view.right + 9, 1.3)), GRID, 0.03)]
     for row in moment.agents:
         is_guard = row.place < guards
         n = row.place if is_guard else row.place - guards
-        count = guards if is_guard else len(moment.agents) - guards
-        at = (middle + (n - (count - 1) / 2), 0.2 if is_guard else 2.4)
+        at = _siege_spot(moment, row.place).at
         if is_guard and not present[n]:
             shapes.append(Circle(at, 0.3, None, EDGE, 0.02))
             continue
@@ -172,6 +200,13 @@ def _siege(moment: Moment, view: View) -> Scene:
         for unit in range(int(energy[n]) if is_guard and alive else 0):
             shapes.append(Box((at[0] - 0.25 + 0.18 * unit, -0.36), (at[0] - 0.11 + 0.18 * unit, -0.28), GOLD))
     return Scene(view, shapes, legend=(LegendEntry("energy, hit now", GOLD),))
+
+
+def _siege_spot(moment: Moment, place: int) -> Spot:
+    guards = int(moment.spec.options["guards"])
+    n, count = (place, guards) if place < guards else (place - guards, len(moment.agents) - guards)
+    view = _siege_view(moment.spec, moment.arrays)
+    return Spot(((view.left + view.right) / 2 + n - (count - 1) / 2, 0.2 if place < guards else 2.4), 0.3)
 
 
 def _siege_actions(spec: EnvSpec, group: AgentGroup) -> tuple[tuple[str, ...], ...]:
@@ -187,7 +222,7 @@ def _siege_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     ]
 
 
-MEET = Drawing(_meet_view, _meet, _meet_actions, _no_events)
-DOCK = Drawing(_dock_view, _dock, _dock_actions, _no_events)
-NOUGHTS = Drawing(_noughts_view, _noughts, _numbered, _no_events, pick=pick_of_nine)
-SIEGE = Drawing(_siege_view, _siege, _siege_actions, _siege_events)
+MEET = Drawing(_meet_view, _meet, _meet_actions, _meet_events)
+DOCK = Drawing(_dock_view, _dock, _dock_actions, _dock_events, _dock_spot)
+NOUGHTS = Drawing(_noughts_view, _noughts, _numbered, _noughts_events, pick=pick_of_nine)
+SIEGE = Drawing(_siege_view, _siege, _siege_actions, _siege_events, _siege_spot)

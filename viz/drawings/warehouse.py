@@ -13,7 +13,7 @@ import numpy as np
 from environments.games.warehouse import layout
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.drawings import Drawing
+from viz.drawings import Drawing, Spot
 from viz.moment import Moment
 from viz.page import Mark
 from viz.scene import (
@@ -76,8 +76,10 @@ def draw(moment: Moment, view: View) -> Scene:
         if [x, y] not in occupied:
             shapes.append(Text((x + 0.5, y + 0.5), "goal", 0.26, GREEN, bold=True))
     shapes += _trails(moment)
+    carried = _carried(moment)
     for y, x in np.argwhere(floor != FREE).tolist():
-        shapes += _shelf(x, y, GOLD if floor[y, x] == REQUESTED else WOOD)
+        at = spot(moment, carried[x, y]).at if (x, y) in carried else (x + 0.5, y + 0.5)
+        shapes += _shelf(at[0] - 0.5, at[1] - 0.5, GOLD if floor[y, x] == REQUESTED else WOOD)
     for row in moment.agents:
         shapes += _robot(moment, row.place, floor)
     told = (
@@ -97,7 +99,24 @@ def _center(place: Array) -> Point:
     return float(place[0]) + 0.5, float(place[1]) + 0.5
 
 
-def _shelf(x: int, y: int, color: Color) -> list[Shape]:
+def _carried(moment: Moment) -> dict[tuple[int, int], int]:
+    """Cell of every shelf that is carried, and who carries it."""
+    places, carrying = np.asarray(moment.arrays["position"]), np.asarray(moment.arrays["carrying"])
+    return {(int(places[i][0]), int(places[i][1])): int(i) for i in np.flatnonzero(carrying)}
+
+
+def spot(moment: Moment, place: int) -> Spot:
+    """The robot's disc, on its way between two frames."""
+    return Spot(_center(moment.smooth("position")[place]), 0.36)
+
+
+def sight(moment: Moment, place: int) -> tuple[Point, ...]:
+    """The square of cells around a robot that it senses."""
+    (x, y), far = spot(moment, place).at, int(moment.spec.options["sensor_range"]) + 0.5
+    return (x - far, y - far), (x + far, y - far), (x + far, y + far), (x - far, y + far)
+
+
+def _shelf(x: float, y: float, color: Color) -> list[Shape]:
     return [
         Box((x + 0.08, y + 0.08), (x + 0.92, y + 0.92), color, color.mixed(INK, 0.3), 0.04, 0.06),
         Line(((x + 0.08, y + 0.5), (x + 0.92, y + 0.5)), color.mixed(INK, 0.3), 0.03),
@@ -107,7 +126,7 @@ def _shelf(x: int, y: int, color: Color) -> list[Shape]:
 
 def _robot(moment: Moment, i: int, floor: Array) -> list[Shape]:
     """A disc with a wedge, and a frame where it carries: of its colour, green where it has just handed over."""
-    at = _center(moment.arrays["position"][i])
+    at = spot(moment, i).at
     dx, dy = AHEAD[int(moment.arrays["direction"][i])]
     carries = bool(moment.arrays["carrying"][i])
     column, row = (int(c) for c in moment.arrays["position"][i])
@@ -119,7 +138,7 @@ def _robot(moment: Moment, i: int, floor: Array) -> list[Shape]:
         handed = bool(moment.step > 0 and moment.arrays["idle"] == 0 and floor[row, column] != REQUESTED)
         goals = layout.of(moment.spec.options).goals
         frame = GREEN if handed and (column, row) in goals else color
-        shapes.append(Box((column, row), (column + 1, row + 1), None, frame, 0.1, 0.1))
+        shapes.append(Box((at[0] - 0.5, at[1] - 0.5), (at[0] + 0.5, at[1] + 0.5), None, frame, 0.1, 0.1))
     tip = (at[0] + 1.6 * radius * dx, at[1] + 1.6 * radius * dy)
     side = (-dy * 0.85 * radius, dx * 0.85 * radius)
     middle = (at[0] + 0.6 * radius * dx, at[1] + 0.6 * radius * dy)
@@ -162,4 +181,4 @@ def events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     return marks
 
 
-DRAWING = Drawing(view, draw, actions, events)
+DRAWING = Drawing(view, draw, actions, events, spot, sight)

@@ -11,19 +11,17 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from viz.page import Pane
-from viz.scene import Arrow, Box, Bubble, Circle, Color, Line, Point, Polygon, Scene, Shape, Text, View
+from viz.scene import Arrow, Box, Bubble, Circle, Color, Fit, Line, Point, Polygon, Scene, Shape, Text, fit
 from viz.screen import pygame_module
 
 pygame = pygame_module()
 
-FAR = 20_000.0
-"""Pixels: SDL's integers overflow beyond."""
 SMALLEST_FONT = 6
 
 
@@ -36,17 +34,43 @@ def picture(panes: Sequence[Pane], width: int, height: int, smoothness: int = 3)
 
 
 def paint_page(surface: Any, panes: Sequence[Pane], smoothness: int = 2) -> None:
-    """Paint panes onto a surface, each at its place."""
-    for pane in panes:
-        if pane.width > 0 and pane.height > 0:
-            surface.blit(paint(pane.scene, pane.width, pane.height, smoothness), (pane.x, pane.y))
+    """Paint panes onto a surface, each at its place, later ones over earlier ones."""
+    Painter().paint_page(surface, panes, smoothness)
+
+
+class Painter:
+    """Paints one page after another, anew only the panes that are others than on the page before."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Scene, tuple[int, int, int], Any]] = {}
+
+    def paint_page(self, surface: Any, panes: Sequence[Pane], smoothness: int = 2, scale: float = 1.0) -> None:
+        """Panes onto a surface, with `scale` pixels for every unit of the page."""
+        shown = {}
+        for k, pane in enumerate(panes):
+            ends = (pane.x, pane.y, pane.x + pane.width, pane.y + pane.height)
+            x, y, right, bottom = (round(scale * end) for end in ends)
+            if right <= x or bottom <= y:
+                continue
+            look = (right - x, bottom - y, smoothness)
+            scene, kept_look, painted = self._kept.get(k, (None, None, None))
+            if kept_look != look or not (scene is pane.scene or scene == pane.scene):
+                painted = paint(pane.scene, *look)
+            shown[k] = (pane.scene, look, painted)
+            surface.blit(painted, (x, y))
+        self._kept = shown
 
 
 def paint(scene: Scene, width: int, height: int, smoothness: int) -> Any:
     """A scene on a surface of its own: the view is centred, and what is around it is shown too."""
-    large = pygame.Surface((width * smoothness, height * smoothness), depth=32)
-    large.fill(scene.background[:3])
-    frame = _fit(scene.view, width * smoothness, height * smoothness)
+    size = (width * smoothness, height * smoothness)
+    if scene.background is None:
+        large = pygame.Surface(size, pygame.SRCALPHA, 32)
+        large.fill((255, 255, 255, 0))
+    else:
+        large = pygame.Surface(size, depth=32)
+        large.fill(scene.background[:3])
+    frame = fit(scene.view, width * smoothness, height * smoothness)
     texts: list[Text] = []
     for shape in scene.shapes:
         if isinstance(shape, Text):
@@ -58,44 +82,17 @@ def paint(scene: Scene, width: int, height: int, smoothness: int) -> Any:
         else:
             _draw(large, frame, shape)
     surface = pygame.transform.smoothscale(large, (width, height)) if smoothness > 1 else large
-    frame = _fit(scene.view, width, height)
+    frame = fit(scene.view, width, height)
     for text in texts:
         _write(surface, frame, text)
     return surface
-
-
-class _Frame(NamedTuple):
-    """Where a view lies on a surface: pixel = offset + scale * coordinate, `down` is the vertical sign."""
-
-    x: float
-    y: float
-    scale: float
-    down: float
-
-    def pixel(self, point: Point) -> tuple[float, float]:
-        """Pixel of a point, clamped to where SDL can draw."""
-        x = self.x + self.scale * float(point[0])
-        y = self.y + self.scale * self.down * float(point[1])
-        return min(max(x, -FAR), FAR), min(max(y, -FAR), FAR)
-
-    def length(self, units: float) -> float:
-        """Pixels of a length."""
-        return min(self.scale * float(units), FAR)
-
-
-def _fit(view: View, width: int, height: int) -> _Frame:
-    scale = min(width / view.width, height / view.height)
-    down = -1.0 if view.top > view.bottom else 1.0
-    center_x = (view.left + view.right) / 2
-    center_y = (view.bottom + view.top) / 2
-    return _Frame(width / 2 - scale * center_x, height / 2 - scale * down * center_y, scale, down)
 
 
 def _finite(*points: Point) -> bool:
     return all(math.isfinite(x) and math.isfinite(y) for x, y in points)
 
 
-def _draw(surface: Any, frame: _Frame, shape: Shape) -> None:
+def _draw(surface: Any, frame: Fit, shape: Shape) -> None:
     if isinstance(shape, Circle):
         _draw_circle(surface, frame, shape)
     elif isinstance(shape, Line):
@@ -110,7 +107,7 @@ def _draw(surface: Any, frame: _Frame, shape: Shape) -> None:
         _draw_arrow(surface, frame, shape)
 
 
-def _draw_circle(surface: Any, frame: _Frame, circle: Circle) -> None:
+def _draw_circle(surface: Any, frame: Fit, circle: Circle) -> None:
     if not _finite(circle.center, (circle.radius, circle.width)) or circle.radius <= 0:
         return
     center = frame.pixel(circle.center)
@@ -147,7 +144,7 @@ def _draw_line(surface: Any, pixels: list[tuple[float, float]], color: Color, wi
     _blend(surface, color, _around(pixels, half), stroke)
 
 
-def _draw_polygon(surface: Any, frame: _Frame, polygon: Polygon) -> None:
+def _draw_polygon(surface: Any, frame: Fit, polygon: Polygon) -> None:
     if len(polygon.points) < 3 or not _finite(*polygon.points):
         return
     pixels = [frame.pixel(point) for point in polygon.points]
@@ -163,7 +160,7 @@ def _draw_polygon(surface: Any, frame: _Frame, polygon: Polygon) -> None:
         _draw_line(surface, [*pixels, pixels[0]], polygon.line, frame.length(polygon.width))
 
 
-def _draw_box(surface: Any, frame: _Frame, box: Box) -> None:
+def _draw_box(surface: Any, frame: Fit, box: Box) -> None:
     if not _finite(box.corner, box.opposite):
         return
     (x0, y0), (x1, y1) = frame.pixel(box.corner), frame.pixel(box.opposite)
@@ -182,7 +179,7 @@ def _draw_rectangle(surface: Any, color: Color, corner: Point, size: tuple[int, 
     _blend(surface, color, _around([corner, (corner[0] + size[0], corner[1] + size[1])], 1), draw)
 
 
-def _draw_arrow(surface: Any, frame: _Frame, arrow: Arrow) -> None:
+def _draw_arrow(surface: Any, frame: Fit, arrow: Arrow) -> None:
     if not _finite(arrow.start, arrow.end):
         return
     (x0, y0), (x1, y1) = frame.pixel(arrow.start), frame.pixel(arrow.end)
@@ -230,7 +227,7 @@ def _blend(
     surface.blit(layer, (left, top))
 
 
-def _unfold(bubble: Bubble, frame: _Frame, smoothness: int) -> tuple[Box, Text]:
+def _unfold(bubble: Bubble, frame: Fit, smoothness: int) -> tuple[Box, Text]:
     """A bubble as a box that fits its text, in scene units, and the text."""
     font = _font(frame.length(bubble.height) / smoothness, False)
     half_width = font.size(bubble.text)[0] * smoothness / frame.scale / 2 + bubble.height * 0.45
@@ -247,7 +244,7 @@ def _unfold(bubble: Bubble, frame: _Frame, smoothness: int) -> tuple[Box, Text]:
     return box, Text(bubble.at, bubble.text, bubble.height, bubble.color)
 
 
-def _write(surface: Any, frame: _Frame, text: Text) -> None:
+def _write(surface: Any, frame: Fit, text: Text) -> None:
     if not text.text or not _finite(text.at):
         return
     font = _font(frame.length(text.height), text.bold)

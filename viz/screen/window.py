@@ -1,70 +1,158 @@
-"""Windows: the replay viewer, and the one that `render_mode="human"` shows. Only SDL's video and fonts are started."""
+"""Windows: that of the viewer, and the one that `render_mode="human"` shows. Only SDL's video and fonts are started."""
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from environments.vector import VectorEnv
 from viz.page import Pane
 from viz.screen import open_display, pygame_module
-from viz.screen.raster import paint_page
-from viz.viewer import SMALLEST, Viewer
+from viz.screen.raster import Painter, paint_page
+from viz.shown import SMALLEST, Shown, Stack
 
 pygame = pygame_module()
 FRAMES_PER_SECOND = 60
+FINE, ROUGH = 2, 1
+SLOW_PAINTING = 0.02
+"""Seconds: what moves and takes longer to paint is painted roughly until it rests."""
+LONG_RESTED = 0.25
+"""Seconds without a change after which the picture is painted finely again."""
+REPEATED = ("left", "right", "page up", "page down", "up", "down", "backspace", "tab")
+"""Keys that act again while they are held; others act once."""
+REPEAT_AFTER, REPEAT_EVERY = 350, 40
+"""Milliseconds."""
+DENSE = ((2800, 2.0), (2000, 1.5))
+"""Height of a desktop in pixels from which on everything is larger, and how much."""
 
 
-def watch(viewer: Viewer, title: str) -> None:
-    """Show a viewer until it is closed. UsageError where there is no display."""
+def watch(shown: Shown, title: str = "", scale: float | None = None) -> None:
+    """Show something until it has ended. UsageError where there is no display.
+
+    `scale`: pixels for every unit of the page; None takes `MARL_SCALE`, or what suits the desktop.
+    """
     open_display(pygame)
     try:
-        surface = pygame.display.set_mode(_fitting(viewer.size), pygame.RESIZABLE)
-        viewer.resize(*surface.get_size())
-        pygame.display.set_caption(title)
-        clock = pygame.time.Clock()
-        stale = True
-        while not viewer.playback.quit:
-            for event in pygame.event.get():
-                stale |= handle(viewer, event)
-            stale |= viewer.playback.advance(clock.tick(FRAMES_PER_SECOND) / 1000)
-            if stale:
-                paint_page(pygame.display.get_surface(), viewer.page())
-                pygame.display.flip()
-                stale = False
+        _Window(shown, title, scale or desktop_scale(pygame.display.get_desktop_sizes()[0])).run()
     finally:
         pygame.display.quit()
 
 
-def _fitting(size: tuple[int, int]) -> tuple[int, int]:
-    """The wanted size, or what the desktop has room for."""
+def desktop_scale(desktop: tuple[int, int]) -> float:
+    """Pixels for every unit of the page that suit a desktop: more on dense screens, at most what fits on it."""
+    with suppress(ValueError):
+        asked = float(os.environ.get("MARL_SCALE", ""))
+        if 0.5 <= asked <= 4:
+            return asked
+    wanted = next((scale for height, scale in DENSE if desktop[1] >= height), 1.0)
+    return max(1.0, min(wanted, *(room / least for room, least in zip(desktop, SMALLEST, strict=True))))
+
+
+class _Window:
+    """The loop: events, time, painting."""
+
+    def __init__(self, shown: Shown, title: str, scale: float) -> None:
+        self.stack = Stack(shown)
+        self.title = title
+        self.scale = scale
+        self.painter = Painter()
+        self.smoothness = FINE
+        self._slow = False
+        self._rested = 0.0
+        self._held: set[int] = set()
+        pygame.key.set_repeat(REPEAT_AFTER, REPEAT_EVERY)
+        pygame.display.set_mode(_fitting(shown.size, scale), pygame.RESIZABLE)
+        self._fit()
+
+    def _fit(self) -> None:
+        """The window has another size, or another thing to show."""
+        width, height = pygame.display.get_surface().get_size()
+        self.stack.top.resize(round(width / self.scale), round(height / self.scale))
+        pygame.display.set_caption(self.stack.top.title or self.title)
+
+    def run(self) -> None:
+        clock = pygame.time.Clock()
+        stale = True
+        while not self.stack.over:
+            seconds = clock.tick(FRAMES_PER_SECOND) / 1000
+            for event in pygame.event.get():
+                if not self._repeats_in_vain(event):
+                    stale |= handle(self.stack.top, event, self.scale)
+                if event.type == pygame.VIDEORESIZE:
+                    self._fit()
+                if self.stack.settle():
+                    self._fit()
+                    stale = True
+            stale |= self.stack.top.advance(seconds)
+            if self.stack.settle():
+                self._fit()
+                stale = True
+            self._rested = 0.0 if stale else self._rested + seconds
+            if stale or (self.smoothness != FINE and self._rested > LONG_RESTED):
+                self._paint(FINE if not (stale and self._slow) else ROUGH)
+            stale = False
+
+    def _repeats_in_vain(self, event: Any) -> bool:
+        """True for a key that is still held and acts only once."""
+        if event.type == pygame.KEYUP:
+            self._held.discard(event.key)
+        elif event.type == pygame.WINDOWFOCUSLOST:
+            self._held.clear()
+        elif event.type == pygame.KEYDOWN:
+            held = event.key in self._held
+            self._held.add(event.key)
+            return held and pygame.key.name(event.key) not in REPEATED
+        return False
+
+    def _paint(self, smoothness: int) -> None:
+        before = time.perf_counter()
+        surface = pygame.display.get_surface()
+        top = self.stack.top
+        top_width, top_height = (round(self.scale * side) for side in top.size)
+        if (top_width, top_height) != surface.get_size():
+            surface.fill((255, 255, 255))  # the window is smaller or larger than what it shows
+        self.painter.paint_page(surface, top.page(), smoothness, self.scale)
+        pygame.display.flip()
+        self.smoothness = smoothness
+        taken = time.perf_counter() - before
+        self._slow = top.moving and taken > (SLOW_PAINTING if smoothness == FINE else SLOW_PAINTING / 4)
+
+
+def _fitting(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The wanted size in pixels, or what the desktop has room for."""
     desktop = pygame.display.get_desktop_sizes()[0]
     return tuple(
-        max(least, min(wanted, room - 60)) for wanted, room, least in zip(size, desktop, SMALLEST, strict=True)
+        max(round(scale * least), min(round(scale * wanted), room - 60))
+        for wanted, room, least in zip(size, desktop, SMALLEST, strict=True)
     )
 
 
-def handle(viewer: Viewer, event: Any) -> bool:
-    """Hand one of pygame's events to the viewer; True where the picture may have changed."""
+def handle(shown: Shown, event: Any, scale: float = 1.0) -> bool:
+    """Hand one of pygame's events to what is shown; True where the picture may have changed."""
     if event.type == pygame.QUIT:
-        viewer.playback.command("quit")
+        shown.escape()
     elif event.type == pygame.KEYDOWN:
-        shift = "shift " if event.mod & pygame.KMOD_SHIFT else ""
-        typed = event.unicode if event.unicode in ("?", "+", "-", "=") and event.unicode else ""
-        return viewer.press(typed or shift + pygame.key.name(event.key))
+        return _press(shown, event)
+    elif event.type == pygame.KEYUP:
+        return shown.release(pygame.key.name(event.key))
     elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
-        return viewer.mouse_down(*event.pos)
+        return shown.mouse_down(*(at / scale for at in event.pos))
     elif event.type == pygame.MOUSEMOTION:
-        return viewer.mouse_move(*event.pos)
+        return shown.mouse_move(*(at / scale for at in event.pos))
     elif event.type == pygame.MOUSEBUTTONUP and event.button == 1:
-        viewer.mouse_up()
+        return shown.mouse_up()
     elif event.type == pygame.MOUSEWHEEL:
-        return viewer.wheel(event.y)
-    elif event.type == pygame.VIDEORESIZE:
-        viewer.resize(event.w, event.h)
-        return True
-    return event.type in (pygame.WINDOWEXPOSED, pygame.QUIT)
+        return shown.wheel(event.y, *(at / scale for at in pygame.mouse.get_pos()))
+    return event.type in (pygame.WINDOWEXPOSED, pygame.QUIT, pygame.VIDEORESIZE)
+
+
+def _press(shown: Shown, event: Any) -> bool:
+    shift = "shift " if event.mod & pygame.KMOD_SHIFT else ""
+    typed = event.unicode if event.unicode in ("?", "+", "-", "=") and event.unicode else ""
+    return shown.press(typed or shift + pygame.key.name(event.key))
 
 
 class LiveWindow:

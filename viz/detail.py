@@ -1,0 +1,285 @@
+"""The page of one agent: who it is, what it does and why, what it gets, what it sees. Plain shapes in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from environments.vector import Array
+from viz.charts import area, columns, line, reach
+from viz.insight import Insight
+from viz.moment import AgentRow, Moment
+from viz.page import pixels
+from viz.panel import BARS, action_text, choices_of, ranges, short
+from viz.scene import (
+    EDGE,
+    FAINT_INK,
+    GOLD,
+    GRID,
+    INK,
+    PAPER,
+    RED,
+    SOFT_INK,
+    Box,
+    Color,
+    Line,
+    Scene,
+    Shape,
+    Text,
+)
+from viz.teams import amount, team_color
+
+MARGIN = 16
+ROW = 17
+"""Height of a line of an action or of the observation."""
+MOST_ACTIONS = 12
+"""Actions beyond which only the likeliest are listed."""
+CHART = 54
+
+
+class Agent(NamedTuple):
+    """All that the page shows of one agent at one moment."""
+
+    moment: Moment
+    row: AgentRow
+    number: int
+    """In its group."""
+    player: Mapping[str, Any]
+    """What the replay says of who plays."""
+    rewards: Array
+    """`[T]`, by step."""
+    values: Array
+    """`[T]`, NaN where there is none."""
+    insight: Insight | None
+    """What it sees now; None where that is not known."""
+    note: str = ""
+    """Why that is not known."""
+
+
+class _Page:
+    """Shapes from the top down."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.left, self.right, self.height = float(MARGIN), float(width - MARGIN), height
+        self.y = 0.0
+        self.shapes: list[Shape] = [Line(((0.5, 0), (0.5, height)), EDGE, 1)]
+
+    def room(self, wanted: float) -> bool:
+        """True where that many pixels are left."""
+        return self.y + wanted <= self.height
+
+    def heading(self, text: str, beside: str = "") -> None:
+        self.y += 14
+        self.shapes.append(Text((self.left, self.y), text, 12, SOFT_INK, "left", True))
+        if beside:
+            self.shapes.append(Text((self.right, self.y), beside, 11, FAINT_INK, "right", False, 210))
+        self.y += 12
+
+
+def detail(agent: Agent, width: int, height: int, scroll: int = 0) -> Scene:
+    """The whole page, as far as there is room; `scroll` leaves out the first columns of the observation."""
+    page = _Page(width, height)
+    _identity(page, agent)
+    _numbers(page, agent)
+    _decision(page, agent)
+    if page.room(CHART + 40):
+        _curve(page, agent)
+    if page.room(60):
+        _observation(page, agent, scroll)
+    return pixels(width, height, page.shapes)
+
+
+def _identity(page: _Page, agent: Agent) -> None:
+    color = team_color(agent.moment.spec, agent.row.team)
+    team = agent.moment.spec.team_names[agent.row.team]
+    page.shapes += [
+        Box((page.left - 4, 12), (page.left, 34), color, radius=2),
+        Text((page.left + 10, 23), agent.row.name, 16, INK, "left", True, page.right - page.left - 90),
+        Text((page.right, 23), f"team {team}", 12, color.mixed(INK, 0.3), "right", False, 130),
+    ]
+    page.y = 45.0
+    for text in identity_lines(agent.player):
+        page.shapes.append(Text((page.left, page.y), text, 11, SOFT_INK, "left", False, page.right - page.left))
+        page.y += 15
+    page.y -= 4
+
+
+def identity_lines(player: Mapping[str, Any]) -> list[str]:
+    """Who plays: algorithm, steps, scenario, seed; then the file and its fingerprint. What is not known is left out."""
+    if not player:
+        return ["player unknown"]
+    said = {
+        "algorithm": "{}",
+        "steps": "{} steps",
+        "scenario": "on {}",
+        "seed": "seed {}",
+    }
+    words = {**player, "steps": amount(player["steps"])} if "steps" in player else player
+    made = ", ".join(form.format(words[key]) for key, form in said.items() if key in words)
+    digest = f" · sha256 {player['sha256'][:8]}" if "sha256" in player else ""
+    file = f"{player['player']}{digest}" if "player" in player else digest.removeprefix(" · ")
+    return [text for text in (made, file or ("" if made else player["name"])) if text]
+
+
+def _numbers(page: _Page, agent: Agent) -> None:
+    row = agent.row
+    value = row.value
+    if value is None and row.acting and agent.insight is not None and agent.insight.value is not None:
+        known = float(agent.insight.value[agent.number])
+        value = known if np.isfinite(known) else None
+    items = [("reward", row.reward), ("return", row.total), ("value", value)]
+    step = (page.right - page.left) / len(items)
+    page.y += 12
+    for i, (name, number) in enumerate(items):
+        x = page.left + i * step
+        page.shapes.append(Text((x, page.y), name, 11, FAINT_INK, "left"))
+        page.shapes.append(Text((x + 44, page.y), "–" if number is None else short(number), 14, INK, "left", True))
+    page.y += 6
+
+
+def known_probabilities(agent: Agent) -> tuple[Array | None, bool]:
+    """What the policy thought of each action, and whether that was worked out now instead of recorded."""
+    if agent.row.probabilities is not None:
+        return agent.row.probabilities, False
+    if agent.row.acting and agent.insight is not None and agent.insight.probabilities is not None:
+        own = np.asarray(agent.insight.probabilities[agent.number], np.float32)
+        if not np.isnan(own).any():
+            return own, True
+    return None, False
+
+
+def _decision(page: _Page, agent: Agent) -> None:
+    row = agent.row
+    probabilities, asked = known_probabilities(agent)
+    where = "" if probabilities is None else "asked now" if asked else "as recorded"
+    page.heading(f"action: {action_text(agent.moment, row)}", where)
+    if not row.acting:
+        words = "the episode is over" if agent.moment.over else "does not act now"
+        page.shapes.append(Text((page.left, page.y + 6), words, 12, FAINT_INK, "left"))
+        page.y += 18
+        return
+    known = row._replace(probabilities=probabilities)
+    color = team_color(agent.moment.spec, row.team)
+    if isinstance(row.group.action_space, spaces.Box):
+        page.shapes += ranges(agent.moment, known, page.left, page.right, page.y + 6, color)
+        page.y += BARS + 26
+        return
+    mask = None
+    if agent.insight is not None and agent.insight.action_mask is not None:
+        mask = agent.insight.action_mask[agent.number]
+    first = 0
+    for choice in choices_of(agent.moment, known):
+        legal = None if mask is None else mask[first : first + len(choice.names)]
+        _choice(page, choice.names, choice.chosen, choice.probabilities, legal, color)
+        first += len(choice.names)
+
+
+def _choice(
+    page: _Page,
+    names: tuple[str, ...],
+    chosen: int | None,
+    probabilities: tuple[float, ...] | None,
+    legal: Array | None,
+    color: Color,
+) -> None:
+    """A line per action with its probability as a bar; the one taken is framed, illegal ones are struck out."""
+    order = list(range(len(names)))
+    if len(order) > MOST_ACTIONS:  # the one taken, then the likeliest, then the legal ones
+        weight = np.zeros(len(names)) if probabilities is None else np.asarray(probabilities, np.float64)
+        allowed = np.ones(len(names), bool) if legal is None else legal
+        order.sort(key=lambda k: (k != chosen, -weight[k], not allowed[k], k))
+    shown = sorted(order[: min(MOST_ACTIONS, max(2, int((page.height - page.y - 70) // ROW)))])
+    bar_left, bar_right = page.left + 112, page.right - 46
+    for k in shown:
+        y = page.y + ROW / 2
+        allowed_here = legal is None or bool(legal[k])
+        ink = INK if allowed_here else FAINT_INK
+        if k == chosen:
+            page.shapes.append(
+                Box((page.left - 5, page.y + 0.5), (page.right + 5, page.y + ROW - 0.5), PAPER, INK.faded(0.6), 1, 4)
+            )
+        page.shapes.append(Text((page.left, y), names[k], 12, ink, "left", k == chosen, 106))
+        if not allowed_here:
+            end = page.left + min(106.0, 7.0 * len(names[k]))
+            page.shapes.append(Line(((page.left, y), (end, y)), RED.faded(0.7), 1))
+        page.shapes.append(Box((bar_left, y - 4), (bar_right, y + 4), GRID.faded(0.7), radius=2))
+        if probabilities is not None:
+            share = min(max(probabilities[k], 0.0), 1.0)
+            if share > 0:
+                fill = color if k == chosen else color.mixed(PAPER, 0.5)
+                page.shapes.append(
+                    Box((bar_left, y - 4), (bar_left + (bar_right - bar_left) * share, y + 4), fill, radius=2)
+                )
+            page.shapes.append(Text((page.right, y), f"{100 * share:.0f} %", 11, ink, "right"))
+        page.y += ROW
+    if len(shown) < len(names):
+        hidden = (
+            f"and {len(names) - len(shown)} less likely ones"
+            if probabilities
+            else f"and {len(names) - len(shown)} more"
+        )
+        page.shapes.append(Text((page.left, page.y + ROW / 2), hidden, 11, FAINT_INK, "left"))
+        page.y += ROW
+    page.y += 4
+
+
+def _curve(page: _Page, agent: Agent) -> None:
+    """Reward by step as an area, the return as a line, the value as a thin one; a hair line where it is now."""
+    color = team_color(agent.moment.spec, agent.row.team)
+    page.heading("reward, return and value", f"of {len(agent.rewards)} steps")
+    box = Box((page.left, page.y), (page.right, page.y + CHART))
+    page.shapes.append(Box(box.corner, box.opposite, PAPER, GRID, 1, 3))
+    rewards = columns(agent.rewards, int(page.right - page.left))
+    page.shapes += area(rewards, box, color.faded(0.45), 1.05 * reach(rewards))
+    returns = np.cumsum(np.nan_to_num(agent.rewards, posinf=0, neginf=0), dtype=np.float64)
+    for series, ink, width in ((returns, INK, 1.5), (agent.values, GOLD, 1.5)):
+        finite = series[np.isfinite(series)]
+        if finite.size > 1:
+            low, high = min(0.0, float(finite.min())), max(0.0, float(finite.max()))
+            page.shapes += line(series, box, ink, low, high, width)
+    steps = max(1, len(agent.rewards))
+    at = page.left + (page.right - page.left) * min(1.0, (agent.moment.step + agent.moment.share) / steps)
+    page.shapes.append(Line(((at, page.y), (at, page.y + CHART)), INK.faded(0.6), 1))
+    y = page.y + CHART + 9
+    for x, (name, ink) in zip((0, 70, 140), (("reward", color), ("return", INK), ("value", GOLD)), strict=True):
+        page.shapes.append(Line(((page.left + x, y), (page.left + x + 12, y)), ink, 2.5))
+        page.shapes.append(Text((page.left + x + 17, y), name, 10, FAINT_INK, "left"))
+    page.y += CHART + 16
+
+
+def _observation(page: _Page, agent: Agent, scroll: int) -> None:
+    """Named columns in two rows side by side, each with its number and a bar."""
+    if agent.insight is None:
+        page.heading("observation", agent.note)
+        if not agent.note:
+            page.shapes.append(Text((page.left, page.y + 6), "not recorded", 12, FAINT_INK, "left"))
+        return
+    own = np.asarray(agent.insight.obs[agent.number])
+    if own.ndim != 1:
+        page.heading("observation", f"an image, {' × '.join(map(str, own.shape))}")
+        return
+    names = agent.insight.features or tuple(f"[{k}]" for k in range(len(own)))
+    lines = max(1, int((page.height - page.y - 30) // ROW))
+    first = min(max(scroll, 0) * 2, max(0, 2 * ((len(own) + 1) // 2 - lines)))
+    last = min(len(own), first + 2 * lines)
+    page.heading(
+        "observation", f"{len(own)} numbers" if last - first == len(own) else f"{first + 1}–{last} of {len(own)}"
+    )
+    wide = (page.right - page.left - 12) / 2
+    for k in range(first, last):
+        column, y = (k - first) % 2, page.y + ((k - first) // 2 + 0.5) * ROW
+        x = page.left + column * (wide + 12)
+        number = float(own[k])
+        page.shapes.append(Text((x, y), names[k], 11, SOFT_INK, "left", False, wide - 52))
+        page.shapes.append(Text((x + wide, y), f"{number:.4g}"[:9], 11, INK, "right"))
+        if np.isfinite(number) and number:
+            length = 0.5 * wide * min(1.0, abs(number))
+            middle = x + wide / 2
+            ends = (middle, middle + length) if number > 0 else (middle - length, middle)
+            page.shapes.append(
+                Line(((ends[0], y + 7.5), (ends[1], y + 7.5)), (INK if number > 0 else RED).faded(0.35), 1.5)
+            )
+    page.y += ROW * ((last - first + 1) // 2)
