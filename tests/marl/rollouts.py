@@ -66,7 +66,11 @@ def learner(
 
 
 def collect(
-    env: VectorEnv, policies: dict[str, Sequence[Policy]], length: int = SMALL.rollout_length, warm: int = 1
+    env: VectorEnv,
+    policies: dict[str, Sequence[Policy]],
+    length: int = SMALL.rollout_length,
+    warm: int = 1,
+    spans: dict[str, int] | None = None,
 ) -> dict[str, Rollout]:
     """A rollout per kind of team, after `warm` others; with several policies they take the seats in turn."""
     seats = {}
@@ -74,7 +78,7 @@ def collect(
         count = env.num_envs * kind.teams
         players = list(policies.get(kind.name, [])) or [PPO(env.spec, kind.name, SMALL, "agent", 0).policy]
         seats[kind.name] = Seats(players, (np.arange(count) % len(players)).astype(np.int16))
-    collector = Collector(env, seats, length, noise_key=9)
+    collector = Collector(env, seats, length, noise_key=9, spans=spans)
     for _ in range(warm):
         collector.collect()
     return collector.collect()
