@@ -115,6 +115,17 @@ def forgotten(win_rates: ArrayLike, threshold: float = 0.5) -> Floats:
     return chosen
 
 
+def forgettable(win_rates: ArrayLike) -> int:
+    """How many of the oldest opponents may have been forgotten: all but the newest ones down a monotone slope.
+
+    A learner beats its older selves more surely than its newer ones; where its rates against past players, from old to
+    new, only fall from some place on, nothing is wrong from there on (Vinyals et al. 2019, pseudocode).
+    """
+    rates = np.asarray(win_rates, np.float64)
+    rises = np.flatnonzero(rates[1:] > rates[:-1])
+    return int(rises[-1]) + 2 if rises.size else 0
+
+
 def mix(parts: ArrayLike, distributions: ArrayLike) -> Floats:
     """`sum_b parts[b] * distributions[b]`; a branch of zeros gives its part to the others in proportion.
 
@@ -130,13 +141,20 @@ def mix(parts: ArrayLike, distributions: ArrayLike) -> Floats:
 
 def choose(probabilities: ArrayLike, uniform_number: float) -> int:
     """Index drawn by one number in [0, 1): the first whose cumulative probability exceeds it. Never one of chance 0."""
+    return int(choose_many(probabilities, [uniform_number])[0])
+
+
+def choose_many(probabilities: ArrayLike, uniform_numbers: ArrayLike) -> NDArray[np.int64]:
+    """`choose` for each of many numbers. ValueError where the probabilities are none."""
     chances = np.asarray(probabilities, np.float64)
     _some(len(chances))
     if not np.isfinite(chances).all() or (chances < 0).any() or abs(chances.sum() - 1.0) > 1e-6:
         raise ValueError("not a distribution")
     possible = np.nonzero(chances)[0]
     edges = np.cumsum(chances[possible])
-    return int(possible[min(np.searchsorted(edges, uniform_number * edges[-1], "right"), len(possible) - 1)])
+    place = np.searchsorted(edges, np.asarray(uniform_numbers) * edges[-1], "right")
+    chosen: NDArray[np.int64] = possible[np.minimum(place, len(possible) - 1)]
+    return chosen
 
 
 def _some(opponents: int) -> None:

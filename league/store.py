@@ -33,7 +33,7 @@ from league.records import Match, Player, Seat
 from marl import files
 
 SCHEMA = 1
-DATABASE, JOURNAL, SNAPSHOTS, LOCK = "league.db", "journal.jsonl", "snapshots", ".lock"
+DATABASE, JOURNAL, SNAPSHOTS, LOCK = "league.db", "journal.jsonl", "snapshots", ".log-lock"
 PATIENCE = 60.0
 """Seconds that a writer waits for the others."""
 TABLES = """
@@ -180,7 +180,8 @@ class Store:
         return [found[name] for name in ids]
 
     def results(self, roles: tuple[str, str] | None = None, forfeits: bool = True) -> Results:
-        """Who beat whom, of whole teams; a match of a player against itself says nothing and is left out.
+        """Who beat whom, of whole teams; a match of a player against itself says nothing and is left out, and so is
+        one from which somebody learned: what he played has changed since.
 
         `roles`: only games of the row's player in the first kind of team against the column's in the second.
         `forfeits`: whether games that were given away count. Void games never do.
@@ -188,7 +189,7 @@ class Store:
         players = tuple(self.players())
         place = {player: index for index, player in enumerate(players)}
         wins, draws, losses = np.zeros((3, len(players), len(players)), np.int64)
-        condition = ["m.status <> 'void'" if forfeits else "m.status = 'normal'"]
+        condition = ["m.learner IS NULL", "m.status <> 'void'" if forfeits else "m.status = 'normal'"]
         values: list[str] = []
         if roles is not None:
             condition.append("a.role = ? AND b.role = ?")
@@ -197,6 +198,18 @@ class Store:
             at = place[row], place[column]
             wins[at], draws[at], losses[at] = won, drawn, lost
         return Results(players, wins, draws, losses)
+
+    def rates(self, learner: int, window: int) -> dict[int, tuple[float, int]]:
+        """How a player that learns did lately: opponent -> (wins, draws counting half; games), of the last `window`
+        games against each from which it learned."""
+        rows = self._database.execute(_RATES, (learner, learner, learner, window))
+        return {int(player): (float(score), int(games)) for player, score, games in rows}
+
+    def earned(self, roles: tuple[str, str]) -> dict[tuple[int, int], tuple[float, float, int]]:
+        """What players that do not learn earned: (player of the first kind of team, of the second) -> (sum of the
+        first's outcomes, of the second's, games)."""
+        rows = self._database.execute(_EARNED, roles)
+        return {(int(a), int(b)): (float(x), float(y), int(games)) for a, b, x, y, games in rows}
 
     def forfeits(self) -> dict[int, dict[str, int]]:
         """Games that each player gave away, by kind; players who gave away none are left out."""
@@ -424,6 +437,20 @@ SELECT json_object(
 _FORFEITS = """
 SELECT s.player, m.status, count(*) FROM matches m JOIN seats s ON s.match = m.number AND s.team = m.offender
 GROUP BY s.player, m.status ORDER BY s.player, m.status
+"""
+_RATES = """
+SELECT player, sum(points), count(*) FROM (
+    SELECT b.player, (a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome) AS points,
+        row_number() OVER (PARTITION BY b.player ORDER BY a.match DESC, b.seat) AS age
+    FROM seats a JOIN seats b ON a.match = b.match AND a.seat <> b.seat JOIN matches m ON m.number = a.match
+    WHERE a.player = ? AND m.learner = ? AND b.player <> ? AND m.status = 'normal'
+) WHERE age <= ? GROUP BY player ORDER BY player
+"""
+_EARNED = """
+SELECT a.player, b.player, sum(a.outcome), sum(b.outcome), count(*)
+FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
+WHERE m.learner IS NULL AND m.status <> 'void' AND a.role = ? AND b.role = ? AND a.player <> b.player
+GROUP BY a.player, b.player ORDER BY a.player, b.player
 """
 _PAIRS = """
 SELECT a.player, b.player, sum(a.outcome > b.outcome), sum(a.outcome = b.outcome), sum(a.outcome < b.outcome)

@@ -79,15 +79,16 @@ class Run:
         return self.folder / "policies" / f"{team}.safetensors"
 
 
-def create(folder: Path | None, config: Mapping[str, Any], command: Sequence[str]) -> Run:
+def create(folder: Path | None, config: Mapping[str, Any], command: Sequence[str], method: str | None = None) -> Run:
     """Make a run's folder with its config and manifest.
 
-    `folder` None makes one under `HOME`. UsageError where the folder has something in it: nothing is written over.
+    `folder` None makes one under `HOME`, where `method` stands for the algorithm if it is given. UsageError where the
+    folder has something in it: nothing is written over.
     """
     if folder is None:
         named = f"{config['train']['seed']}-{time.strftime('%Y%m%d-%H%M%S')}"
         scenario = re.sub(r"[^\w./-]+", "-", config["scenario"]).strip("/.")  # others' names have colons
-        folder = _unused(HOME / scenario / config["algorithm"] / named)
+        folder = _unused(HOME / scenario / (method or config["algorithm"]) / named)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         more = f"; to go on with it: marl resume {folder}" if (folder / CONFIG).exists() else ""
         raise UsageError(f"{folder} exists and is not empty{more}")

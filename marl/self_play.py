@@ -43,7 +43,7 @@ class SelfPlay:
         self.key = key
         self.teams = env.kind(kind).teams
         self.first_team = env.team_of(env.group(env.kind(kind).groups[0]))[0]
-        self._past = [_like(policy) for _ in range(config.self_play_kept + 1)]  # one may still be in use when it leaves
+        self._past = [frozen(policy) for _ in range(config.self_play_kept + 1)]  # one may still be in use when it leaves
         self._order: list[int] = []
         others = [Erring(past, config.self_play_errors) for past in self._past]
         self.players: list[Actor] = [actor, RandomPolicy(policy.spec), *others]
@@ -160,7 +160,7 @@ def acting_weights(policy: Policy) -> dict[str, Any]:
     return {name: value for name, value in policy.state_dict().items() if not name.startswith(CRITIC)}
 
 
-def _like(policy: Policy) -> Policy:
+def frozen(policy: Policy) -> Policy:
     """Another policy that acts as this one does, without its critic."""
     made = type(policy)(policy.spec)
     made.compiled = policy.compiled

@@ -44,6 +44,7 @@ COMMANDS = {
     "plot": Command("marl.cli.plot", "Plot", "learning curves of runs, as a picture"),
     "compare": Command("marl.cli.compare", "Compare", "which runs are better, and how surely"),
     "tournament": Command("marl.cli.tournament", "Tournament", "let players meet, and rate them"),
+    "league": Command("marl.cli.league", "League", "populations that train against one another, and last"),
     "check": Command("marl.cli.check", "Check", "examine an environment of your own"),
     "bench": Command("marl.cli.bench", "Bench", "how fast it is on this machine"),
 }

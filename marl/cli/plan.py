@@ -34,7 +34,7 @@ from marl.policy_spec import NETWORK, PolicySpec, bytes_per_sample, check_bounde
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
     from marl.policy import Policy
-    from marl.trainer import Trainer
+    from marl.trainer import Learner, Trainer
 
 TRAINING_COPY, WATCHED_COPY, MEASURED_COPY = 0, 2**62, 2**63
 """Numbers of the first copy that trains, that is evaluated during training, and that `marl evaluate` plays: one seed
@@ -268,7 +268,6 @@ class Plan:
         """The parts of the run, ready to train. Imports torch."""
         import torch
 
-        from marl import policy
         from marl.trainer import Trainer
 
         torch.set_num_threads(1)  # blocks of work go to threads as a whole; torch's own would only get in the way
@@ -285,15 +284,22 @@ class Plan:
             if isinstance(team, str):
                 fixed[name] = players.load(players.find(team, env.spec, name), env.spec, name)
                 continue
-            algorithm = ALGORITHMS[team.algorithm]
-            acts = "torch" if train.engine == "torch" else "fused"  # also where gradients are not compiled
-            engine = {"engine": acts} if isinstance(team.config, RolloutConfig) else {}
-            learner = algorithm.load()(env.spec, name, team.config, self.reward, train.seed, train.threads, **engine)
-            if team.init is not None:
-                start_from(learner.policy, policy.load(team.init))
-            learners[name] = learner
+            learners[name] = self.learner(env.spec, name, train.seed)
         past = train if train.self_play else None
         return Trainer(env, learners, fixed, train.total_steps, self.rollout_length, train.seed, past)
+
+    def learner(self, spec: EnvSpec, name: str, seed: int) -> Learner:
+        """The learner of a kind of team, from its starting weights. Imports torch."""
+        from marl import policy
+
+        team = self.learners[name]
+        acts = "torch" if self.train.engine == "torch" else "fused"  # also where gradients are not compiled
+        engine = {"engine": acts} if isinstance(team.config, RolloutConfig) else {}
+        build = ALGORITHMS[team.algorithm].load()
+        learner: Learner = build(spec, name, team.config, self.reward, seed, self.train.threads, **engine)
+        if team.init is not None:
+            start_from(learner.policy, policy.load(team.init))
+        return learner
 
 
 def start_from(own: Policy, other: Policy) -> None:

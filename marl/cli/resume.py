@@ -43,6 +43,10 @@ def run(options: Resume) -> int:
         _changed(plans.of_run(runs.open_run(parts[0])).train, options)  # a mistake is told once, not by every run
         return side_by_side.work(parts, options.words)
     found = runs.open_run(options.run)
+    if "league" in found.config:
+        from environments.errors import UsageError
+
+        raise UsageError(f"{options.run} is a league: marl league resume {options.run}")
     plan = plans.of_run(found)
     plan.check()
     before, train = plan.train, _changed(plan.train, options)

@@ -153,7 +153,7 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
             raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
         if not programs_too and programs.is_outside(what):
             raise UsageError(f"{what} is a program; --crossplay is for policies and bots")
-        entered[name] = _roles(what, spec)
+        entered[name] = roles_of(what, spec)
     seen: dict[str, str] = {}
     for name, roles in entered.items():
         first = seen.setdefault(identity(roles), name)
@@ -170,7 +170,8 @@ def identity(roles: Mapping[str, Player]) -> str:
     return " ".join(digests) or next(iter(roles.values())).text
 
 
-def _roles(text: str, spec: EnvSpec) -> dict[str, Player]:
+def roles_of(text: str, spec: EnvSpec) -> dict[str, Player]:
+    """Kind of team -> the player, for each that it can play. UsageError or RefusedFile where there is none."""
     from environments.errors import RefusedFile, UsageError
     from league import programs
     from marl.cli import players

@@ -117,7 +117,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     else:
         defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
     plans.check_remembers(algorithm, words)
-    typed = parser.parse(_all_options(defaults, prog), words, prog)
+    typed = parser.parse(all_options(defaults, prog), words, prog)
     options = {**given, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
     teams = tuple(kind.name for kind in plans.describe(scenario.environment, options).kinds)  # options may add some
     plan = plans.Plan(
@@ -138,7 +138,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     return Train(plan, typed.launch)
 
 
-def _all_options(defaults: dict[str, Any], prog: str) -> type[Any]:
+def all_options(defaults: dict[str, Any], prog: str) -> type[Any]:
     """One class of all options: the run's and the algorithm's by their own names, the environment's as `--env.NAME`."""
     flat = {name: Annotated[type(value), tyro.conf.arg(name="")] for name, value in defaults.items() if name != "env"}
     kinds = {**flat, **({"env": type(defaults["env"])} if "env" in defaults else {})}

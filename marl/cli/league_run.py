@@ -1,0 +1,178 @@
+"""`marl league run SCENARIO`: train a population.
+
+Two stages, as in `marl train`: the scenario and the algorithm say which settings and which environment options there
+are; then those are parsed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from league.config import LeagueConfig
+from marl import config as settings
+from marl.config import Algorithm, TrainConfig
+from marl.config_checks import require
+from scenarios import catalog
+from scenarios.scenario import Scenario
+
+if TYPE_CHECKING:
+    from environments.spec import EnvSpec
+    from marl.cli.plan import Plan
+    from marl.cli.players import Player
+
+PROG = "marl league run"
+ALGORITHM = "ippo"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is typed besides settings."""
+
+    algorithm: str = ALGORITHM
+    """How all learners learn: an algorithm that `marl list algorithms` names."""
+    dir: Path | None = None
+    """Folder of the league, exactly; else one is made under runs/."""
+    team: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=ALGORITHM, once for each kind of team whose learners learn otherwise; settings after commas."""
+    player: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PLAYER or NAME=PLAYER, once for each who is in the population from the beginning and never changes: a run, a
+    policy's file, `bot:NAME`, `league:DIR/ID` or `random`."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was typed, checked."""
+
+    plan: Plan
+    """Of the learners, as of a run."""
+    league: LeagueConfig
+    given: Mapping[str, Mapping[str, Player]]
+    """Players by name and kind of team."""
+    dir: Path | None
+
+
+def parse(words: Sequence[str]) -> Start:
+    """Options of `marl league run`. UsageError in one line; `--help` prints and raises SystemExit."""
+    if not words or words[0].startswith("-"):
+        if any(word in ("-h", "--help") for word in words):
+            print(first_help())
+            raise SystemExit(0)
+        require(False, f"league run needs SCENARIO first, as in: {PROG} board/connect_four --plan self-play")
+    algorithm = settings.algorithm(_typed_algorithm(words))
+    return _second_stage(algorithm, catalog.find(words[0]), list(words[1:]))
+
+
+def first_help() -> str:
+    """Help before it is known what is played."""
+    return f"""usage: {PROG} SCENARIO [OPTIONS]
+
+Train a population. Every learner trains in turns; whom it meets is drawn anew for every episode of every copy, from
+its past, from other learners and from given players, as the plan says. Snapshots are kept for good, every match
+between different players is written to a log, and ratings, payoffs and matchmaking are computed from that log.
+
+  --plan self-play    a main learner meets itself, and its past now and then
+  --plan fictitious   it meets all of its past alike
+  --plan pfsp         it meets those of its past that are hardest to beat
+  --plan alphastar    besides, exploiters look for weaknesses of the main learner and of all
+  --plan psro         best responses to a mixture of the past, by a meta-solver
+
+A league that was stopped or killed goes on with: marl league resume DIR
+
+Examples
+  {PROG} board/connect_four --plan self-play --total-steps 5M
+  {PROG} skirmish/3m --env.opponent self --plan alphastar
+  {PROG} roshambo/repeated --env.throws 1 --plan psro --snapshot-steps 50k --games 2000
+
+{PROG} SCENARIO --help lists all settings and environment options."""
+
+
+def run(options: Start) -> int:
+    """Begin the league and train it; returns the exit code."""
+    from marl.cli import league_work
+    from marl.runs import Lock, command_line
+
+    made = league_work.begin(options, command_line())
+    print(f"league    {made.folder}", flush=True)
+    return league_work.work(made, Lock(made))
+
+
+def _typed_algorithm(words: Sequence[str]) -> str:
+    """The algorithm is needed before the rest can be parsed: it says which settings there are."""
+    for position, word in enumerate(words):
+        if word == "--algorithm" and position + 1 < len(words):
+            return words[position + 1]
+        if word.startswith("--algorithm="):
+            return word.partition("=")[2]
+    return ALGORITHM
+
+
+def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) -> Start:
+    from environments import registry
+    from marl.cli import parse as parser
+    from marl.cli import plan as plans
+    from marl.cli.train import all_options
+
+    require(not registry.is_external(scenario.environment), "leagues play environments that ship with the platform")
+    prog = f"{PROG} {scenario.name}"
+    defaults: dict[str, Any] = {
+        "league": LeagueConfig(),
+        "launch": Launch(),
+        "settings": algorithm.config,
+        "env": registry.check_options(registry.game(scenario.environment), dict(scenario.options)),
+    }
+    typed = parser.parse(all_options(defaults, prog), words, prog)
+    options = dataclasses.asdict(typed.env)
+    spec = plans.describe(scenario.environment, options)
+    league: LeagueConfig = typed.league
+    teams: dict[str, Any] = {kind.name: plans.Learns(algorithm.name, typed.settings) for kind in spec.kinds}
+    shared = {name: getattr(league, name) for name in ("seed", "total_steps", "num_envs", "threads", "engine")}
+    plan = plans.Plan(
+        scenario=scenario.name,
+        algorithm=algorithm.name,
+        environment=scenario.environment,
+        options=options,
+        reward=league.reward or scenario.reward,
+        train=replace(TrainConfig(), **shared),
+        teams=teams,
+    )
+    plans.check_place(algorithm, typed.settings)
+    for text in typed.launch.team:
+        name, learns = plans.parse_team(text, plan)
+        require(not isinstance(learns, str), f"--team takes NAME=ALGORITHM here, not {text!r}; see --player")
+        plan = replace(plan, teams={**plan.teams, name: learns})
+    plan.check()
+    _check_population(league, spec)
+    return Start(plan, league, given(typed.launch.player, spec), typed.launch.dir)
+
+
+def _check_population(league: LeagueConfig, spec: EnvSpec) -> None:
+    """UsageError where nobody meets anybody, or the plan cannot be."""
+    from league import psro
+
+    require(spec.num_teams > 1, f"{spec.name} has one team, which meets nobody: see marl train")
+    if league.plan == "psro":
+        kinds = psro.sides(spec)
+        same = kinds[0] == kinds[1]
+        require(league.meta != "alpha-rank" or same, "--meta alpha-rank is for one kind of team that meets itself")
+
+
+def given(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
+    """Name -> kind of team -> player, for each kind of team that it can play. UsageError, RefusedFile."""
+    from league import programs
+    from marl.cli.tournament import roles_of
+
+    found: dict[str, dict[str, Player]] = {}
+    for text in texts:
+        name, equals, what = text.partition("=")
+        if not equals:
+            name = what = text
+        require(name not in found, f"two players are called {name!r}; write NAME=PLAYER")
+        require(not programs.is_outside(what), f"{what} is a program; leagues train with policies and bots")
+        found[name] = roles_of(what, spec)
+    return found

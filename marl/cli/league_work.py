@@ -1,0 +1,184 @@
+"""A league from its first turn, or from its newest state, to its end: iterate, save, snapshot, stop."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from environments.errors import RefusedFile, UsageError
+from league.config import LeagueConfig
+from marl import config as settings
+from marl import files, runs
+from marl.cli import plan as plans
+from marl.cli import players
+from marl.cli.plan import Plan
+from marl.cli.stop import Interrupted, Stop
+from marl.metrics import JsonLines, Sinks
+
+if TYPE_CHECKING:
+    from environments.vector import VectorEnv
+    from league.league import League, Workshop
+    from league.store import Store
+    from marl.cli.league_run import Start
+    from marl.trainer import Learner
+
+GIVEN = "given"
+"""Folder in a league's that holds the policies of players who were there from the beginning."""
+
+
+def begin(start: Start, command: list[str]) -> runs.Run:
+    """Make the league's folder, with copies of the policies of given players."""
+    config = {**start.plan.to_json(), "league": settings.to_json(start.league), "given": {}}
+    run = runs.create(start.dir, config, command, f"league-{start.league.plan}")
+    kept = {}
+    for number, (name, roles) in enumerate(start.given.items()):
+        kept[name] = {kind: _copied(run, number, kind, player) for kind, player in roles.items()}
+    return runs.rewrite_config(run, {**config, "given": kept})
+
+
+def _copied(run: runs.Run, number: int, kind: str, player: players.Player) -> str:
+    """What a given player is from now on: a copy of its policy within the folder, or its name."""
+    if player.file is None:
+        return player.text
+    name = f"{GIVEN}/{number}-{kind}.safetensors"
+    files.write_atomic(run.folder / name, player.file.read_bytes())
+    return name
+
+
+def open_league(folder: Path) -> tuple[runs.Run, Plan, LeagueConfig]:
+    """A league's folder and settings. UsageError where there is none; RefusedFile where they cannot be read."""
+    run = runs.open_run(folder)
+    if not isinstance(run.config.get("league"), dict):
+        raise UsageError(f"{folder} is a run, not a league: marl resume {shlex.quote(str(folder))}")
+    try:
+        return run, plans.of_run(run), settings.changed(LeagueConfig(), run.config["league"])
+    except UsageError as error:
+        raise RefusedFile(f"{folder / runs.CONFIG} is not the config of a league: {error}") from None
+
+
+def work(run: runs.Run, lock: runs.Lock) -> int:
+    """Train a league from its newest state to its end; the exit code. The lock is released at the end."""
+    run, plan, config = open_league(run.folder)
+    plan.check()
+    from environments import compile
+    from marl.engine import SOURCES
+
+    if compile.is_cold(SOURCES):
+        print("compiling the learners' kernels, once for this machine: about 20 s", flush=True)
+    import torch
+
+    from league.league import League
+    from league.store import Store
+
+    torch.set_num_threads(1)  # blocks of work go to threads as a whole
+    with Store(run.folder) as store:
+        if store.mended:
+            print(f"note: {store.mended}")
+        stop = Stop()
+        with stop.watching():
+            try:
+                league = League(run.folder, config, workshop(run, plan, config), store)
+                runs.cut_metrics(run, league.steps)
+                _train(league, run, stop)
+            except Interrupted:
+                print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)
+                lock.release()
+                return stop.code or 0
+        print_what_next(run, league, store)
+    lock.release()
+    return stop.code or 0
+
+
+def _train(league: League, run: runs.Run, stop: Stop) -> None:
+    from marl.metrics.console import Console
+
+    config, begun = league.config, time.monotonic()
+    sinks = Sinks(JsonLines(run.metrics), [Console(config.total_steps, league.steps)])
+    try:
+        while not league.finished and stop.code is None:
+            assert league.turn is not None
+            name = league.lines[league.turn.line].live
+            rows: list[Mapping[str, float]] = []
+            while not league.turn_is_over and stop.code is None:
+                if config.max_minutes is not None and time.monotonic() - begun >= 60 * config.max_minutes:
+                    league.save()
+                    return
+                rows.append(league.iteration())
+            if not league.turn_is_over:
+                break
+            league.end_turn(lambda told: print(told, flush=True))
+            sinks.write(league.steps, _means(name, rows))
+        stop.in_time()
+        league.save()
+    finally:
+        sinks.close()
+
+
+def _means(name: str, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What a turn's iterations measured, on average, under the learner's name."""
+    every = {key for row in rows for key in row}
+    values = {key: [row[key] for row in rows if key in row] for key in sorted(every)}
+    means = {f"{name}/{key}": sum(x) / len(x) for key, x in values.items()}
+    return {**means, **({"return": means[f"{name}/return"]} if f"{name}/return" in means else {})}
+
+
+def workshop(run: runs.Run, plan: Plan, config: LeagueConfig) -> Workshop:
+    """How the parts of a league are made from its settings."""
+    from league.league import Workshop
+    from marl.cli.tournament import load
+
+    spec = plan.spec()
+
+    def make_env(seed: int) -> VectorEnv:
+        return plan.environment_of(config.num_envs, plans.TRAINING_COPY, seed)
+
+    def make_learner(kind: str, seed: int) -> Learner:
+        return plan.learner(spec, kind, seed)
+
+    return Workshop(
+        environment=plan.environment,
+        options=plan.options,
+        spec=spec,
+        make_env=make_env,
+        make_learner=make_learner,
+        rollout_length=plan.rollout_length,
+        load=load,
+        about={
+            kind: {"algorithm": team.algorithm, "scenario": plan.scenario, "reward": plan.reward}
+            for kind, team in plan.learners.items()
+        },
+        given={
+            name: {kind: _found(run, text) for kind, text in roles.items()}
+            for name, roles in run.config.get("given", {}).items()
+        },
+    )
+
+
+def _found(run: runs.Run, text: str) -> str:
+    return str(run.folder / text) if text.startswith(f"{GIVEN}/") else text
+
+
+def print_what_next(run: runs.Run, league: League, store: Store) -> None:
+    """The commands that show, measure and continue the league."""
+    folder = shlex.quote(str(run.folder))
+    snapshots = sum(player.kind == "historical" for player in store.players().values())
+    print(f"league    {run.folder}  ({league.steps} of {league.config.total_steps} steps)")
+    print(f"holds     {snapshots} snapshots, {store.count()} matches")
+    print(f"evaluate  marl evaluate {folder}")
+    longer = f" --total-steps {2 * league.config.total_steps}" if league.finished else ""
+    print(f"resume    marl league resume {folder}{longer}", flush=True)
+
+
+def changed(run: runs.Run, config: LeagueConfig, typed: Mapping[str, Any]) -> runs.Run:
+    """The league with other settings, for what may change when it goes on."""
+    before = settings.to_json(config)
+    fresh = settings.to_json(replace(config, **typed))
+    for name in typed:
+        if before[name] != fresh[name]:
+            print(f"{name}: {before[name]} -> {fresh[name]}")
+    return runs.rewrite_config(run, {**run.config, "league": fresh})
