@@ -55,6 +55,10 @@ class TrainConfig(SelfPlayConfig):
     """Environment steps between two evaluations on episodes never trained on, or none; at least 1."""
     eval_episodes: int = 100
     """Episodes of every evaluation; at least 1."""
+    eval_record: int = 1
+    """Episodes of every evaluation that are written as replays, which `marl watch RUN` shows as they appear; 0 to 256.
+
+    None while recording has taken more than 2 % of the run's time."""
     record: int = 0
     """Episodes that are written as replays at the end of the run; 0 to 256."""
     tensorboard: bool = False
@@ -74,6 +78,7 @@ class TrainConfig(SelfPlayConfig):
             ("num_envs", 1, 2**20),
             ("threads", 1, 1024),
             ("record", 0, 256),
+            ("eval_record", 0, 256),
             ("workers", 0, 1024),
             ("max_faults", 0, 10**6),
         ):

@@ -45,6 +45,8 @@ class Evaluation:
     outcomes: NDArray[np.float32]  # [episodes, teams] as `spec.outcome` says
     metrics: NDArray[np.float32]  # [episodes, M]
     replays: list[Replay]
+    recording: float = 0.0
+    """Seconds that recording took."""
 
 
 def evaluation_copies(episodes: int) -> int:
@@ -85,6 +87,7 @@ def evaluate(
     results: list[list[Episode]] = [[] for _ in range(copies)]
     recorders = _recorders(env, min(record, copies), {**(header or {}), "acting": {"key": noise_key, "greedy": greedy}})
     replays: dict[int, Replay] = {}
+    recording = 0.0
     running = np.zeros((copies, spec.num_teams))
     hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in spec.kinds}
     finished = 0
@@ -97,7 +100,7 @@ def evaluate(
         for copy, recorder in list(recorders.items()):
             if recorder.add(actions, out, {name: of_copy(trace, copy) for name, trace in traces.items()}):
                 replays[copy] = recorder.finish()
-                del recorders[copy]
+                recording += recorders.pop(copy).seconds
         failed = faulted(env)
         running[failed] = 0.0
         finished += _note_ended(out.episode_over & ~failed, out, running, before, quota, results)
@@ -111,6 +114,7 @@ def evaluate(
         np.stack([row.outcome for row in rows]),
         np.stack([row.metrics for row in rows]),
         [replays[copy] for copy in sorted(replays)],
+        recording,
     )
 
 

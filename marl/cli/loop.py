@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from marl.policy import Policy
     from marl.trainer import Trainer
 
+MOST_RECORDING = 0.02
+"""Share of a run's time that may go into replays of its evaluations."""
+
 
 @dataclass
 class Session:
@@ -40,6 +43,8 @@ class Session:
         self._started = time.monotonic()
         self._iterating = False
         self._faults = 0
+        self.recording = 0.0
+        """Seconds of this process that went into replays."""
 
     @property
     def elapsed(self) -> float:
@@ -91,10 +96,16 @@ class Session:
             self._iterating = False
             self._faults = external.note_faults(self.run.folder, trainer.collector.env, self._faults)
             if _due(before, trainer.steps, train.eval_every):
-                row |= self.evaluate_and_record(0)[0]
+                row |= self.evaluate_and_record(self._recordable())[0]
+                row["time/recording"] = self.recording
             sinks.write(trainer.steps, {**row, "time/total": self.elapsed})
             if _due(before, trainer.steps, train.checkpoint_every) and self.stop.code is None:
                 self.save()
+
+    def _recordable(self) -> int:
+        """Episodes of the next evaluation that are recorded: none where that would slow the run."""
+        slow = self.recording > MOST_RECORDING * (time.monotonic() - self._started)
+        return 0 if slow else min(self.plan.train.eval_record, self.plan.train.eval_episodes)
 
     def _time_is_up(self) -> bool:
         minutes = self.plan.train.max_minutes
@@ -165,6 +176,7 @@ class Session:
         key = derive(train.seed, "evaluation")
         measured = evaluate(env, self.players(), episodes, key, record=record, header=header)
         env.close()
+        self.recording += measured.recording
         paths = results.write_replays(measured, self.run.replays, f"step-{self.trainer.steps:012d}")
         returns = measured.returns
         named = {f"eval/return/{name}": float(returns[:, k].mean()) for k, name in enumerate(measured.teams)}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -24,7 +25,7 @@ from marl.policy_spec import read_spec
 
 SMALL = ["--num-envs", "4", "--rollout-length", "25", "--hidden", "8", "--threads", "1"]
 """100 steps an iteration."""
-TIMES = ("time/collect", "time/update", "time/total")
+TIMES = ("time/collect", "time/update", "time/total", "time/recording")
 
 
 def marl(*words: str, scenario: str = "particle/spread", algorithm: str = "mappo") -> int:
@@ -355,6 +356,7 @@ def test_evaluations_replays_and_services_on_the_way(
     assert marl(*often, "--total-steps", "400", "--run-dir", str(folder)) == 0
     rows = measured(folder)
     assert ["eval/return" in row for row in rows] == [False, True, False, True]
+    assert (folder / "replays" / "step-000000000200-0.replay").exists(), "for those who follow the run"
     assert main(["verify", str(folder)]) == 0
     assert "exact" in capsys.readouterr().out
     assert any((folder / "tensorboard").iterdir())
@@ -362,6 +364,18 @@ def test_evaluations_replays_and_services_on_the_way(
     assert (
         shown == [("team.safetensors", "policy"), (film, "gif")] and (folder / "replays" / film).stat().st_size > 1000
     )
+
+
+def test_recording_does_not_slow_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert marl("--total-steps", "100", "--run-dir", str(folder), "--eval-record", "2", "--eval-episodes", "3") == 0
+    run = runs.open_run(folder)
+    session = loop.Session(run, plan.of_run(run), cast(Any, None), cast(Any, None))
+    assert session._recordable() == 2
+    session.recording = 1.0
+    assert session._recordable() == 0, "it took more than its share"
+    session._started -= 51.0
+    assert session._recordable() == 2
 
 
 def test_evaluation_changes_nothing(tmp_path: Path) -> None:
