@@ -71,10 +71,17 @@ class ActorCriticConfig(OffPolicyConfig):
     """Step size of the actors' Adam; at least 0."""
     critic_learning_rate: float = 5e-4
     """Step size of the critics' Adam; at least 0."""
+    critic_network: Literal["plain", "droq", "simba"] = "plain"
+    """Critics are plain perceptrons, have dropout and layer normalisation (DroQ), or live on a sphere (SimbaV2)."""
+    critic_dropout: float = 0.01
+    """Share of hidden numbers that DroQ's critics leave out at each use; 0 to 0.9."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, 0.0, math.inf, "actor_learning_rate", "critic_learning_rate")
+        check_range(self, 0.0, 0.9, "critic_dropout")
+        even = self.critic_network != "simba" or (len(self.hidden) > 1 and len(set(self.hidden)) == 1)
+        require(even, f"critics on a sphere need equal widths, one more than blocks, not --hidden {self.hidden}")
         alone = self.order == "agent_by_agent" and self.parameters == "shared"
         require(not alone, "agent by agent needs --parameters per_agent: an agent's step would move the others' too")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from environments.spec import AgentGroup
+from marl.critic_networks import DroQ, Simba, Stacked
 from marl.distributions import head_size
 from marl.encoders import Encoders
 from marl.networks import AgentMLP, layered
@@ -68,7 +69,10 @@ class TwinQ(nn.Module):
         summed: bool,
         generator: torch.Generator,
         functions: int = 2,
+        kind: str = "plain",
+        dropout: float = 0.0,
     ) -> None:
+        """`kind` of network, and DroQ's `dropout`: as `ActorCriticConfig.critic_network` says."""
         super().__init__()
         self.spec, self.central, self.state_size, self.rows = spec, central, state_size, rows
         self.names = ("first", "second")[:functions]
@@ -80,9 +84,13 @@ class TwinQ(nn.Module):
         wide = {group.name: head_size(group.action_space) for group in spec.groups}
         self.heads = nn.ModuleDict()
 
-        def network(inputs: int, outputs: int, agents: int, parameters: str) -> AgentMLP:
-            id_seen, activation = spec.agent_id, spec.activation
-            return AgentMLP(inputs, hidden, outputs, agents, parameters, id_seen, activation, 1.0, generator)
+        def network(inputs: int, outputs: int, agents: int, parameters: str) -> AgentMLP | Stacked:
+            shape = inputs, hidden, outputs, agents, parameters, spec.agent_id
+            if kind == "droq":
+                return DroQ(*shape, dropout, generator)
+            if kind == "simba":
+                return Simba(*shape, generator)
+            return AgentMLP(*shape, spec.activation, 1.0, generator)
 
         if central:
             seen = whole_size(spec, state_size, self.encoders)
@@ -104,6 +112,18 @@ class TwinQ(nn.Module):
             sizes = [size for group in self.members for size in choices(group.action_space)]
             self.register_buffer("joint_central", joint_actions(sizes), persistent=False)
 
+    def draw_from(self, noise: torch.Generator | None) -> None:
+        """Let a generator decide what dropout leaves out, or leave nothing out."""
+        for head in self.heads.values():
+            if isinstance(head, DroQ):
+                head.noise = noise
+
+    def project(self) -> None:
+        """After a step: bring the parameters back to where they belong."""
+        for head in self.heads.values():
+            if isinstance(head, Simba):
+                head.project()
+
     def see(self, views: Views) -> dict[str, Tensor]:
         """The networks' input but for the actions: `[B, D]`, or per group `[B, n, D]`."""
         dtype = next(self.parameters()).dtype
@@ -122,10 +142,13 @@ class TwinQ(nn.Module):
     def first(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
         """The first of the functions alone, `[B, K]`."""
         if self.central:
-            head = self.heads["central"]
+            head, x = self.heads["central"], torch.cat([seen["central"], *actions], 1)
+            if not isinstance(head, AgentMLP):
+                all_of_them: Tensor = head(x)
+                return all_of_them[:, 0]
             return layered(
-                torch.cat([seen["central"], *actions], 1),
-                [x[0] for x in (*head.weights, *head.biases)],  # type: ignore[misc]
+                x,
+                [part[0] for part in (*head.weights, *head.biases)],
                 self.spec.activation,
             )
         rows = [(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]

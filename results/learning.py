@@ -57,6 +57,22 @@ def _off_policy(*names: str) -> list[Row]:
     return [Row(name, "particle/spread", "continuous, tuned", 135_000, 3, None, options) for name in names]
 
 
+def _critics() -> list[Row]:
+    """HASAC's critics side by side: plain ones, also with as many updates as DroQ makes, and two of other kinds."""
+    twice = ("--updates-per-step", "0.1")
+    kinds: dict[str, tuple[str, ...]] = {
+        "plain critics": (),
+        "plain critics, twice the updates": twice,
+        "droq critics, twice the updates": ("--critic-network", "droq", *twice),
+        "simba critics": ("--critic-network", "simba", "--value-norm", "true"),
+    }
+    options = ("--preset", "tuned", "--env.continuous-actions", "true")
+    return [
+        Row("hasac", "particle/spread", f"continuous, {kind}", 200_000, 3, None, (*options, *more))
+        for kind, more in kinds.items()
+    ]
+
+
 def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
     return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("mappo", "ippo")]
 
@@ -91,6 +107,7 @@ ROWS = [
     *_both("particle/adversary", "default", 1_000_000, 3),
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
     *_off_policy("hasac", "hatd3", "masac", "isac", "matd3", "haddpg", "maddpg"),
+    *_critics(),
     *_values("matrix/climbing", "tuned", 20_000, 10, "--preset", "tuned"),
     *_values("particle/speaker_listener", "default", 300_000, 3),
     *_values("particle/spread", "default", 300_000, 3),

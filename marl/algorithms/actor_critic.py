@@ -46,9 +46,12 @@ class ActorCritic(OffPolicy):
         central = config.critic == "central"
         rows = 1 if central and reward != "agent" else len(self.agents)
         generator = torch_generator(seed, spec.kind, "critic")
-        self.critic = TwinQ(spec, env.state_size, central, rows, config.hidden, summed, generator, functions)
+        network = config.critic_network, config.critic_dropout
+        self.critic = TwinQ(spec, env.state_size, central, rows, config.hidden, summed, generator, functions, *network)
         self.target = deepcopy(self.critic).requires_grad_(False)
-        self.generators |= {name: torch_generator(seed, spec.kind, name) for name in ("noise", "order")}
+        self.generators |= {name: torch_generator(seed, spec.kind, name) for name in ("noise", "order", "dropout")}
+        for critic in (self.critic, self.target):
+            critic.draw_from(self.generators["dropout"])
         self.parts = self._parts()
         self.optimisers = {
             f"actor_{i}": adam(part, config.actor_learning_rate, config) for i, part in enumerate(self.parts)
@@ -72,6 +75,7 @@ class ActorCritic(OffPolicy):
             use = use & sample.now.acting
         q = critic(critic.see(sample.now), self._remembered(sample))
         told = self._regress("critic", q, self._targets(sample), use, list(critic.parameters()), sample)
+        critic.project()
         value = losses.masked_sum(self._raw(q[0].detach()), use) / use.sum().clamp(min=1)
         return {"critic_loss": told[0], "critic_gradient": told[1], "q": float(value)}
 

@@ -152,8 +152,8 @@ def test_a_discrete_speaker_and_a_continuous_listener_learn_to_talk(name: str, t
 
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("toy/dock", "hasac", "team_mean", {"drift": "kl", "n_step": 3}),
-    ("toy/siege", "masac", "team_sum", {"critic_temperature": "team", "value_norm": True}),
-    ("particle/tag", "isac", "agent", {}),
+    ("toy/siege", "masac", "team_sum", {"critic_temperature": "team", "value_norm": True, "critic_network": "droq"}),
+    ("particle/tag", "isac", "agent", {"critic_network": "simba", "hidden": (16, 16)}),
     ("toy/noughts", "hasac", "agent", {"n_step": 2, "expectation": "own"}),
 ]
 
