@@ -31,7 +31,7 @@ from environments import keys as keys_of
 from environments.arrays import check_out, clear_events, publish
 from environments.errors import EnvironmentFailure
 from environments.external.vector import MAX_FAULTS, Fault, TooManyFaults
-from environments.process_worker import CAPTURE, FAILED, FAULTS, QUIT, RESET, RESTORE, STEP, pack, unpack
+from environments.process_worker import CAPTURE, FAILED, FAULTS, PICTURES, QUIT, RESET, RESTORE, STEP, pack, unpack
 from environments.shared import Memory
 from environments.spec import EnvSpec
 from environments.vector import Actions, Array, SimState, StepBuffers, allocate
@@ -95,8 +95,12 @@ class ProcessVectorEnv:
         *,
         max_faults: int = MAX_FAULTS,
         step_seconds: float = STEP_SECONDS,
+        filmed: int = 0,
     ) -> None:
-        """`name` and `spec.options` make the environment in the workers; 1 <= workers <= num_envs."""
+        """`name` and `spec.options` make the environment in the workers; 1 <= workers <= num_envs.
+
+        The first `filmed` copies draw themselves, if they can.
+        """
         if not 1 <= workers <= num_envs:
             raise ValueError(f"{num_envs} copies cannot be shared out to {workers} workers")
         self.spec, self.num_envs = spec, num_envs
@@ -104,7 +108,7 @@ class ProcessVectorEnv:
         self.faulted = np.zeros(num_envs, np.bool_)
         self.faults: list[Fault] = []
         self._name, self._seed, self._first_copy = name, seed, first_copy
-        self._max_faults, self._step_seconds = max_faults, step_seconds
+        self._max_faults, self._step_seconds, self._filmed = max_faults, step_seconds, filmed
         self._memory = Memory(spec, num_envs, workers)
         self._block = self._memory.block
         self._half = 0
@@ -197,6 +201,14 @@ class ProcessVectorEnv:
                 self._keys[e] = int(key)
         self._take(self.buffers)
 
+    def pictures(self, copy: int) -> tuple[list[Array], str]:
+        """What a watched copy has drawn since the last call, the oldest first, and why there is none or no more."""
+        if not self._filmed:
+            return [], "the process that drew them was lost" if self.faults else "none were asked for"
+        worker = next(worker for worker in self._workers if copy in worker.copies)
+        what, drawn = unpack(self._ask(worker, PICTURES + pack({"copy": copy - worker.first}, {}))[1:])
+        return [drawn[str(k)] for k in range(len(drawn))], str(what["why"])
+
     def close(self) -> None:
         """End all workers, by force where they do not end by themselves; release the memory."""
         self._closer()
@@ -231,6 +243,7 @@ class ProcessVectorEnv:
             "name": self._name,
             "options": dict(self.spec.options),
             "can_capture": self.spec.can_capture,
+            "filmed": self._filmed,
             "seed": self._seed,
             "first_copy": self._first_copy,
             "num_envs": self.num_envs,
@@ -308,6 +321,7 @@ class ProcessVectorEnv:
     def _replace(self, worker: _Process, why: str) -> None:
         """Put another process in the place of one that failed in a step; its copies' episodes are over."""
         worker.end(0.0)
+        self._filmed = 0  # it may have been the drawing
         playing = int(self._block.playing[worker.number])
         culprit = worker.first + playing if 0 <= playing < len(worker.copies) else worker.first
         for e in worker.copies:

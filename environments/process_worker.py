@@ -23,7 +23,7 @@ from environments.arrays import publish
 from environments.shared import Memory, rows
 from environments.vector import Array, SimState
 
-START, STEP, RESET, CAPTURE, RESTORE, QUIT = b"b", b"s", b"r", b"c", b"w", b"q"
+START, STEP, RESET, CAPTURE, RESTORE, PICTURES, QUIT = b"b", b"s", b"r", b"c", b"w", b"p", b"q"
 DONE, FAULTS, ARRAYS, FAILED = b"d", b"f", b"a", b"x"
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 ENDLESS = 2**31
@@ -87,6 +87,9 @@ class Worker:
                 found = self.env.capture(what["copies"])
                 named = {f"array/{name}": array for name, array in found.arrays.items()}
                 return ARRAYS + pack({}, named | {f"clock/{name}": array for name, array in found.clock.items()})
+            if task == PICTURES:
+                drawn, why = self.env.pictures(what["copy"]) if hasattr(self.env, "pictures") else ([], "")
+                return ARRAYS + pack({"why": why}, {str(k): pixels for k, pixels in enumerate(drawn)})
             if task == RESET:
                 self.env.reset(what["keys"], what["copies"])
             elif task == RESTORE:
@@ -127,7 +130,8 @@ def make(setup: Mapping[str, Any], copies: int) -> Any:
         return environments.make(name, copies, seed, first_copy, num_threads=1, **setup["options"])
     from environments.external import named
 
-    return named.make(name, copies, seed, first_copy, setup["options"], ENDLESS, setup["can_capture"])
+    filmed = max(0, setup["filmed"] - setup["copies"][0])
+    return named.make(name, copies, seed, first_copy, setup["options"], ENDLESS, setup["can_capture"], filmed)
 
 
 def pack(what: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:

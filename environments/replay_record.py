@@ -315,7 +315,7 @@ class _Film:
         if self.size is None or self.missing:
             return
         pixels = self._first if frame == 0 else self._next()
-        if pixels is None:
+        if pixels is None or (frame > 0 and self._env.faulted[self._copy]):
             return
         if pixels.shape[:2] != self.size:
             self.missing = f"after step {frame}: the picture's size changed"

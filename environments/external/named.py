@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from environments.errors import UsageError
+from environments.external.film import RENDER_MODE, Film
 from environments.external.layout import Factory, layout_of, prepared, repeats
 from environments.external.sources import factory_of
 from environments.external.vector import MAX_FAULTS, PettingZooVectorEnv
@@ -37,10 +38,11 @@ def make(
     options: Mapping[str, Any] | None = None,
     max_faults: int = MAX_FAULTS,
     can_capture: bool | None = None,
+    filmed: int = 0,
 ) -> VectorEnv:
     """Copies of an environment in this process; whoever has its description need not have it described again.
 
-    UsageError as for `describe`.
+    The first `filmed` copies draw themselves, if they can. UsageError as for `describe`.
     """
     options = options or {}
     known = describe(name, options).can_capture if can_capture is None else can_capture
@@ -54,6 +56,7 @@ def make(
         teams=options.get(TEAMS),
         max_faults=max_faults,
         can_capture=known,
+        film=Film(filmed, made_by(name, {**options, "render_mode": RENDER_MODE})) if filmed else None,
     )
 
 
@@ -65,12 +68,13 @@ def batch(
     options: Mapping[str, Any],
     workers: int,
     max_faults: int = MAX_FAULTS,
+    filmed: int = 0,
 ) -> VectorEnv:
-    """Copies of an environment in that many worker processes, or in this one where there are none."""
+    """Copies of an environment in that many worker processes, or in this one where there are none. See `make`."""
     if workers == 0:
-        return make(name, num_envs, seed, first_copy, options, max_faults)
+        return make(name, num_envs, seed, first_copy, options, max_faults, filmed=filmed)
     spec = describe(name, options)
-    return ProcessVectorEnv(name, spec, num_envs, workers, seed, first_copy, max_faults=max_faults)
+    return ProcessVectorEnv(name, spec, num_envs, workers, seed, first_copy, max_faults=max_faults, filmed=filmed)
 
 
 def made_by(name: str, options: Mapping[str, Any]) -> Factory:

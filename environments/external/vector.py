@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from environments import keys as keys_of
 from environments.arrays import check_out, clear_events, publish
 from environments.errors import EnvironmentFailure
-from environments.external.layout import Factory, Layout, last_line, layout_of, prepared, repeats
+from environments.external.film import Film
+from environments.external.layout import Factory, Layout, last_line, layout_of, repeats
 from environments.external.play import Moment, Player, Seen
 from environments.external.views import write_mask
 from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
@@ -78,11 +79,16 @@ class PettingZooVectorEnv:
         teams: str | None = None,
         max_faults: int = MAX_FAULTS,
         can_capture: bool | None = None,
+        film: Film | None = None,
     ) -> None:
-        """`factory` makes one environment; `can_capture` None finds out whether episodes can be played again."""
+        """`factory` makes one environment; `can_capture` None finds out whether episodes can be played again.
+
+        `film` makes those that draw themselves, and keeps their pictures.
+        """
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
-        first = prepared(factory(), name)
+        self._film = film or Film()
+        first = self._film.made(0, factory, name)
         layout = layout_of(first, name, options or {}, teams)
         again = repeats(layout, first) if can_capture is None else can_capture
         self.layout: Layout = replace(layout, spec=replace(layout.spec, can_capture=again))
@@ -108,7 +114,7 @@ class PettingZooVectorEnv:
         self._past: list[list[tuple[Array, ...]]] = [[] for _ in range(num_envs)]
         self._acting: list[set[str]] = [set() for _ in range(num_envs)]
         self._players: list[Player] = [self.layout.player(first)]
-        self._players += [self.layout.player(prepared(factory(), name)) for _ in range(num_envs - 1)]
+        self._players += [self.layout.player(self._film.made(e, factory, name)) for e in range(1, num_envs)]
         self._begin(range(num_envs))
 
     @property
@@ -210,6 +216,10 @@ class PettingZooVectorEnv:
         clear_events(self._now, chosen)
         publish(self._now, self.buffers)
 
+    def pictures(self, copy: int) -> tuple[list[Array], str]:
+        """What a watched copy has drawn since the last call, the oldest first, and why there is none or no more."""
+        return self._film.fetch(copy)
+
     def close(self) -> None:
         """Close every environment; what it raises then is its own affair."""
         for player in self._players:
@@ -243,6 +253,7 @@ class PettingZooVectorEnv:
         """Begin the episodes that the counters name; clears events."""
         for i, e in enumerate(int(copy) for copy in copies):
             named = keys_of.episode_seed(int(self.key[e]), int(self.episode[e]))
+            self._film.begin(e)
             try:
                 self._open(e, named if seeds is None else seeds[i])
             except Exception as error:
@@ -255,6 +266,7 @@ class PettingZooVectorEnv:
         self._seed[e], self._step[e], self._past[e] = seed, 0, []
         self._score[e] = 0
         self._show(e, self._players[e].reset(self.layout.seed(seed)))
+        self._film.take(e, self._players[e].env)
 
     def _advance(self, e: int, given: tuple[Array, ...]) -> bool:
         """One step of one copy, with autoreset; True where its episode ended. Nothing of `now` is torn by an error."""
@@ -267,6 +279,7 @@ class PettingZooVectorEnv:
         if ended:
             self._keep_last(e, moment, ended)
         self._step[e] += 1
+        self._film.take(e, player.env)
         if not moment.over:
             self._show(e, moment)
             return False
@@ -370,7 +383,7 @@ class PettingZooVectorEnv:
             try:
                 with contextlib.suppress(Exception):
                     self._players[e].env.close()
-                self._players[e] = self.layout.player(prepared(self._factory(), self._name))
+                self._players[e] = self.layout.player(self._film.made(e, self._factory, self._name))
                 self._open(e, keys_of.episode_seed(int(self.key[e]), 0))
                 what = ""
             except Exception as error:

@@ -1,0 +1,74 @@
+"""Pictures of the first copies of a batch of somebody else's environment, taken while it is played.
+
+A picture belongs to every view, that of an ended episode's last moment included: it is taken before the copy begins
+another one. Nobody has to fetch them; where nobody does, no more are taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from environments.errors import UsageError
+from environments.external.layout import Factory, last_line, prepared
+from environments.vector import Array
+
+RENDER_MODE = "rgb_array"
+WAITING = 2
+"""Pictures of a copy that wait to be fetched, at most: an ended episode's last, and the next one's first."""
+
+
+class Film:
+    """Makes environments that draw themselves, and keeps what they drew until it is fetched."""
+
+    def __init__(self, copies: int = 0, factory: Factory | None = None) -> None:
+        """`factory` makes one environment with `render_mode="rgb_array"`, for the first `copies` of a batch."""
+        self.missing = "" if copies else "none were asked for"
+        """Why there are no pictures, or no more; empty where all is well."""
+        self._copies = copies
+        self._factory = factory
+        self._waiting: dict[int, list[Array]] = {copy: [] for copy in range(copies)}
+
+    def made(self, copy: int, plain: Factory, name: str) -> Any:
+        """A prepared environment for a copy: one that draws, if it is to be watched and if that works."""
+        if copy < self._copies and self._factory is not None and not self.missing:
+            try:
+                env = prepared(self._factory(), name)
+                modes = (getattr(env, "metadata", None) or {}).get("render_modes", ())
+                if RENDER_MODE in modes:
+                    return env
+                self.missing = f"{name} has no render mode {RENDER_MODE}"
+                env.close()
+            except Exception as error:
+                self.missing = str(error) if isinstance(error, UsageError) else last_line(error)
+        return prepared(plain(), name)
+
+    def begin(self, copy: int) -> None:
+        """An episode begins by request: what was drawn before is of no use."""
+        if copy in self._waiting:
+            self._waiting[copy].clear()
+
+    def take(self, copy: int, env: Any) -> None:
+        """Have a copy's environment draw itself, if somebody watches it. Errors end the film, not the episode."""
+        if self.missing or len(self._waiting.get(copy, [None] * WAITING)) >= WAITING:
+            return
+        try:
+            self._waiting[copy].append(as_picture(env.render()))
+        except Exception as error:
+            self.missing = f"it cannot be drawn: {last_line(error)}"
+
+    def fetch(self, copy: int) -> tuple[list[Array], str]:
+        """(the pictures of a copy since the last call, the oldest first, why there are none)."""
+        found = self._waiting.get(copy, [])
+        if found:
+            self._waiting[copy] = []
+        return found, self.missing
+
+
+def as_picture(drawn: Any) -> Array:
+    """What an environment drew as `[H, W, 3]` uint8, copied. ValueError where it is no picture."""
+    pixels: Array = np.array(drawn)
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8 or not pixels.size:
+        raise ValueError(f"render() gave {type(drawn).__name__} {pixels.dtype}{pixels.shape}, no picture")
+    return np.ascontiguousarray(pixels[:, :, :3])
