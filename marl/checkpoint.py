@@ -98,7 +98,8 @@ def shout(line: str) -> None:
 
 
 def save(folder: Path, step: int, tree: Mapping[str, Any]) -> Entry:
-    """Write a checkpoint and make it the latest one; keeps the newest `KEEP`.
+    """Write a checkpoint and make it the latest one; keeps the newest `KEEP`. Those of that step or later are replaced:
+    they are of work that is done again.
 
     StorageFailure where it cannot be written; what was there before is then untouched. TypeError on a tree that holds
     anything else than the module's page says.
@@ -208,7 +209,7 @@ def _save(folder: Path, step: int, tree: bytes, aside: _Aside, before: list[Entr
     damage = entry.own_damage()
     if damage is not None:
         raise OSError(None, f"read back other than written: {damage}")
-    kept = [*before, entry][-KEEP:]
+    kept = [*(each for each in before if each.step < step), entry][-KEEP:]
     listed = {"schema": SCHEMA, "latest": final.name, "checkpoints": [each.to_json() for each in kept]}
     files.write_atomic(folder / INDEX, _sealed(listed))
     names = {each.folder.name for each in kept}

@@ -91,7 +91,7 @@ def test_the_newest_three_stay_and_the_index_says_which_is_latest(tmp_path: Path
         checkpoint.save(tmp_path, step, {"at": step})
     index = json.loads((tmp_path / "index.json").read_text())
     folders = sorted(p.name for p in tmp_path.iterdir() if p.is_dir())
-    assert folders == ["000000000000030", "000000000000040", "000000000000040-2"]
+    assert folders == ["000000000000020", "000000000000030", "000000000000040-2"]
     assert [entry["name"] for entry in index["checkpoints"]] == folders
     assert index["latest"] == "000000000000040-2"
     stated = index["checkpoints"][-1]["files"]["tree.json"]
@@ -313,3 +313,12 @@ def test_checking_a_checkpoint_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["3", "False"]
+
+
+def test_what_is_saved_again_and_again_pushes_nothing_older_out(tmp_path: Path) -> None:
+    for step in (1, 2, 2, 3, 2, 2, 2):
+        checkpoint.save(tmp_path, step, {"a": step})
+    assert checkpoint.read(checkpoint.find(tmp_path, 1)) == {"a": 1}
+    assert checkpoint.find(tmp_path).step == 2
+    with pytest.raises(RefusedFile, match="no checkpoint of step 3"):
+        checkpoint.find(tmp_path, 3)
