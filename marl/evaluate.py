@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def evaluate(
     episodes: int,
     noise_key: int,
     greedy: bool = False,
-    record: int = 0,
+    record: int | Sequence[Path] = 0,
     header: Mapping[str, object] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -72,7 +73,8 @@ def evaluate(
         episodes: at least the number of copies.
         noise_key: key of the acting noise; results are a function of it, the environment's keys and the players.
         greedy: the likeliest action instead of a sampled one.
-        record: the first episodes of that many copies are recorded as replays, with what the policies thought.
+        record: the first episodes of that many copies are recorded as replays, with what the policies thought; or a
+            file for each of them, written while they are played.
         header: what replays say of their origin.
         progress: told the number of finished episodes from time to time.
 
@@ -85,22 +87,20 @@ def evaluate(
         raise ValueError(f"{spec.name}: some copy is not at its episode's start")
     quota = np.full(copies, episodes // copies) + (np.arange(copies) < episodes % copies)
     results: list[list[Episode]] = [[] for _ in range(copies)]
-    recorders = _recorders(env, min(record, copies), {**(header or {}), "acting": {"key": noise_key, "greedy": greedy}})
+    recorders = _recorders(env, record, {**(header or {}), "acting": {"key": noise_key, "greedy": greedy}})
     replays: dict[int, Replay] = {}
-    recording = 0.0
     running = np.zeros((copies, spec.num_teams))
     hidden: dict[str, dict[str, Tensor]] = {kind.name: {} for kind in spec.kinds}
     finished = 0
     while finished < episodes:
         before = env.episode_step.copy()
-        actions, traces = act(env, players, hidden, noise_key, greedy, bool(recorders))
+        actions, traces = act(env, players, hidden, noise_key, greedy, len(replays) < len(recorders))
         out = env.step(actions)
         hidden = {kind.name: forgotten(hidden[kind.name], kind, out.episode_over) for kind in spec.kinds}
         add_team_rewards(running, spec, out)
-        for copy, recorder in list(recorders.items()):
-            if recorder.add(actions, out, {name: of_copy(trace, copy) for name, trace in traces.items()}):
-                replays[copy] = recorder.finish()
-                recording += recorders.pop(copy).seconds
+        for copy in recorders.keys() - replays.keys():
+            if recorders[copy].add(actions, out, {name: of_copy(trace, copy) for name, trace in traces.items()}):
+                replays[copy] = recorders[copy].finish()
         failed = faulted(env)
         running[failed] = 0.0
         finished += _note_ended(out.episode_over & ~failed, out, running, before, quota, results)
@@ -114,12 +114,13 @@ def evaluate(
         np.stack([row.outcome for row in rows]),
         np.stack([row.metrics for row in rows]),
         [replays[copy] for copy in sorted(replays)],
-        recording,
+        sum(recorder.seconds for recorder in recorders.values()),
     )
 
 
-def _recorders(env: VectorEnv, copies: int, header: dict[str, object]) -> dict[int, Recorder]:
-    return {copy: Recorder(env, copy, header) for copy in range(copies)}
+def _recorders(env: VectorEnv, record: int | Sequence[Path], header: dict[str, object]) -> dict[int, Recorder]:
+    paths = [None] * record if isinstance(record, int) else record
+    return {copy: Recorder(env, copy, header, path) for copy, path in enumerate(paths[: env.num_envs])}
 
 
 def _note_ended(

@@ -38,8 +38,10 @@ class Turn(NamedTuple):
 class Others(Protocol):
     """Who decides for agents that no person plays."""
 
-    remembers: bool
-    """True where a decision depends on earlier views: it is then asked at every step from the episode's start."""
+    @property
+    def remembers(self) -> bool:
+        """True where a decision depends on earlier views: it is then asked at every step from the episode's start."""
+        ...
 
     def __call__(self, env: VectorEnv) -> Turn:
         """Everybody's actions for the environment's present view; of a person's agent they are not used."""
@@ -62,6 +64,8 @@ class Session:
         self._others = others
         self._place = None if human is None else place_of(env.spec, human)
         self._recorder = Recorder(env, 0, header)
+        self._thinking: Mapping[str, PolicyTrace] = {}
+        """Thoughts of who decides, of whatever step: a recording tells of a group from its first step, or never."""
         self._totals = np.zeros(len(env.spec.agents))
         self._past: deque[Mapping[str, Array]] = deque(maxlen=TRAIL_FRAMES)
 
@@ -110,9 +114,10 @@ class Session:
 
     def follow(self, actions: Actions, thoughts: Mapping[str, PolicyTrace]) -> None:
         """Make a step that was made before, by what was recorded of it."""
-        if self._others.remembers:
-            self._others(self.env)
-        self._make(actions, thoughts)
+        if self._others.remembers or not self.steps:
+            self._thinking = self._others(self.env).thoughts
+        unknown = {name: _unknown(trace) for name, trace in self._thinking.items()}
+        self._make(actions, {**unknown, **thoughts})
 
     def moment(self) -> Moment:
         """What there is to show now."""
@@ -178,6 +183,10 @@ def forked(
             f"played again, this replay is in another state at step {step}: marl verify says where it differs"
         )
     return session
+
+
+def _unknown(thoughts: PolicyTrace) -> PolicyTrace:
+    return PolicyTrace(*(np.full(np.shape(x), np.nan, np.float32) for x in thoughts))
 
 
 def _without(thoughts: PolicyTrace, n: int) -> PolicyTrace:

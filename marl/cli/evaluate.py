@@ -14,7 +14,6 @@ from marl.cli.external import EPISODES
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
-    from environments.vector import VectorEnv
     from marl.cli.players import Player
     from marl.policy import Actor
     from marl.seats import Seats
@@ -195,20 +194,20 @@ def _kind_of(spec: EnvSpec, name: str) -> TeamKind | None:
     return next((kind for kind in spec.kinds if name in (kind.name, *_teams_of(kind))), None)
 
 
-def seated(match: Match, env: VectorEnv) -> dict[str, Actor | Seats]:
-    """Who sits where in every kind of team. Imports torch."""
+def seated(match: Match, spec: EnvSpec, copies: int) -> dict[str, Actor | Seats]:
+    """Who sits where in every kind of team of so many copies. Imports torch."""
     import numpy as np
 
     from marl.cli import players
     from marl.seats import Seats
 
     found: dict[str, Actor | Seats] = {}
-    for kind in env.spec.kinds:
+    for kind in spec.kinds:
         if kind.name in match.players:
-            found[kind.name] = players.load(match.players[kind.name], env.spec, kind.name)
+            found[kind.name] = players.load(match.players[kind.name], spec, kind.name)
         else:
-            apart = [players.load(match.players[team], env.spec, kind.name) for team in _teams_of(kind)]
-            found[kind.name] = Seats(apart, np.tile(np.arange(kind.teams, dtype=np.int16), env.num_envs))
+            apart = [players.load(match.players[team], spec, kind.name) for team in _teams_of(kind)]
+            found[kind.name] = Seats(apart, np.tile(np.arange(kind.teams, dtype=np.int16), copies))
     return found
 
 
@@ -226,16 +225,21 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
     assert options.episodes is not None
     copies = measured_copies(match.environment, options.episodes)
     threads = options.threads
-    env = made(match.environment, match.options, copies, options.seed, MEASURED_COPY, threads, workers=threads)
+    record = min(options.record, copies)
+    env = made(
+        match.environment, match.options, copies, options.seed, MEASURED_COPY, threads, workers=threads, filmed=record
+    )
     who = {name: player.to_json() for name, player in match.players.items()}
-    seats = seated(match, env)
+    seats = seated(match, env.spec, env.num_envs)
     header = {"scenario": match.scenario, "policies": who}
     key = derive(options.seed, "measuring")
-    with progress("", "episodes", options.episodes) as report:
-        measured = evaluate(env, seats, options.episodes, key, options.greedy, options.record, header, report)
-    env.close()
     name = f"evaluation-{options.seed}" + ("-greedy" if options.greedy else "")
-    written = results.write_replays(measured, options.out or match.folder, name)
+    written = results.replay_files(options.out or match.folder, name, record)
+    with progress("", "episodes", options.episodes) as report:
+        measured = evaluate(env, seats, options.episodes, key, options.greedy, written, header, report)
+    env.close()
+    if note := results.without_pictures(measured.replays):
+        print(note)
     return results.to_json(
         measured,
         env.spec.metrics,

@@ -89,12 +89,17 @@ def test_a_fork_that_decides_as_before_is_its_parent() -> None:
 
 def test_who_remembers_is_asked_from_the_start() -> None:
     parent = record("particle/spread")
-    others = AtRandom()
-    forked(parent, 6, others)
-    assert others.asked == []
-    others.remembers = True
-    forked(parent, 6, others).step()
-    assert others.asked == [0, 1, 2, 3, 4, 5, 6]
+    forgetful, mindful = AtRandom(), AtRandom()
+    mindful.remembers = True
+    for others in (forgetful, mindful):
+        forked(parent, 6, others).step()
+    assert forgetful.asked == [0, 6] and mindful.asked == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_thoughts_are_told_after_a_fork_though_none_were_before() -> None:
+    parent = record("particle/spread", traces=False)
+    told = play_out(forked(parent, 6, AtRandom())).groups["agent"].probabilities
+    assert np.isnan(told[:6]).all() and not np.isnan(told[6:]).any()
 
 
 def test_forks_that_cannot_be() -> None:

@@ -1,0 +1,201 @@
+"""`marl play` and `marl fork`, through the command line; the window is played by a test instead of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from environments import replay
+from environments.replay import verify
+from marl.cli.main import main
+from tests.recording import record
+from viz.playing import Playing
+
+Watched = Callable[[Any, str], None]
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    """A game of two random players, as `marl evaluate` records it."""
+    assert main(["evaluate", "board/tictactoe", "--episodes", "1", "--record", "1", "--out", str(tmp_path)]) == 0
+    return tmp_path / "evaluation-0-0.replay"
+
+
+def play_by(monkeypatch: pytest.MonkeyPatch, keys: list[str], turns: int = 400) -> list[Playing]:
+    """Instead of a window: press these keys in turn, let time pass, and close it in the end."""
+    seen: list[Playing] = []
+
+    def watch(shown: Any, title: str) -> None:
+        seen.append(shown)
+        for turn in range(turns):
+            if shown.session.over:
+                break
+            shown.press(keys[turn % len(keys)])
+            shown.advance(1.0)
+            shown.page()
+        shown.press("escape")
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("viz.screen.window.watch", watch)
+    return seen
+
+
+def test_the_same_players_go_on_as_they_did(parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fork", str(parent), "--step", "3"]) == 0
+    said = capsys.readouterr().out
+    fork, before = replay.load(parent.parent / "forks" / "evaluation-0-0-fork-3.replay"), replay.load(parent)
+    assert fork.identity == before.identity and verify(fork).exact
+    assert fork.parent == (before.identity, 3) and f"step 3 of {parent}" in said
+    assert fork.policies == before.policies
+
+
+def test_another_player_or_another_seed_goes_another_way(parent: Path, tmp_path: Path) -> None:
+    before = replay.load(parent)
+    for words in (["--team", "player=bot:board/tictactoe/perfect"], ["--seed", "8"]):
+        out = tmp_path / "deep" / f"{words[0]}.replay"
+        assert main(["fork", str(parent), "--step", "1", *words, "--out", str(out)]) == 0
+        fork = replay.load(out)
+        assert verify(fork).exact and fork.identity != before.identity
+        assert (fork.groups["player"].action[:1] == before.groups["player"].action[:1]).all()
+        assert main(["verify", str(out)]) == 0
+    named = replay.load(tmp_path / "deep" / "--team.replay").policies
+    assert {identity.name for identity in named.values()} == {"bot:board/tictactoe/perfect"}
+
+
+def test_one_of_two_players_is_replaced(parent: Path) -> None:
+    words = ["--step", "2", "--team", "player_1=bot:board/tictactoe/perfect"]
+    assert main(["fork", str(parent), *words]) == 0
+    assert main(["fork", str(parent), *words]) == 0
+    assert sorted(path.name for path in parent.parent.glob("forks/*")) == [
+        "evaluation-0-0-fork-2-2.replay", "evaluation-0-0-fork-2.replay",
+    ]  # fmt: skip
+    named = replay.load(parent.parent / "forks" / "evaluation-0-0-fork-2.replay").policies
+    assert [named[team].name for team in ("player_0", "player_1")] == ["random", "bot:board/tictactoe/perfect"]
+
+
+def test_a_person_forks(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_by(monkeypatch, list("012345678"))
+    out = parent.with_name("mine.replay")
+    assert main(["fork", str(parent), "--step", "2", "--human", "player_0", "--out", str(out)]) == 0
+    fork = replay.load(out)
+    assert verify(fork).exact and fork.parent == (replay.load(parent).identity, 2)
+    assert fork.policies["player_0"].name == "human" and fork.policies["player_1"].name == "random"
+    assert fork.header["human"] == "player_0"
+
+
+def test_a_policy_that_went_on_learning_is_not_taken_for_the_one_that_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = record("particle/spread")
+    header = {**recorded.header, "policies": {"team": {"player": "nobody.safetensors", "sha256": "0" * 64}}}
+    from dataclasses import replace
+
+    replace(recorded, header=header).save(tmp_path / "a.replay")
+    assert main(["fork", str(tmp_path / "a.replay"), "--step", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "'team' cannot go on as in" in said and "say who plays: --team team=PLAYER" in said
+    assert main(["fork", str(tmp_path / "a.replay"), "--step", "2", "--team", "team=random"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--step", "99"], "it can be forked at 0 to"),
+        (["--step", "-1"], "it can be forked at 0 to"),
+        (["--step", "1", "--team", "player_7=random"], "no team 'player_7'"),
+        (["--step", "1", "--team", "player=nobody"], "unknown player 'nobody'"),
+        (["--step", "1", "--seed", "-1"], "--seed must be"),
+        (["--step", "1", "--speed", "0"], "--speed must be"),
+        (["--step", "1", "--out", "a.gif"], "ends with .replay"),
+        (["--step", "1", "--human", "agent_9"], "no agent 'agent_9'"),
+        ([], "--step"),
+    ],
+)
+def test_forks_that_cannot_be_are_one_line(
+    words: list[str],
+    message: str,
+    parent: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    capsys.readouterr()
+    assert main(["fork", str(parent), *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not list(parent.parent.glob("*fork*"))
+
+
+def test_a_game_is_played_from_the_start_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = play_by(monkeypatch, list("012345678"))
+    out = tmp_path / "game.replay"
+    words = ["--others", "bot:board/tictactoe/perfect", "--human", "player_1", "--out", str(out), "--seed", "5"]
+    assert main(["play", "board/tictactoe", *words]) == 0
+    said = capsys.readouterr().out
+    played = replay.load(out)
+    assert verify(played).exact and played.policies["player_1"].name == "human"
+    assert played.policies["player_0"].name == "bot:board/tictactoe/perfect"
+    assert seen[0].result() in said and str(out) in said
+
+
+def test_teammates_and_arrows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    play_by(monkeypatch, ["left"])
+    assert main(["play", "particle/spread"]) == 0
+    (kept,) = (tmp_path / "replays" / "played").glob("play-agent_0-0.replay")
+    played = replay.load(kept)
+    assert (played.groups["agent"].action[:, 0] == 1).all() and len(np.unique(played.groups["agent"].action[:, 1])) > 1
+    assert played.header["human"] == "agent_0" and played.policies["team"].name == "random"
+
+
+def test_the_game_is_the_one_that_evaluate_plays(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = parent.with_name("mine.replay")
+    play_by(monkeypatch, list("012345678"))
+    assert main(["play", "board/tictactoe", "--out", str(out)]) == 0
+    assert replay.load(out).header["episode_seed"] == replay.load(parent).header["episode_seed"]
+
+
+def test_closed_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play_by(monkeypatch, ["left"], turns=2)
+    assert main(["play", "particle/spread", "--out", str(tmp_path / "a.replay")]) == 0
+    assert "before the end: nothing was kept" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["particle/nothing"], "particle/nothing"),
+        (["particle/spread", "--human", "agent_9"], "has no agent 'agent_9'; it has agent_0"),
+        (["particle/spread", "--others", "nobody"], "unknown player 'nobody'"),
+        (["particle/spread", "--others", "bot:board/tictactoe/perfect"], "plays board/tictactoe, not particle/spread"),
+        (["particle/spread", "--team", "rabbits=random"], "no team 'rabbits'"),
+        (["particle/spread", "--speed", "nan"], "--speed must be"),
+        (["particle/spread", "--seed", "-4"], "--seed must be"),
+        (["particle/spread", "--out", "a.mp4"], "ends with .replay"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["play", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_without_a_display_it_says_what_can_be_done(
+    parent: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    capsys.readouterr()
+    assert main(["play", "board/tictactoe"]) == 2
+    assert main(["fork", str(parent), "--step", "1", "--human", "player_0"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no display" in first and "marl evaluate board/tictactoe --record 1" in first and "--gif" in first
+    assert f"marl fork {parent} --step 1 --team" in second
