@@ -1,4 +1,4 @@
-"""`marl watch`: look at a replay in a window, or make a film or a picture of it."""
+"""`marl watch`: look at a replay, a run or a league in a window, or make a film or a picture of an episode."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class Watch:
     """Open a replay in a window, or export it as GIF, MP4 or PNG without any screen.
 
-    Keys in the window: space plays and pauses, arrows step and change the speed, ? shows all.
+    A run is followed: its newest episode is shown, and each new one as it appears. A league or tournament is a list of
+    players and matches. Keys in the window: space plays and pauses, arrows step and change the speed, w asks what if,
+    ? shows all.
     """
 
     file: tyro.conf.Positional[Path]
-    """A .replay file, or a run's folder: its newest replay is taken."""
+    """A .replay file; a run's folder, whose newest replay is exported; or the folder of a league or tournament."""
     gif: Path | None = None
     """Write all frames to this GIF."""
     mp4: Path | None = None
@@ -35,13 +37,13 @@ class Watch:
     """Height of exported pictures in pixels, 240 to 2160."""
     panel: bool = False
     """Show agents' actions, probabilities and values in exported pictures too."""
+    player: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PLAYER, or TEAM=PLAYER, who can be chosen too where you ask what if; once for each."""
 
 
 def run(options: Watch) -> int:
     """Watch or export; returns the exit code."""
-    from environments import replay
     from environments.errors import UsageError
-    from viz.viewer import Viewer
 
     if not 0.1 <= options.speed <= 100:
         raise UsageError(f"--speed must be 0.1 to 100, not {options.speed:g}")
@@ -53,15 +55,43 @@ def run(options: Watch) -> int:
     for option, (file, suffix) in named.items():
         if file is not None and file.suffix.lower() != suffix:
             raise UsageError(f"the file of --{option} ends with {suffix}, and {file} does not")
+    exported = options.gif is not None or options.mp4 is not None or options.png is not None
+    if options.file.is_dir() and not exported:
+        return folder(options)
     path = newest_replay(options.file)
-    recorded = replay.load(path)
-    if recorded.damage:
-        print(f"{path}: {recorded.damage}; playing the first {recorded.steps} steps")
-    viewer = Viewer(recorded, options.speed)
+    viewer = opened(path, options)
     if not export(viewer, path, options):
         from viz.screen.window import watch
 
-        watch(viewer, f"{recorded.spec.name} — {path.name}")
+        watch(viewer, f"{viewer.replay.spec.name} — {path.name}")
+    return 0
+
+
+def opened(path: Path, options: Watch) -> Viewer:
+    """A replay's viewer. RefusedFile where it cannot be read or drawn."""
+    from environments import replay
+    from marl.cli import what_if
+    from viz.viewer import Viewer
+
+    recorded = replay.load(path)
+    if recorded.damage:
+        print(f"{path}: {recorded.damage}; playing the first {recorded.steps} steps")
+    return Viewer(recorded, options.speed, extras=[what_if.extra(path, recorded, options.player)])
+
+
+def folder(options: Watch) -> int:
+    """Follow a run, or look through a league or tournament; returns the exit code."""
+    from marl.cli import browse, live
+
+    def make(path: Path) -> Viewer:
+        return opened(path, options)
+
+    if browse.is_league(options.file):
+        return browse.run(options.file, make)
+    shown = live.follow(options.file, make)
+    from viz.screen.window import watch
+
+    watch(shown, shown.title)
     return 0
 
 

@@ -1,0 +1,85 @@
+"""What if, in the viewer's window: a key that offers who could go on from the shown frame, and shows what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import environments
+from environments.bots import plays
+from environments.replay import Replay
+from marl.cli import company, fork, play, players
+from viz.menu import Entry, Menu
+from viz.shown import Extra, Shown
+from viz.viewer import Viewer
+
+KEY = "w"
+SEEDS = 2**31
+
+
+def extra(path: Path, replay: Replay, others: Sequence[str] = ()) -> Extra:
+    """The key of a viewer that shows `replay`; `others` are PLAYERs who may be chosen too."""
+    return Extra(KEY, "what if: go on from here with others, or by hand", partial(menu, path, replay, others))
+
+
+def menu(path: Path, replay: Replay, others: Sequence[str], viewer: Viewer) -> Shown:
+    """Who could go on from the frame that a viewer shows."""
+    viewer.playback.pause()
+    step = viewer.playback.frame
+    rows = list(replay.spec.agents)
+    if viewer.selected is not None:
+        rows.insert(0, rows.pop(viewer.selected))
+    hint = f"the fork goes to {fork.name_of(path, step)}"
+    return Menu(f"what if — from step {step}", lambda: entries(path, replay, step, others, rows), hint, leave=True)
+
+
+def entries(path: Path, replay: Replay, step: int, others: Sequence[str], agents: Sequence[str]) -> list[Entry]:
+    """A person for each agent, others for each kind of team, and the same players with other luck."""
+    found = [Entry("you play, the others as recorded")]
+    found += [
+        Entry(agent, company.own_team(replay.spec, agent), partial(_by_hand, path, replay, step, agent))
+        for agent in agents
+    ]
+    found.append(Entry("others play"))
+    for kind in replay.spec.kinds:
+        for text in candidates(path, replay, kind.name, others):
+            team = f"{kind.name}={text}"
+            found.append(
+                Entry(f"{kind.name} is played by", text, partial(_by_others, path, replay, step, others, (team,)))
+            )
+    found.append(Entry("the same players, other luck", "", partial(_by_others, path, replay, step, others, ())))
+    return found
+
+
+def candidates(path: Path, replay: Replay, kind: str, others: Sequence[str]) -> list[str]:
+    """PLAYERs that may be chosen for a kind of team: given ones, the run's newest policy, bots, chance."""
+    names = [text for text in others if "=" not in text]
+    names += [text.partition("=")[2] for text in others if text.partition("=")[0] == kind]
+    run = path.parent.parent
+    if (run / "policies" / f"{kind}.safetensors").exists():
+        names.append(str(run))
+    names += [f"{players.BOT}{name}" for name in environments.bots() if plays(name, replay.spec.name)]
+    return [*dict.fromkeys(names), players.RANDOM]
+
+
+def _by_hand(path: Path, replay: Replay, step: int, agent: str) -> Shown:
+    match = fork.match_of(replay, path, (), agent, lenient=True)
+    key, greedy = company.acting(replay) or (0, False)
+    return play.fork_by_hand(match, replay, step, agent, key, greedy, fork.name_of(path, step), 1.0, False)
+
+
+def _by_others(path: Path, replay: Replay, step: int, others: Sequence[str], teams: tuple[str, ...]) -> Shown:
+    """The fork, beside its parent, from where they part."""
+    match = fork.match_of(replay, path, teams, None, lenient=True)
+    key, greedy = company.acting(replay) or (0, False)
+    out = fork.name_of(path, step)
+    if not teams:
+        from marl.seeding import derive
+
+        key, greedy = derive(key % SEEDS, "fork", out.name), False
+    made = fork.play_on(match, replay, step, key, greedy)
+    made.save(out)
+    shown = Viewer(made, other=replay, names=(f"fork: {out.name}", "as recorded"), extras=[extra(out, made, others)])
+    shown.playback.seek(step)
+    return shown
