@@ -73,7 +73,7 @@ def evaluate(
         episodes: at least the number of copies.
         noise_key: key of the acting noise; results are a function of it, the environment's keys and the players.
         greedy: the likeliest action instead of a sampled one.
-        record: so many copies' first episodes become replays, or a file for each of them, written while they are played.
+        record: so many copies' first episodes become replays, or a file for each, written while they are played.
         header: what replays say of their origin.
         progress: told the number of finished episodes from time to time.
 
