@@ -17,9 +17,13 @@ from marl.algorithms.on_policy import OnPolicy
 from marl.algorithms.ppo import PPO
 from marl.algorithms.trpo import TRPO
 from marl.buffers import Batch, Rollout
+from marl.collector import Collector
 from marl.config import A2CConfig, DPOConfig, TRPOConfig
 from marl.config_rollout import RolloutConfig
+from marl.policy import RandomPolicy
+from marl.policy_spec import PolicySpec
 from marl.recurrent import Past
+from marl.seats import Seats
 from marl.trainer import Trainer
 from tests.marl.rollouts import SMALL, collect, copied, kind_of, make, shaken, spoil
 from tests.marl.test_trainer import digest, run
@@ -232,6 +236,29 @@ def test_the_value_of_a_final_view_remembers_the_life_that_ended(name: str, crit
         own = cut[t, s] if len(value) > 1 else cut[t, s].any(0, keepdim=True)
         torch.testing.assert_close(found[t, s], torch.where(own, value, 0.0), rtol=0, atol=1e-5)
     assert found.any()
+
+
+def test_a_critic_goes_on_where_the_last_rollout_ended() -> None:
+    """Two rollouts are one twice as long, while parameters stay."""
+    env = make("toy/siege")
+    made = learner(env, "toy/siege", replace(GRU, value_norm=False))
+    players = {kind.name: RandomPolicy(PolicySpec.of(env.spec, kind.name)) for kind in env.spec.kinds}
+    seats = {name: Seats.all(player, 8) for name, player in (players | {"guard": made.policy}).items()}
+    collector = Collector(env, seats, 12, 9, {"guard": 4})
+    first, second = (copied(collector.collect()["guard"]) for _ in range(2))
+    made.carry_on(made.prepare(first))
+    found = chunks.steps_of(made.prepare(second).old_value, 12, 4)
+    own, then = first.groups["guard"], second.groups["guard"]
+    obs, acting = torch.cat([own.obs[:-1], then.obs]), torch.cat([own.acting[:-1], then.acting])
+    state, start = torch.cat([first.state[:-1], second.state]), torch.cat([first.start[:-1], second.start])
+    whole, alone = (
+        chunks.unroll(
+            made.value, {"guard": obs[t:]}, state[t:], acting[t:], start[t:], made.value.begin(8), 4, second.finals
+        ).outputs[12 - t :]
+        for t in (0, 12)
+    )
+    torch.testing.assert_close(found, whole[:-1], rtol=0, atol=1e-5)
+    assert not torch.allclose(whole[0], alone[0])
 
 
 LEARNERS: Mapping[str, RolloutConfig] = {
