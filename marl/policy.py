@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from environments.spec import AgentGroup
@@ -220,9 +221,10 @@ class Policy(nn.Module):
         self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
     ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
-        if self.compiled and self._fits_engine():
+        if self.acts_compiled:
             draws = {g.name: NO_NOISE if greedy else noise[g.name] for g in self.spec.groups}
-            return {g.name: self._step_compiled(g, views[g.name], draws[g.name]) for g in self.spec.groups}
+            ends = np.array([len(next(iter(views.values())).acting)])
+            return {g.name: self.step_each(g, [self], ends, views[g.name], draws[g.name]) for g in self.spec.groups}
         steps = {}
         for group in self.spec.groups:
             view = views[group.name]
@@ -240,9 +242,11 @@ class Policy(nn.Module):
         carried = (hidden or {}).get(group.name)
         return Past.of_step(torch.zeros(*view.acting.shape, actor.memory) if carried is None else carried, view.acting)
 
-    def _fits_engine(self) -> bool:
+    @property
+    def acts_compiled(self) -> bool:
+        """Whether it acts by compiled functions now."""
         (first,) = self._first
-        return first.dtype == torch.float32 and first.device.type == "cpu"
+        return self.compiled and first.dtype == torch.float32 and first.device.type == "cpu"
 
     def passes(self, group: AgentGroup, threads: int | None = None) -> Passes:
         """The engine's hold on a group's network; made once, and again for another number of `threads`."""
@@ -264,8 +268,11 @@ class Policy(nn.Module):
         """Place of the deviations, centre and half as the engine takes them, for Box actions."""
         return passes.network.extra[0], *self._box_scale(group)
 
-    def _step_compiled(self, group: AgentGroup, view: View, draws: Tensor) -> PolicyStep:
-        passes = self.passes(group)
+    def step_each(
+        self, group: AgentGroup, members: Sequence[Policy], ends: NDArray[np.int64], view: View, draws: Tensor
+    ) -> PolicyStep:
+        """A compiled step of policies of this one's build: rows `ends[p - 1] : ends[p]` of the view by `members[p]`."""
+        passes, each = self.passes(group), [member.passes(group) for member in members]
         seats, agents = view.acting.shape
         log_prob = np.empty((seats, agents), np.float32)
         obs = view.obs.flatten(2)
@@ -273,11 +280,12 @@ class Policy(nn.Module):
             point = np.empty((seats, agents, head_size(group.action_space)), np.float32)
             normal = torch.special.ndtri(draws).contiguous().numpy()
             task = self._box_task(group, passes, normal, point, log_prob)
-            passes.evaluate(task, obs, every(seats))
+            passes.evaluate_each(each, ends, task, obs, every(seats))
             return PolicyStep(torch.from_numpy(point), torch.from_numpy(log_prob))
         sizes, mask = self.choice_place(group, view.action_mask)
         chosen = np.empty((seats, agents, len(sizes)), np.int32)
-        passes.evaluate(Choose(sizes, mask, draws.contiguous().numpy(), chosen, log_prob), obs, every(seats))
+        choice = Choose(sizes, mask, draws.contiguous().numpy(), chosen, log_prob)
+        passes.evaluate_each(each, ends, choice, obs, every(seats))
         action = torch.from_numpy(chosen)
         shaped = action if isinstance(group.action_space, spaces.MultiDiscrete) else action.squeeze(-1)
         return PolicyStep(shaped, torch.from_numpy(log_prob))

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ class PolicySpec:
     def members(self, group: AgentGroup) -> int:
         """Agents of the group in one team."""
         return len(group.agents) // self.teams
+
+    @cached_property
+    def build(self) -> str:
+        """What policies have in common whose networks have one shape and whose actions mean the same."""
+        unused = dict.fromkeys(("environment", "kind", "options", "about"))
+        return json.dumps(self.to_json() | unused, sort_keys=True)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it back."""

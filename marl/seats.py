@@ -13,6 +13,7 @@ from torch import Tensor
 
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from environments.vector import VectorEnv
+from marl import together
 from marl.distributions import legal_box, noise_size
 from marl.policy import Actor, Hidden, PolicyStep, RecurrentActor, View, remembers
 from marl.seeding import acting_noise
@@ -41,6 +42,7 @@ def play(
 ) -> dict[str, PolicyStep]:
     """Every seat's actions, rows batched by the policy that sits there; the result does not depend on the batching.
 
+    Policies of one build act in one pass (`together`), however many of them there are; all others are asked one by one.
     `hidden` is what `carried` made of the step before: a row of it belongs to whoever sits there, and is as wide as the
     player that remembers most. Whoever finds nothing begins with zeros.
     """
@@ -48,12 +50,14 @@ def play(
     if len(seats.players) == 1:
         return ask(seats.players[0], views, noise, greedy, hidden)
     parts: list[tuple[Tensor, dict[str, PolicyStep]]] = []
-    for index in np.unique(seats.policy_of):
-        rows = torch.from_numpy(np.flatnonzero(seats.policy_of == index))
-        own_views = {name: _rows(view, rows) for name, view in views.items()}
+    for crew, rows, ends in together.crews(seats.players, seats.policy_of):
+        own_views = {name: together.rows_of(view, rows) for name, view in views.items()}
         own_noise = {name: x[rows] for name, x in noise.items()}
+        if len(crew) > 1:
+            parts.append((rows, together.step(crew, ends, own_views, own_noise, greedy)))
+            continue
         own_hidden = {name: x[rows] for name, x in hidden.items()}
-        parts.append((rows, ask(seats.players[index], own_views, own_noise, greedy, own_hidden)))
+        parts.append((rows, ask(crew[0], own_views, own_noise, greedy, own_hidden)))
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))
     return {name: _joined([part[name] for _, part in parts], order) for name in views}
 
@@ -100,11 +104,6 @@ def _wide(hidden: Tensor | None, rows: Tensor, width: int) -> Tensor:
         return torch.zeros(*rows.shape, width)
     missing = width - hidden.shape[-1]
     return torch.nn.functional.pad(hidden, (0, missing)) if missing > 0 else hidden[..., :width]
-
-
-def _rows(view: View, rows: Tensor) -> View:
-    mask = None if view.action_mask is None else view.action_mask[rows]
-    return View(view.obs[rows], mask, view.acting[rows])
 
 
 def seat_view(group: AgentGroup, kind: TeamKind, obs: np.ndarray, action_mask: np.ndarray, acting: np.ndarray) -> View:

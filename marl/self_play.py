@@ -13,14 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from environments.spec import EnvSpec
 from environments.vector import StepBuffers
 from marl.config_self_play import SelfPlayConfig
-from marl.policy import Actor, Hidden, Policy, PolicyStep, RandomPolicy, View
+from marl.erring import Erring
+from marl.policy import Actor, Policy, RandomPolicy
 from marl.seating import LEARNER
 from marl.seats import Seats
 from marl.seeding import acting_noise
@@ -28,8 +27,6 @@ from marl.seeding import acting_noise
 RANDOM, PAST = 1, 2
 """Places among the players of the seats besides the learner's; past states follow from `PAST` on."""
 CRITIC = "critic."
-OPEN = 1e-7, 1 - 1e-7
-"""Uniform numbers are kept between these."""
 
 
 class SelfPlay:
@@ -43,7 +40,9 @@ class SelfPlay:
         self.key = key
         self.teams = env.kind(kind).teams
         self.first_team = env.team_of(env.group(env.kind(kind).groups[0]))[0]
-        self._past = [frozen(policy) for _ in range(config.self_play_kept + 1)]  # one may still be in use when it leaves
+        self._past = [
+            frozen(policy) for _ in range(config.self_play_kept + 1)
+        ]  # one may be in use as it leaves
         self._order: list[int] = []
         others = [Erring(past, config.self_play_errors) for past in self._past]
         self.players: list[Actor] = [actor, RandomPolicy(policy.spec), *others]
@@ -116,43 +115,6 @@ class SelfPlay:
         alone = drawn[:, 0] < config.self_play_opponents
         is_own = ~alone[:, None] | (np.arange(teams) == own[:, None])
         seats.policy_of.reshape(-1, teams)[copies] = np.where(is_own, LEARNER, others)
-
-
-class Erring:
-    """A policy each of whose agents takes a random action instead of its own with some probability."""
-
-    def __init__(self, policy: Policy, errors: float) -> None:
-        self.policy, self.errors = policy, errors
-        self._random = RandomPolicy(policy.spec)
-
-    @property
-    def memory(self) -> Mapping[str, int]:
-        """The policy's; it remembers what it has seen, whether it erred or not."""
-        return self.policy.memory
-
-    def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
-    ) -> dict[str, PolicyStep]:
-        """Actions of every group's agents; a draw's first number says whether it errs, and what is left of it is used
-        as if it were fresh."""
-        if self.errors == 0:
-            return self.policy.step(views, noise, greedy, hidden)
-        errs: dict[str, Tensor] = {}
-        fresh: dict[str, Tensor] = {}
-        for name, draws in noise.items():
-            first = draws[..., :1]
-            errs[name] = first[..., 0] < self.errors
-            left = torch.where(first < self.errors, first / self.errors, (first - self.errors) / (1 - self.errors))
-            fresh[name] = torch.cat([left.clamp(*OPEN), draws[..., 1:]], -1)
-        own, random = self.policy.step(views, fresh, greedy, hidden), self._random.step(views, fresh)
-        return {name: _mixed(own[name], random[name], errs[name]) for name in own}
-
-
-def _mixed(own: PolicyStep, other: PolicyStep, use_other: Tensor) -> PolicyStep:
-    """The other's actions where they are to be used."""
-    rows = use_other.view(*use_other.shape, *[1] * (own.action.dim() - use_other.dim()))
-    action = torch.where(rows, other.action.to(own.action.dtype), own.action)
-    return PolicyStep(action, torch.where(use_other, other.log_prob, own.log_prob), own.hidden)
 
 
 def acting_weights(policy: Policy) -> dict[str, Any]:
