@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,7 +134,7 @@ def recorded(
             found[team] = players.Player(players.RANDOM)
             continue
         try:
-            found[team] = _as_recorded(replay, spec, team, kind)
+            found[team] = as_recorded(replay, spec, team, kind)
         except (UsageError, RefusedFile) as error:
             if lenient:
                 found[team] = players.Player(players.RANDOM)
@@ -150,7 +151,8 @@ def recorded(
     return evaluate.with_teams(match, tuple(given))
 
 
-def _as_recorded(replay: Replay, spec: EnvSpec, team: str, kind: TeamKind) -> players.Player:
+def as_recorded(replay: Replay, spec: EnvSpec, team: str, kind: TeamKind) -> players.Player:
+    """Who played a team. UsageError or RefusedFile where that is not known or not to be had as it was."""
     said = replay.policies[team]
     if not said.name:
         raise UsageError("it does not say who played")
@@ -165,6 +167,26 @@ def _as_recorded(replay: Replay, spec: EnvSpec, team: str, kind: TeamKind) -> pl
             f"the policy {player.file} has {steps} steps of training, the one that played had {said.steps}"
         )
     return player
+
+
+def stand_ins(replay: Replay, spec: EnvSpec) -> dict[str, tuple[str, str]]:
+    """Team -> (PLAYER, in words why) who may go on for those of a replay that are not to be had as they were.
+
+    The policy of that name as it is now, or else chance.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for team in spec.team_names:
+        kind = kind_of(spec, team)
+        try:
+            as_recorded(replay, spec, team, kind)
+        except (UsageError, RefusedFile):
+            found[team] = (players.RANDOM, f"{team}: at random, who played is not to be had")
+            name = replay.policies[team].name
+            with contextlib.suppress(UsageError, RefusedFile):
+                if name and name != HUMAN:
+                    players.find(name, spec, kind.name)
+                    found[team] = (name, f"{team}: its policy as it is now")
+    return found
 
 
 def acting(replay: Replay) -> tuple[int, bool] | None:

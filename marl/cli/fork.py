@@ -10,6 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from environments.replay import Replay
+    from environments.spec import EnvSpec
     from marl.cli.evaluate import Match
 
 FORKS = "forks"
@@ -88,17 +89,23 @@ def match_of(parent: Replay, path: Path, teams: tuple[str, ...], human: str | No
 
     `lenient`: chance plays for those who are not to be had.
     """
+    from marl.cli import company
+
+    return company.recorded(parent, spec_of(parent), path, teams, human, lenient)
+
+
+def spec_of(parent: Replay) -> EnvSpec:
+    """The description of a replay's environment here. RefusedFile where there is none, or it is somebody else's."""
     from environments.errors import RefusedFile, UsageError
-    from marl.cli import company, plan
+    from marl.cli import plan
 
     if ":" in parent.spec.name:
         raise RefusedFile(f"{parent.spec.name} is somebody else's environment: its replays can be watched, not forked")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in parent.spec.options.items()}
     try:
-        spec = plan.describe(parent.spec.name, options)
+        return plan.describe(parent.spec.name, options)
     except UsageError as error:
         raise RefusedFile(f"this replay's environment cannot be made: {error}") from None
-    return company.recorded(parent, spec, path, teams, human, lenient)
 
 
 def acting_of(parent: Replay, options: Fork) -> tuple[int, bool]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import environments
 from environments.bots import plays
+from environments.errors import MarlError
 from environments.replay import Replay
 from marl.cli import company, fork, play, players
 from viz.menu import Entry, Menu
@@ -30,13 +31,18 @@ def menu(path: Path, replay: Replay, others: Sequence[str], viewer: Viewer) -> S
     rows = list(replay.spec.agents)
     if viewer.selected is not None:
         rows.insert(0, rows.pop(viewer.selected))
-    hint = f"the fork goes to {fork.name_of(path, step)}"
+    try:
+        told = [why for _, why in company.stand_ins(replay, fork.spec_of(replay)).values()]
+    except MarlError as error:
+        refused = [Entry(str(error))]
+        return Menu(f"what if — from step {step}", lambda: refused)
+    hint = "; ".join([*told, f"the fork goes to {fork.name_of(path, step)}"])
     return Menu(f"what if — from step {step}", lambda: entries(path, replay, step, others, rows), hint, leave=True)
 
 
 def entries(path: Path, replay: Replay, step: int, others: Sequence[str], agents: Sequence[str]) -> list[Entry]:
     """A person for each agent, others for each kind of team, and the same players with other luck."""
-    found = [Entry("you play, the others as recorded")]
+    found = [Entry("you play, the others go on")]
     found += [
         Entry(agent, company.own_team(replay.spec, agent), partial(_by_hand, path, replay, step, agent))
         for agent in agents
@@ -64,14 +70,25 @@ def candidates(path: Path, replay: Replay, kind: str, others: Sequence[str]) -> 
 
 
 def _by_hand(path: Path, replay: Replay, step: int, agent: str) -> Shown:
-    match = fork.match_of(replay, path, (), agent, lenient=True)
+    match = fork.match_of(replay, path, _teams(replay, ()), agent)
     key, greedy = company.acting(replay) or (0, False)
     return play.fork_by_hand(match, replay, step, agent, key, greedy, fork.name_of(path, step), 1.0, False)
 
 
+def _teams(replay: Replay, chosen: Sequence[str]) -> tuple[str, ...]:
+    """NAME=PLAYER for the chosen, and for those who cannot go on as they were."""
+    taken = {text.partition("=")[0] for text in chosen}
+    own = {team: company.kind_of(replay.spec, team).name for team in replay.spec.team_names}
+    found = company.stand_ins(replay, fork.spec_of(replay))
+    return (
+        *(f"{team}={text}" for team, (text, _) in found.items() if not {team, own[team]} & taken),
+        *chosen,
+    )
+
+
 def _by_others(path: Path, replay: Replay, step: int, others: Sequence[str], teams: tuple[str, ...]) -> Shown:
     """The fork, beside its parent, from where they part."""
-    match = fork.match_of(replay, path, teams, None, lenient=True)
+    match = fork.match_of(replay, path, _teams(replay, teams), None)
     key, greedy = company.acting(replay) or (0, False)
     out = fork.name_of(path, step)
     if not teams:
@@ -80,6 +97,6 @@ def _by_others(path: Path, replay: Replay, step: int, others: Sequence[str], tea
         key, greedy = derive(key % SEEDS, "fork", out.name), False
     made = fork.play_on(match, replay, step, key, greedy)
     made.save(out)
-    shown = Viewer(made, other=replay, names=(f"fork: {out.name}", "as recorded"), extras=[extra(out, made, others)])
+    shown = Viewer(made, other=replay, names=(f"fork at {step}", "as recorded"), extras=[extra(out, made, others)])
     shown.playback.seek(step)
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,19 @@ def test_what_if_at_the_end_says_why_not(viewer: Viewer) -> None:
     assert isinstance(menu, Menu)
     menu.press("return")
     assert "can be forked at 0 to" in menu.note and not menu.quit
+
+
+def test_who_is_not_to_be_had_is_told(viewer: Viewer, tmp_path: Path) -> None:
+    said = {"player_0": {"player": str(tmp_path / "gone.safetensors")}, "player_1": {"player": "random"}}
+    told = replace(viewer.replay, header={**viewer.replay.header, "policies": said})
+    menu = what_if.menu(tmp_path / "a.replay", told, (), viewer)
+    assert isinstance(menu, Menu)
+    assert "player_0: at random, who played is not to be had" in menu.hint and "player_1" not in menu.hint
+    playing = choose(menu, "player_1")
+    assert isinstance(playing, Playing) and playing.session.human == "player_1"
+    somebody = replace(told, spec=replace(told.spec, name="somebody:else"))
+    menu = what_if.menu(tmp_path / "a.replay", somebody, (), viewer)
+    assert isinstance(menu, Menu) and "can be watched, not forked" in menu.entries[0].title
 
 
 def test_who_may_be_chosen(tmp_path: Path) -> None:
