@@ -20,7 +20,8 @@ class Bench:
     environment, against other people's of the same rules where there are any. `train`: whole iterations (128 steps,
     4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same written plainly with torch, taking turns;
     the share of an update that its matrix products alone would take; and the same with one core kept busy. `league`:
-    games between two players in blocks, as tournaments play them, against OpenSpiel's game at random one by one.
+    games between two players in blocks, as tournaments play them, against OpenSpiel's game at random one by one; and
+    training as leagues do it, with 32 opponents in the pool against one.
     """
 
     what: tyro.conf.Positional[Literal["env", "train", "league"]]
@@ -29,7 +30,7 @@ class Bench:
     """Scenarios; by default all for `env`, particle/spread for `train`, board/connect_four for `league`."""
     copies: tuple[int, ...] = ()
     """Copies of the environment; each 1 to 1048576. By default 1, 64 and 4096 for `env`, 128
-    and some others for `train`."""
+    and some others for `train`, 128 for `league`."""
     threads: int = 2
     """Processor threads, at most; 1 to 1024."""
     rounds: int = 5

@@ -1,4 +1,7 @@
-"""Games per second between players: whole blocks of games, as tournaments play them, beside OpenSpiel's one by one."""
+"""Games per second between players: whole blocks of games, as tournaments play them, beside OpenSpiel's one by one.
+
+And training against a population (`bench_pool`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import environments
 from environments.spec import EnvSpec
 from league.contest import BLOCK, Block, Contest, Entrant, blocks
 from league.runner import working
+from marl.cli import bench_pool
 from marl.cli.bench_rows import Rounds, median, row
 from scenarios.scenario import Scenario
 
@@ -62,6 +66,7 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     against = (reference, median(speeds[reference])) if peer is not None else None
     for name, measured in speeds.items():
         yield row(name, median(measured), None if name == reference else against, GAMES)
+    yield from bench_pool.measure(scenario, options)
 
 
 def _contest(scenario: Scenario) -> Contest:

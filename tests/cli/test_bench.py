@@ -76,9 +76,12 @@ def test_without_mpe2_there_are_no_ratios_and_it_is_said(
     assert "skipped: mpe2 is not installed" in capsys.readouterr().err
 
 
-def test_games_between_players(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_games_between_players_and_training_against_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_plain, "STEPS", 16)
     file = tmp_path / "bench.json"
-    words = ["board/tictactoe", "--rounds", "1", "--seconds", "0.05", "--json", str(file)]
+    words = ["board/tictactoe", "--rounds", "1", "--seconds", "0.05", "--copies", "16", "--json", str(file)]
     assert main(["bench", "league", *words]) == 0
     rows = json.loads(file.read_text())
     assert [row["name"].split(", ", 1)[1] for row in rows] == [
@@ -86,9 +89,12 @@ def test_games_between_players(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "random play, 1 process",
         "two 64x64 networks, 1 process",
         "two 64x64 networks, 2 processes",
+        "ippo, 16 x 16, 1 opponent",
+        "ippo, 16 x 16, 32 opponents",
     ]
-    assert all(row["unit"] == "games/s" and row["value"] > 0 for row in rows)
-    assert [row["ratio"] is None for row in rows] == [True, False, False, False]
+    assert [row["unit"] for row in rows] == ["games/s"] * 4 + ["environment steps/s"] * 2
+    assert all(row["value"] > 0 for row in rows)
+    assert [row["ratio"] is None for row in rows] == [True, False, False, False, True, False]
     assert main(["bench", "league", "particle/spread"]) == 2
     assert "two teams of one kind" in capsys.readouterr().err
 
