@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from environments import keys as keys_of
 from environments.arrays import check_out, clear_events, publish
 from environments.errors import EnvironmentFailure
+from environments.external.film import Drawn
 from environments.external.vector import MAX_FAULTS, Fault, TooManyFaults
 from environments.process_worker import CAPTURE, FAILED, FAULTS, PICTURES, QUIT, RESET, RESTORE, STEP, pack, unpack
 from environments.shared import Memory
@@ -201,13 +202,13 @@ class ProcessVectorEnv:
                 self._keys[e] = int(key)
         self._take(self.buffers)
 
-    def pictures(self, copy: int) -> tuple[list[Array], str]:
-        """What a watched copy has drawn since the last call, the oldest first, and why there is none or no more."""
+    def pictures(self, copy: int) -> Drawn:
+        """What a watched copy has drawn since the last call."""
         if not self._filmed:
-            return [], "the process that drew them was lost" if self.faults else "none were asked for"
+            return Drawn([], "the process that drew them was lost" if self.faults else "none were asked for", 0.0)
         worker = next(worker for worker in self._workers if copy in worker.copies)
         what, drawn = unpack(self._ask(worker, PICTURES + pack({"copy": copy - worker.first}, {}))[1:])
-        return [drawn[str(k)] for k in range(len(drawn))], str(what["why"])
+        return Drawn([drawn[str(k)] for k in range(len(drawn))], what["missing"], what["seconds"])
 
     def close(self) -> None:
         """End all workers, by force where they do not end by themselves; release the memory."""

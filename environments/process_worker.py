@@ -88,8 +88,9 @@ class Worker:
                 named = {f"array/{name}": array for name, array in found.arrays.items()}
                 return ARRAYS + pack({}, named | {f"clock/{name}": array for name, array in found.clock.items()})
             if task == PICTURES:
-                drawn, why = self.env.pictures(what["copy"]) if hasattr(self.env, "pictures") else ([], "")
-                return ARRAYS + pack({"why": why}, {str(k): pixels for k, pixels in enumerate(drawn)})
+                drawn, missing, seconds = self.env.pictures(what["copy"])
+                said = {"missing": missing, "seconds": seconds}
+                return ARRAYS + pack(said, {str(k): pixels for k, pixels in enumerate(drawn)})
             if task == RESET:
                 self.env.reset(what["keys"], what["copies"])
             elif task == RESTORE:

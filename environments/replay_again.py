@@ -72,6 +72,8 @@ def one_copy(spec: EnvSpec, initial: SimState) -> NativeEnv:
     from environments.native import NativeEnv
     from environments.registry import check_options, game
 
+    if ":" in spec.name:
+        raise RefusedFile(f"{spec.name} does not come with the platform: it can be watched, not played again")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.options.items()}
     try:
         found = game(spec.name)

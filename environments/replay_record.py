@@ -92,10 +92,15 @@ class Recorder:
         self._widths: dict[str, int] = {}
         self._waiting: list[Rows] = []
         self._most = 0
+        self._spent = 0.0
         self._left_out = 0
         self._outcome: Array | None = None
-        self.seconds = time.perf_counter() - began
-        """Time spent recording so far."""
+        self._spent = time.perf_counter() - began
+
+    @property
+    def seconds(self) -> float:
+        """Time that recording has taken so far, drawing included."""
+        return self._spent + (0.0 if self._film is None else self._film.seconds)
 
     def add(self, actions: Actions, buffers: StepBuffers, policy: Mapping[str, PolicyTrace] | None = None) -> bool:
         """Keep one step, after `env.step`: what was done, what it gave, and what policies thought *before* it.
@@ -121,7 +126,7 @@ class Recorder:
             self._outcome = np.array(buffers.outcome[self._copy])
         if len(self._waiting) == replay_file.CHUNK_STEPS:
             self._flush(writer)
-        self.seconds += time.perf_counter() - began
+        self._spent += time.perf_counter() - began
         return self._outcome is not None
 
     def finish(self) -> Replay:
@@ -141,7 +146,7 @@ class Recorder:
         written = memory or self._path
         assert written is not None
         replay = load(written)
-        self.seconds += time.perf_counter() - began
+        self._spent += time.perf_counter() - began
         return replay
 
     def _begin(self, policy: Mapping[str, PolicyTrace]) -> replay_file.Writer:
@@ -306,6 +311,8 @@ class _Film:
         self._env, self._copy = env, copy
         self.missing = ""
         """Why there is no picture, or no more of them; empty where all is well."""
+        self.seconds = 0.0
+        """Time that the environment took to draw."""
         self._first = self._next()
         self.size = None if self._first is None else self._first.shape[:2]
         self._bytes = 0
@@ -327,9 +334,13 @@ class _Film:
             self._bytes += writer.bytes - before
 
     def _next(self) -> Array | None:
-        found, why = self._env.pictures(self._copy) if hasattr(self._env, "pictures") else ([], "none are made")
+        if not hasattr(self._env, "pictures"):
+            self.missing = "none are made"
+            return None
+        found, missing, seconds = self._env.pictures(self._copy)
+        self.seconds += seconds
         if not found:
-            self.missing = why or "none was made"
+            self.missing = missing or "none was made"
             return None
         return fitted(found[0])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from environments.replay import GroupTrack, Replay
 from environments.spec import AgentGroup, EnvSpec
@@ -17,6 +18,15 @@ from environments.vector import Array, VectorEnv
 from viz.teams import policy_names
 
 TRAIL_FRAMES = 12
+
+
+class Film(NamedTuple):
+    """What the environment itself drew."""
+
+    size: tuple[int, int]
+    """Height and width of all its pictures."""
+    pixels: NDArray[np.uint8] | None
+    """This instant's picture `[H, W, 3]`, None where it is missing."""
 
 
 class AgentRow(NamedTuple):
@@ -68,6 +78,9 @@ class Moment:
     """How far it is on the way to the next instant, in [0, 1)."""
     ahead: Mapping[str, Array] = field(default_factory=dict)
     """The named state arrays of the next instant, where `share` is more than 0."""
+
+    film: Film | None = None
+    """What the environment itself drew, where that was recorded."""
 
     def smooth(self, name: str, leap: float = 1.5) -> Array:
         """A state array of places, on its way to the next instant; what goes further than `leap` waits until then."""
@@ -126,6 +139,7 @@ class ReplayMoments:
             outcome=replay.outcome if frame == replay.steps and replay.damage is None else None,
             metrics=_named(spec, replay.metrics[frame - 1]) if known else (),
             policies=self._policies,
+            film=None if replay.pictures is None else Film(replay.pictures.size, replay.pictures.at(frame)),
         )
 
     def at(self, frame: int, share: float) -> Moment:

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 Point = tuple[float, float]
 
 
@@ -131,7 +134,25 @@ class Bubble(NamedTuple):
     line: Color = EDGE
 
 
-Shape = Circle | Line | Polygon | Box | Arrow | Text | Bubble
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Recorded pixels, row 0 uppermost, between two opposite corners. Equal where the very same pixels are meant."""
+
+    corner: Point
+    opposite: Point
+    pixels: NDArray[np.uint8]
+    """`[H, W, 3]`."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Picture):
+            return False
+        return self.pixels is other.pixels and (self.corner, self.opposite) == (other.corner, other.opposite)
+
+    def __hash__(self) -> int:
+        return hash((self.corner, self.opposite, id(self.pixels)))
+
+
+Shape = Circle | Line | Polygon | Box | Arrow | Text | Bubble | Picture
 
 
 class View(NamedTuple):

@@ -6,7 +6,8 @@ another one. Nobody has to fetch them; where nobody does, no more are taken.
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,17 @@ WAITING = 2
 """Pictures of a copy that wait to be fetched, at most: an ended episode's last, and the next one's first."""
 
 
+class Drawn(NamedTuple):
+    """What a copy has drawn since somebody asked last."""
+
+    pictures: list[Array]
+    """`[H, W, 3]` uint8, the oldest first."""
+    missing: str
+    """Why there are none, or no more; empty where all is well."""
+    seconds: float
+    """Time that all copies took to draw."""
+
+
 class Film:
     """Makes environments that draw themselves, and keeps what they drew until it is fetched."""
 
@@ -28,6 +40,7 @@ class Film:
         """Why there are no pictures, or no more; empty where all is well."""
         self._copies = copies
         self._factory = factory
+        self._seconds = 0.0
         self._waiting: dict[int, list[Array]] = {copy: [] for copy in range(copies)}
 
     def made(self, copy: int, plain: Factory, name: str) -> Any:
@@ -53,17 +66,20 @@ class Film:
         """Have a copy's environment draw itself, if somebody watches it. Errors end the film, not the episode."""
         if self.missing or len(self._waiting.get(copy, [None] * WAITING)) >= WAITING:
             return
+        began = time.perf_counter()
         try:
             self._waiting[copy].append(as_picture(env.render()))
         except Exception as error:
             self.missing = f"it cannot be drawn: {last_line(error)}"
+        self._seconds += time.perf_counter() - began
 
-    def fetch(self, copy: int) -> tuple[list[Array], str]:
-        """(the pictures of a copy since the last call, the oldest first, why there are none)."""
+    def fetch(self, copy: int) -> Drawn:
+        """What a copy has drawn since the last call."""
         found = self._waiting.get(copy, [])
         if found:
             self._waiting[copy] = []
-        return found, self.missing
+        seconds, self._seconds = self._seconds, 0.0
+        return Drawn(found, self.missing, seconds)
 
 
 def as_picture(drawn: Any) -> Array:

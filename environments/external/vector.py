@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from environments import keys as keys_of
 from environments.arrays import check_out, clear_events, publish
 from environments.errors import EnvironmentFailure
-from environments.external.film import Film
+from environments.external.film import Drawn, Film
 from environments.external.layout import Factory, Layout, last_line, layout_of, repeats
 from environments.external.play import Moment, Player, Seen
 from environments.external.views import write_mask
@@ -216,8 +216,8 @@ class PettingZooVectorEnv:
         clear_events(self._now, chosen)
         publish(self._now, self.buffers)
 
-    def pictures(self, copy: int) -> tuple[list[Array], str]:
-        """What a watched copy has drawn since the last call, the oldest first, and why there is none or no more."""
+    def pictures(self, copy: int) -> Drawn:
+        """What a watched copy has drawn since the last call."""
         return self._film.fetch(copy)
 
     def close(self) -> None:

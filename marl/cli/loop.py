@@ -45,6 +45,8 @@ class Session:
         self._faults = 0
         self.recording = 0.0
         """Seconds of this process that went into replays."""
+        self._blind = ""
+        """Why the newest replays have no pictures."""
 
     @property
     def elapsed(self) -> float:
@@ -84,6 +86,8 @@ class Session:
                 raise StorageFailure(f"{told}{self._last_good()}; free some space first") from None
             finally:
                 sinks.close()
+        if self._blind:
+            print(self._blind)
         print_what_next(self.run, self.trainer)
         return self.stop.code or 0
 
@@ -170,14 +174,16 @@ class Session:
 
         train = self.plan.train
         episodes = max(train.eval_episodes, record)
-        env = self.plan.environment_of(measured_copies(self.plan.environment, episodes), WATCHED_COPY)
+        copies = measured_copies(self.plan.environment, episodes)
+        env = self.plan.environment_of(copies, WATCHED_COPY, filmed=record)
         who = {name: self._who(name) for name in self.plan.teams}
         header = {"scenario": self.plan.scenario, "policies": who}
         key = derive(train.seed, "evaluation")
-        measured = evaluate(env, self.players(), episodes, key, record=record, header=header)
+        paths = results.replay_files(self.run.replays, f"step-{self.trainer.steps:012d}", min(record, copies))
+        measured = evaluate(env, self.players(), episodes, key, record=paths, header=header)
         env.close()
         self.recording += measured.recording
-        paths = results.write_replays(measured, self.run.replays, f"step-{self.trainer.steps:012d}")
+        self._blind = results.without_pictures(measured.replays)
         returns = measured.returns
         named = {f"eval/return/{name}": float(returns[:, k].mean()) for k, name in enumerate(measured.teams)}
         return named | {"eval/return": float(returns.sum(1).mean()), "eval/episodes": float(episodes)}, paths
@@ -269,8 +275,7 @@ def print_what_next(run: runs.Run, trainer: Trainer) -> None:
     watch = f"marl watch {folder}" if any(run.replays.glob("*.replay")) else f"marl evaluate {folder} --record 1"
     print(f"run       {run.folder}  ({trainer.steps} of {trainer.total_steps} steps)")
     print(f"evaluate  marl evaluate {folder}")
-    if ":" not in run.scenario:  # others' environments are not recorded
-        print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
+    print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
     print(f"resume    marl resume {folder}{longer}", flush=True)
 
 

@@ -123,8 +123,6 @@ class Plan:
         spec = self.spec()
         if self.train.workers is not None and not registry.is_external(self.environment):
             raise UsageError("--workers is for other people's environments; those that ship here use --threads")
-        if self.train.record and registry.is_external(self.environment):
-            raise UsageError("--record: only episodes of environments that ship with the platform can be recorded")
         if not self.learners:
             raise UsageError("every team is a fixed player: there is nothing to train")
         for name, team in self.teams.items():
@@ -255,13 +253,13 @@ class Plan:
                 2 * 4 * 4 * weights * copies, f"the networks of {name!r} with hidden layers {team.config.hidden}"
             )
 
-    def environment_of(self, num_envs: int, first_copy: int, seed: int | None = None) -> VectorEnv:
-        """Copies of the environment; compiles it, or starts the processes that step it."""
+    def environment_of(self, num_envs: int, first_copy: int, seed: int | None = None, filmed: int = 0) -> VectorEnv:
+        """Copies of the environment; compiles it, or starts the processes that step it. See `made`."""
         train = self.train
         seed = train.seed if seed is None else seed
         workers = train.threads if train.workers is None else train.workers
         return made(
-            self.environment, self.options, num_envs, seed, first_copy, train.threads, workers, train.max_faults
+            self.environment, self.options, num_envs, seed, first_copy, train.threads, workers, train.max_faults, filmed
         )
 
     def build(self) -> Trainer:
@@ -328,12 +326,16 @@ def made(
     threads: int,
     workers: int,
     max_faults: int = TrainConfig.max_faults,
+    filmed: int = 0,
 ) -> VectorEnv:
-    """Copies of an environment, ours on threads, others' in worker processes. UsageError on a bad name or option."""
+    """Copies of an environment, ours on threads, others' in worker processes. UsageError on a bad name or option.
+
+    Of others', the first `filmed` copies draw themselves, so that they can be recorded.
+    """
     if registry.is_external(environment):
         from environments.external import named
 
-        return named.batch(environment, num_envs, seed, first_copy, options, min(workers, num_envs), max_faults)
+        return named.batch(environment, num_envs, seed, first_copy, options, min(workers, num_envs), max_faults, filmed)
     return environments.make(environment, num_envs, seed, first_copy, num_threads=threads, **options)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marl.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
+    from environments.replay import Replay
     from marl.evaluate import Evaluation
 
 CONVENTION = "undiscounted returns summed over each team's agents; mean over episodes with its 95 % interval"
@@ -54,12 +55,15 @@ def _line(name: str, width: int, value: Mapping[str, Any], digits: int) -> str:
     return f"  {name:{width}}  {value['mean']:9.{digits}f}{spread}"
 
 
-def write_replays(measured: Evaluation, folder: Path, name: str) -> list[Path]:
-    """Write the evaluation's replays as `name-K.replay`."""
-    paths = [folder / f"{name}-{k}.replay" for k in range(len(measured.replays))]
-    for replay, path in zip(measured.replays, paths, strict=True):
-        replay.save(path)
-    return paths
+def replay_files(folder: Path, name: str, episodes: int) -> list[Path]:
+    """Files for the replays of an evaluation's first episodes: `name-K.replay`."""
+    return [folder / f"{name}-{k}.replay" for k in range(episodes)]
+
+
+def without_pictures(replays: Sequence[Replay]) -> str:
+    """Why replays of somebody else's environment have no pictures, or not all; empty where they have."""
+    said = [str(replay.header["no_pictures"]) for replay in replays if "no_pictures" in replay.header]
+    return f"replays without pictures, or not to the end: {said[0]}" if said else ""
 
 
 def interval(found: Interval) -> dict[str, float | None]:

@@ -8,18 +8,22 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
+from environments import replay
 from environments.external.named import TEAMS
 from marl import runs
 from marl.cli import main
 from marl.cli.external import literal, take_options
 from marl.cli.train import parse
+from tests.environments.external.drawn import picture
 from tests.source import ROOT
 
 TINY = ["--total-steps", "200", "--num-envs", "2", "--rollout-length", "20", "--hidden", "8", "--threads", "1"]
-ARENA = "tests.environments.external.arenas:Arena"
+ARENA, DRAWN = "tests.environments.external.arenas:Arena", "tests.environments.external.drawn:Drawn"
 
 
 def marl(capsys: Any, *words: object) -> tuple[int, str, str]:
@@ -47,6 +51,40 @@ def test_a_run_from_its_start_to_its_measurement(tmp_path: Path, capsys: Any) ->
     assert code == 0 and measured["options"]["num_good"] == 2 and measured["episode_length"]["mean"] == 10
     assert name in marl(capsys, "list", "runs", "--folder", tmp_path)[1]
     assert marl(capsys, "evaluate", run / "policies" / "agent.safetensors", "--episodes", 2)[0] == 0
+
+
+def test_a_run_records_what_its_environment_draws(tmp_path: Path, capsys: Any) -> None:
+    """At the end of training and when measured, with policies and what they thought; watched without any screen."""
+    run = tmp_path / "run"
+    words = ["train", "mappo", DRAWN, "--env.length", "20", *TINY, "--eval-episodes", "2", "--record", "1"]
+    code, out, _ = marl(capsys, *words, "--teams", "one", "--run-dir", run)
+    assert code == 0 and f"marl watch {run}" in out and "without pictures" not in out
+    found = [replay.load(path) for path in sorted((run / "replays").glob("*.replay"))]
+    assert marl(capsys, "evaluate", run, "--episodes", 3, "--record", 2, "--out", tmp_path)[0] == 0
+    found += [replay.load(tmp_path / f"evaluation-0-{k}.replay") for k in range(2)]
+    assert len(found) == 3
+    for recorded in found:
+        assert recorded.pictures is not None and len(recorded.pictures) == 21
+        np.testing.assert_array_equal(recorded.pictures.at(20), picture(20))
+        track = recorded.groups["team"]
+        assert track.probabilities.shape == (20, 2, 5) and np.isfinite(track.value).all()
+        np.testing.assert_allclose(track.probabilities.astype(float).sum(-1), 1, atol=0.02)
+        identity = recorded.policies["team"]
+        assert identity.steps == 200 and identity.sha256 is not None and identity.name.endswith("team.safetensors")
+    code, out, _ = marl(capsys, "watch", run, "--png", 7, "--out", tmp_path / "a.png", "--height", 300)
+    with Image.open(tmp_path / "a.png") as shown:
+        colors = np.asarray(shown).reshape(-1, 3).astype(int)
+    assert code == 0 and (abs(colors - [7, 248, 0]).max(1) < 5).any(), "the moving square of step 7"
+    code, _, said = marl(capsys, "verify", run)
+    assert code == 3 and "it can be watched, not played again" in said and said.count("\n") == 1
+
+
+def test_what_cannot_draw_itself_is_recorded_and_said(tmp_path: Path, capsys: Any) -> None:
+    words = ["--env.trouble", "blind", "--env.length", 9, "--episodes", 2, "--record", 1, "--out", tmp_path]
+    code, out, _ = marl(capsys, "evaluate", DRAWN, *words)
+    assert code == 0 and "replays without pictures, or not to the end: " in out and "no render mode rgb_array" in out
+    assert replay.load(tmp_path / "evaluation-0-0.replay").pictures is None
+    assert marl(capsys, "watch", tmp_path, "--png", 0, "--out", tmp_path / "a.png")[0] == 0
 
 
 def test_training_goes_on_bit_for_bit(tmp_path: Path, capsys: Any) -> None:
@@ -82,7 +120,6 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: Any) -> None:
         (ARENA, ["--env.ende", "3"], "does not take these options: .*'ende'.*it takes end, render_mode"),
         (ARENA, ["--teams", "x"], "--teams is one of one, each, prefix, or NAME=PATTERN"),
         (ARENA, ["--env.end", "3", "--env.end=4"], "--env.end is there twice"),
-        (ARENA, ["--record", "1"], "--record: only episodes of environments that ship with the platform"),
         (ARENA, ["--tems", "one"], "unknown option --tems; did you mean --team"),
         (ARENA + "s", [], "Arenas of .*arenas does not exist; did you mean 'Arena'"),
         ("no.such_module:make", [], "there is no module no.such_module"),

@@ -20,9 +20,9 @@ from environments.errors import RefusedFile
 from environments.replay import Replay
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
-from viz.moment import Moment
+from viz.moment import Film, Moment
 from viz.page import Mark
-from viz.scene import Point, Scene, View
+from viz.scene import SOFT_INK, Picture, Point, Scene, Text, View
 
 
 class Spot(NamedTuple):
@@ -116,6 +116,8 @@ def draw(moment: Moment, view: View | None = None) -> Scene:
 
     RefusedFile where the state arrays are not what the environment's name promises (they may come from a file).
     """
+    if moment.film is not None:
+        return film_scene(moment.film)
     drawing = drawing_of(moment.spec.name)
     with _refusing_what_does_not_fit(moment.spec):
         return drawing.draw(moment, view or drawing.view(moment.spec, moment.arrays))
@@ -123,6 +125,8 @@ def draw(moment: Moment, view: View | None = None) -> Scene:
 
 def view_of(replay: Replay) -> View:
     """One view for a whole replay, so that the picture stands still. RefusedFile as in `draw`."""
+    if replay.pictures is not None:
+        return film_view(replay.pictures.size)
     with _refusing_what_does_not_fit(replay.spec):
         return drawing_of(replay.spec.name).view(replay.spec, replay.frames)
 
@@ -138,6 +142,21 @@ def marks_of(replay: Replay) -> list[Mark]:
             if frame < replay.steps and (frame, name) not in told:
                 marks.append(Mark(frame, f"{name} ended", "end"))
     return sorted(marks, key=lambda mark: mark.frame)
+
+
+def film_view(size: tuple[int, int]) -> View:
+    """Recorded pictures of that height and width, in pixels."""
+    height, width = size
+    return View(0, height, width, 0)
+
+
+def film_scene(film: Film) -> Scene:
+    """What an environment drew itself, or words where that is missing."""
+    height, width = film.size
+    if film.pixels is None:
+        words = "no picture of this step"
+        return Scene(film_view(film.size), [Text((width / 2, height / 2), words, 0.05 * height, SOFT_INK)])
+    return Scene(film_view(film.size), [Picture((0, 0), (width, height), film.pixels)])
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def draw(moment: Moment, view: View) -> Scene:
     count = len(moment.agents)
     shapes: list[Shape] = [Circle((0, 0), 1, None, EDGE, 0.01)]
     for i, row in enumerate(moment.agents):
-        at, size = spot(moment, i)
+        at, size = _on_ring(count, i)
         color = team_color(moment.spec, row.team)
         shapes.append(Circle(at, size, color if row.acting else color.mixed(WHITE, 0.7), WHITE, 0.015))
         if count <= 24:
@@ -36,9 +36,14 @@ def draw(moment: Moment, view: View) -> Scene:
     return Scene(view, shapes)
 
 
-def spot(moment: Moment, place: int) -> Spot:
-    """A place on the ring."""
-    count = len(moment.agents)
+def spot(moment: Moment, place: int) -> Spot | None:
+    """A place on the ring; in a recorded picture nobody knows."""
+    if moment.film is not None:
+        return None
+    return _on_ring(len(moment.agents), place)
+
+
+def _on_ring(count: int, place: int) -> Spot:
     angle = math.pi / 2 - 2 * math.pi * place / count
     return Spot((math.cos(angle), math.sin(angle)), min(0.2, 2.2 / max(1, count)))
 

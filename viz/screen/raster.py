@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from viz.page import Pane
-from viz.scene import Arrow, Box, Bubble, Circle, Color, Fit, Line, Point, Polygon, Scene, Shape, Text, fit
+from viz.scene import Arrow, Box, Bubble, Circle, Color, Fit, Line, Picture, Point, Polygon, Scene, Shape, Text, fit
 from viz.screen import pygame_module
 
 pygame = pygame_module()
@@ -105,6 +105,8 @@ def _draw(surface: Any, frame: Fit, shape: Shape) -> None:
         _draw_box(surface, frame, shape)
     elif isinstance(shape, Arrow):
         _draw_arrow(surface, frame, shape)
+    elif isinstance(shape, Picture):
+        _draw_picture(surface, frame, shape)
 
 
 def _draw_circle(surface: Any, frame: Fit, circle: Circle) -> None:
@@ -199,6 +201,30 @@ def _draw_arrow(surface: Any, frame: Fit, arrow: Arrow) -> None:
         _around(corners, 1),
         lambda s, at: pygame.draw.polygon(s, arrow.color, [at(corner) for corner in corners]),
     )
+
+
+def _draw_picture(surface: Any, frame: Fit, picture: Picture) -> None:
+    """The part of a picture that is visible; its points stay sharp where they are enlarged."""
+    if not _finite(picture.corner, picture.opposite):
+        return
+    xs = sorted(frame.x + frame.scale * x for x, _ in (picture.corner, picture.opposite))
+    ys = sorted(frame.y + frame.scale * frame.down * y for _, y in (picture.corner, picture.opposite))
+    left, right = max(0, round(xs[0])), min(surface.get_width(), round(xs[1]))
+    top, bottom = max(0, round(ys[0])), min(surface.get_height(), round(ys[1]))
+    if right <= left or bottom <= top:
+        return
+    rows, columns = picture.pixels.shape[:2]
+    if xs[1] - xs[0] >= columns:
+        across = ((np.arange(left, right) + 0.5 - xs[0]) * columns / (xs[1] - xs[0])).astype(int).clip(0, columns - 1)
+        along = ((np.arange(top, bottom) + 0.5 - ys[0]) * rows / (ys[1] - ys[0])).astype(int).clip(0, rows - 1)
+        surface.blit(_as_surface(picture.pixels[along[:, None], across]), (left, top))
+        return
+    whole = (max(1, round(xs[1] - xs[0])), max(1, round(ys[1] - ys[0])))
+    surface.blit(pygame.transform.smoothscale(_as_surface(picture.pixels), whole), (round(xs[0]), round(ys[0])))
+
+
+def _as_surface(pixels: NDArray[np.uint8]) -> Any:
+    return pygame.image.frombuffer(np.ascontiguousarray(pixels).tobytes(), pixels.shape[1::-1], "RGB")
 
 
 def _around(pixels: Sequence[tuple[float, float]], margin: float) -> tuple[float, float, float, float]:

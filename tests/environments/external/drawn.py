@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pettingzoo import ParallelEnv
 
 
 class Drawn(ParallelEnv):  # type: ignore[misc]
-    """`trouble`: "blind" has no such render mode, "late" fails to draw from step 5 on, "grows" draws larger there."""
+    """`trouble`: "blind" has no such render mode, "late" fails to draw from step 5 on, "grows" draws larger, "slow" takes 10 ms."""
 
     def __init__(self, length: int = 100, trouble: str = "", size: int = 40, render_mode: str | None = None) -> None:
         self.metadata = {"render_modes": [] if trouble == "blind" else ["human", "rgb_array"], "render_fps": 20}
@@ -49,6 +50,7 @@ class Drawn(ParallelEnv):  # type: ignore[misc]
             return None
         if self.trouble == "late" and self.step_number >= 5:
             raise OSError("the lamp is broken")
+        time.sleep(0.01 if self.trouble == "slow" else 0)
         return picture(self.step_number, self.size + (self.trouble == "grows" and self.step_number >= 5))
 
 

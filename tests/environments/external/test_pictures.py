@@ -105,7 +105,7 @@ def test_a_factory_that_does_not_know_render_mode_is_recorded(tmp_path: Path) ->
     text = "from tests.environments.external.drawn import Drawn\ndef plain(length=9):\n    return Drawn(length)\n"
     (tmp_path / "plain.py").write_text(text)
     env = named.make(f"{tmp_path / 'plain.py'}:plain", filmed=1)
-    found, why = env.pictures(0)  # type: ignore[attr-defined]
+    found, why, _ = env.pictures(0)  # type: ignore[attr-defined]
     assert not found and "does not take these options" in why and "render_mode" in why
 
 
@@ -206,3 +206,15 @@ def test_pictures_where_they_do_not_belong_are_not_taken(film: Replay) -> None:
         bad = data[:start] + first + replay_file.pack_block(b"PICT", frame, span, bytes(size)) + data[start:]
         with pytest.raises(RefusedFile, match="a picture is not where it belongs"):
             replays.load(io.BytesIO(bad))
+
+
+def test_drawing_counts_as_recording() -> None:
+    """A step that is drawn for 10 ms, in the environment's own process, is a recorder's 10 ms."""
+    env = named.batch(DRAWN, 1, 0, 0, {"length": 20, "trouble": "slow"}, 1, filmed=1)
+    recorder, rng = Recorder(env, 0), np.random.default_rng(0)
+    while True:
+        actions = random_actions(env, rng)
+        if recorder.add(actions, env.step(actions)):
+            break
+    env.close()
+    assert recorder.seconds > 20 * 0.01
