@@ -30,7 +30,8 @@ class Tournament:
     """
 
     scenario: tyro.conf.Positional[str]
-    """What is played: a scenario with two teams."""
+    """What is played: a scenario with two teams, or somebody else's environment (pettingzoo:MODULE, gymnasium:ID,
+    MODULE:FACTORY, FILE.py:OBJECT)."""
     players: tyro.conf.Positional[tuple[str, ...]]
     """At least two, each PLAYER or NAME=PLAYER: a run's folder, a policy's file, `bot:NAME`, `random`, a class
     (`MODULE:CLASS`, `FILE.py:CLASS`) or a program (`cmd:COMMAND`)."""
@@ -212,10 +213,12 @@ def hold(
     """Play what is not played yet and return the standings. Imports torch, compiles the game."""
     import torch
 
+    from environments import registry
     from league import standings
-    from league.contest import Contest
+    from league.contest import BLOCK, Contest
     from league.programs import Limits
     from league.store import Store
+    from marl.cli import external
 
     torch.set_num_threads(1)
     about: dict[str, Any] = {
@@ -239,6 +242,7 @@ def hold(
             options=settings,
             load=load,
             games=options.games,
+            block=external.COPIES if registry.is_external(environment) else BLOCK,
             seed=options.seed,
             greedy=not options.sampled,
             record=options.record,

@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from environments.external import named
 from league.store import Store
 from marl.cli.main import main
+from marl.policy import Policy
+from marl.policy_spec import PolicySpec
 
 PLAYERS = str(Path(__file__).parents[1] / "league" / "players.py")
 PERFECT = "bot:board/tictactoe/perfect"
@@ -159,3 +162,24 @@ def test_a_folder_of_another_tournament_is_left_alone(tmp_path: Path, capsys: py
     capsys.readouterr()
     again = ("board/tictactoe", "random", PERFECT, "--games", "4", "--dir", str(tmp_path / "t"))
     assert "another tournament (games differ)" in refused(capsys, *again)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("pettingzoo:pettingzoo.classic.tictactoe_v3", ["--workers", "2"]),
+        ("tests.environments.external.arenas:Duel", [f"first={PLAYERS}:FirstLegal"]),
+    ],
+)
+def test_somebody_elses_game(scenario: str, words: list[str], tmp_path: Path) -> None:
+    Policy(PolicySpec.of(named.describe(scenario, {}), "player", hidden=(8,))).save(tmp_path / "net.safetensors")
+    entered = [scenario, f"net={tmp_path / 'net.safetensors'}", "random", *words]
+    table = hold(tmp_path, *entered, "--games", "6", "--dir", str(tmp_path / "t"))
+    assert {"net", "random"} <= {row["name"] for row in table["players"]} and table["voids"] == 0
+    with Store(tmp_path / "t") as store:
+        matches = list(store.matches())
+    pairs = len(table["players"]) * (len(table["players"]) - 1) // 2
+    assert len(matches) == 6 * pairs and any(match.outcome[0] for match in matches)
+    assert all(match.status == "normal" and match.outcome[0] == -match.outcome[1] for match in matches)
+    first = [match.seats[0].player for match in matches]
+    assert {first.count(player) for player in first} == {len(matches) // len(table["players"])}  # both sides alike
