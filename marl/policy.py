@@ -397,14 +397,14 @@ class Policy(nn.Module):
         row = group.agents.index(agent) % members
         obs = torch.zeros(1, members, *observation.shape)
         obs[0, row] = torch.from_numpy(observation)
-        legal = None
+        legal, on_turn = None, True
         if mask is not None:
             flags = torch.from_numpy(np.concatenate([np.asarray(x, bool).reshape(-1) for x in _parts(mask)]))
-            legal = torch.ones(1, members, head_size(space), dtype=torch.bool)
-            legal[0, row] = flags if bool(flags.any()) else True
+            legal, on_turn = torch.ones(1, members, head_size(space), dtype=torch.bool), bool(flags.any())
+            legal[0, row] = flags if on_turn else True
         noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(space))))
         acting = torch.zeros(1, members, dtype=torch.bool)
-        acting[0, row] = True
+        acting[0, row] = on_turn
         carried = torch.zeros(1, members, self.memory.get(group.name, 0))
         if hidden is not None and agent in hidden:
             carried[0, row] = torch.as_tensor(hidden[agent])
