@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
-import numpy as np
-
+from environments.spec import EnvSpec
+from environments.vector import Array
 from viz.controls import Controls, Hand
 from viz.drawings import draw, drawing_of
 from viz.moment import AgentRow, Moment
@@ -32,7 +33,6 @@ from viz.scene import (
     View,
     fit,
 )
-from viz.session import Session
 from viz.shown import Shown
 from viz.teams import team_color
 
@@ -46,14 +46,51 @@ SHORTEST_TURN, LONGEST_TURN = 0.05, 0.5
 HINTS = ("p pause", "[ ] slower, faster", "tab, return: choose from the list", "esc end")
 
 
+class Seat(Protocol):
+    """An episode with a person in it, as the person's window sees it. A `viz.session.Session` is one."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What is played."""
+        ...
+
+    @property
+    def human(self) -> str | None:
+        """The person's agent."""
+        ...
+
+    @property
+    def asked(self) -> bool:
+        """True where it is for the person to say what happens next."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """True in the end."""
+        ...
+
+    @property
+    def mask(self) -> Array | None:
+        """`[K]` True where the person's agent may take an action; None where everything is allowed."""
+        ...
+
+    def step(self, own: Array | None = None) -> None:
+        """Go on: with what the person's agent does, or by what the others do."""
+        ...
+
+    def moment(self) -> Moment:
+        """What there is to show now."""
+        ...
+
+
 class Playing(Shown):
     """An episode with a person in it."""
 
     def __init__(
         self,
-        session: Session,
+        session: Seat,
         controls: Controls,
-        ended: Callable[[Session], str],
+        ended: Callable[[], str],
         after: Callable[[], Shown] | None = None,
         again: Callable[[], Shown] | None = None,
         speed: float = 1.0,
@@ -65,7 +102,7 @@ class Playing(Shown):
             raise ValueError("nobody plays")
         self.session, self.controls = session, controls
         self.hand = Hand(controls)
-        self.title = f"{session.env.spec.name} — {session.human}"
+        self.title = f"{session.spec.name} — {session.human}"
         self.speed, self.paused, self.said = speed, False, ""
         self.begun = not controls.flows
         """False before the first key of a game that flows: nobody is hurried into it."""
@@ -75,8 +112,8 @@ class Playing(Shown):
         self._chosen, self._tabbed = 0, False
         """Row of the list that tab has reached."""
         self._moment = session.moment()
-        self._drawing = drawing_of(session.env.spec.name)
-        self._view = self._drawing.view(session.env.spec, self._moment.arrays)
+        self._drawing = drawing_of(session.spec.name)
+        self._view = self._drawing.view(session.spec, self._moment.arrays)
 
     @property
     def moving(self) -> bool:  # type: ignore[override]
@@ -220,7 +257,7 @@ class Playing(Shown):
         if session.over or self.paused or not self.begun:
             return False
         self._passed += seconds
-        step = session.env.spec.step_seconds / self.speed
+        step = session.spec.step_seconds / self.speed
         if session.asked and not self.controls.flows:
             before = self.hand.note
             decided = self.hand.decide(session.mask)
@@ -233,14 +270,14 @@ class Playing(Shown):
             return False
         return self._step(self.hand.decide(session.mask) if session.asked else None)
 
-    def _step(self, own: np.ndarray | None) -> bool:
+    def _step(self, own: Array | None) -> bool:
         self._passed = 0.0
         self.session.step(own)
         self._moment = self.session.moment()
         needed = self._drawing.view(self._moment.spec, self._moment.arrays)
         self._view = View(*(max(ends, key=abs) for ends in zip(self._view, needed, strict=True)))
         if self.session.over:
-            self.said = self._ended(self.session)
+            self.said = self._ended()
         return True
 
     def press(self, key: str) -> bool:

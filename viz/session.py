@@ -70,6 +70,11 @@ class Session:
         self._past: deque[Mapping[str, Array]] = deque(maxlen=TRAIL_FRAMES)
 
     @property
+    def spec(self) -> EnvSpec:
+        """What is played."""
+        return self.env.spec
+
+    @property
     def steps(self) -> int:
         """Steps made."""
         return int(self.env.episode_step[0])

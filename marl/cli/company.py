@@ -14,7 +14,7 @@ from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from marl import files
 from marl.cli import evaluate, players
-from marl.cli.evaluate import Match
+from marl.cli.evaluate import Match, teams_of
 from viz.session import Turn, place_of
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def header(match: Match, human: str | None, key: int, greedy: bool) -> dict[str,
         return told
     team = own_team(match.spec, human)
     if alone(match.spec, human):
-        kind = kind_of(match.spec, team)
+        kind = match.spec.kind(match.spec.team_kinds[match.spec.team_names.index(team)])
         if kind.name in who:
             everywhere = who.pop(kind.name)
-            who |= dict.fromkeys(teams_of(match.spec, kind), everywhere)
+            who |= dict.fromkeys(teams_of(kind), everywhere)
         who[team] = {"player": HUMAN}
     return {**told, "human": human}
 
@@ -90,17 +90,6 @@ def alone(spec: EnvSpec, agent: str) -> bool:
     return [own_team(spec, other) for other in spec.agents].count(team) == 1
 
 
-def teams_of(spec: EnvSpec, kind: TeamKind) -> list[str]:
-    """Names of a kind's teams, as in `spec.team_names`."""
-    return [name for name in spec.team_names if kind_of(spec, name) is kind]
-
-
-def kind_of(spec: EnvSpec, team: str) -> TeamKind:
-    """The kind of a team."""
-    kinds = [kind for kind in spec.kinds for _ in range(kind.teams)]
-    return kinds[spec.team_names.index(team)]
-
-
 def everybody(match: Match, text: str, human: str | None) -> Match:
     """One player in all seats; in those of a kind that it cannot play, nobody if only the person is of that kind.
 
@@ -108,11 +97,7 @@ def everybody(match: Match, text: str, human: str | None) -> Match:
     """
     found: dict[str, players.Player] = {}
     for kind in match.spec.kinds:
-        spare = (
-            human is not None
-            and alone(match.spec, human)
-            and teams_of(match.spec, kind) == [own_team(match.spec, human)]
-        )
+        spare = human is not None and alone(match.spec, human) and teams_of(kind) == [own_team(match.spec, human)]
         found[kind.name] = players.Player(players.RANDOM) if spare else players.find(text, match.spec, kind.name)
     return replace(match, players=found)
 
@@ -125,7 +110,7 @@ def recorded(
     UsageError where the replay does not say who played a team or where that is not to be had; `lenient` has chance play
     it then.
     """
-    teams = {name: kind_of(spec, name) for name in spec.team_names}
+    teams = {name: spec.kind(kind) for name, kind in zip(spec.team_names, spec.team_kinds, strict=True)}
     named = {text.partition("=")[0] for text in given}
     free = {own_team(spec, human)} if human is not None and alone(spec, human) else set()
     found: dict[str, players.Player] = {}
@@ -143,7 +128,7 @@ def recorded(
                 f"{team!r} cannot go on as in {path}: {error}; say who plays: --team {team}=PLAYER"
             ) from None
     for kind in spec.kinds:  # by kind where all its teams are alike
-        own = teams_of(spec, kind)
+        own = teams_of(kind)
         if all(found[team] == found[own[0]] for team in own):
             found = {team: player for team, player in found.items() if team not in own} | {kind.name: found[own[0]]}
     about = replay.header.get("scenario")
@@ -175,17 +160,17 @@ def stand_ins(replay: Replay, spec: EnvSpec) -> dict[str, tuple[str, str]]:
     The policy of that name as it is now, or else chance.
     """
     found: dict[str, tuple[str, str]] = {}
-    for team in spec.team_names:
-        kind = kind_of(spec, team)
+    for team, name in zip(spec.team_names, spec.team_kinds, strict=True):
+        kind = spec.kind(name)
         try:
             as_recorded(replay, spec, team, kind)
         except (UsageError, RefusedFile):
             found[team] = (players.RANDOM, f"{team}: at random, who played is not to be had")
-            name = replay.policies[team].name
+            policy = replay.policies[team].name
             with contextlib.suppress(UsageError, RefusedFile):
-                if name and name != HUMAN:
-                    players.find(name, spec, kind.name)
-                    found[team] = (name, f"{team}: its policy as it is now")
+                if policy and policy != HUMAN:
+                    players.find(policy, spec, kind.name)
+                    found[team] = (policy, f"{team}: its policy as it is now")
     return found
 
 

@@ -171,27 +171,27 @@ def with_teams(match: Match, texts: tuple[str, ...]) -> Match:
         name, equals, what = text.partition("=")
         if not equals:
             raise UsageError(f"--team takes NAME=PLAYER, not {text!r}")
-        kind = _kind_of(match.spec, name)
+        kind = kind_of(match.spec, name)
         if kind is None:
             known = {*match.players, *match.spec.team_names}
             raise UsageError(f"{match.scenario} has no team {name!r}{nearest(name, known)}")
         if name != kind.name and kind.name in changed:
             everywhere = changed.pop(kind.name)
-            changed |= dict.fromkeys(_teams_of(kind), everywhere)
+            changed |= dict.fromkeys(teams_of(kind), everywhere)
         elif name == kind.name:
-            changed = {team: player for team, player in changed.items() if team not in _teams_of(kind)}
+            changed = {team: player for team, player in changed.items() if team not in teams_of(kind)}
         changed[name] = players.find(what, match.spec, kind.name)
     return replace(match, players=changed)
 
 
-def _teams_of(kind: TeamKind) -> list[str]:
+def teams_of(kind: TeamKind) -> list[str]:
     """Names of a kind's teams, as in `spec.team_names`."""
     return [kind.name] if kind.teams == 1 else [f"{kind.name}_{i}" for i in range(kind.teams)]
 
 
-def _kind_of(spec: EnvSpec, name: str) -> TeamKind | None:
+def kind_of(spec: EnvSpec, name: str) -> TeamKind | None:
     """The kind of team that a name means: its own, or that of one of its teams."""
-    return next((kind for kind in spec.kinds if name in (kind.name, *_teams_of(kind))), None)
+    return next((kind for kind in spec.kinds if name in (kind.name, *teams_of(kind))), None)
 
 
 def seated(match: Match, spec: EnvSpec, copies: int) -> dict[str, Actor | Seats]:
@@ -206,7 +206,7 @@ def seated(match: Match, spec: EnvSpec, copies: int) -> dict[str, Actor | Seats]
         if kind.name in match.players:
             found[kind.name] = players.load(match.players[kind.name], spec, kind.name)
         else:
-            apart = [players.load(match.players[team], spec, kind.name) for team in _teams_of(kind)]
+            apart = [players.load(match.players[team], spec, kind.name) for team in teams_of(kind)]
             found[kind.name] = Seats(apart, np.tile(np.arange(kind.teams, dtype=np.int16), copies))
     return found
 

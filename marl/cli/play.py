@@ -142,8 +142,8 @@ def by_hand(
 
     kept: list[Replay] = []
 
-    def ended(over: Session) -> str:
-        kept.append(over.replay())
+    def ended() -> str:
+        kept.append(session.replay())
         kept[0].save(out)
         print(f"kept    {out}")
         return f"kept in {out}"
@@ -161,5 +161,5 @@ def in_window(playing: Playing) -> int:
     if playing.session.over:
         print(playing.result())
     else:
-        print(f"closed after {playing.session.steps} steps, before the end: nothing was kept")
+        print(f"closed after {playing.session.moment().step} steps, before the end: nothing was kept")
     return 0

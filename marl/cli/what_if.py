@@ -78,7 +78,7 @@ def _by_hand(path: Path, replay: Replay, step: int, agent: str) -> Shown:
 def _teams(replay: Replay, chosen: Sequence[str]) -> tuple[str, ...]:
     """NAME=PLAYER for the chosen, and for those who cannot go on as they were."""
     taken = {text.partition("=")[0] for text in chosen}
-    own = {team: company.kind_of(replay.spec, team).name for team in replay.spec.team_names}
+    own = dict(zip(replay.spec.team_names, replay.spec.team_kinds, strict=True))
     found = company.stand_ins(replay, fork.spec_of(replay))
     return (
         *(f"{team}={text}" for team, (text, _) in found.items() if not {team, own[team]} & taken),

@@ -140,7 +140,7 @@ def test_what_if_i_had_played(viewer: Viewer, tmp_path: Path) -> None:
     menu = viewer.opened()
     assert isinstance(menu, Menu) and menu.entries[menu.at].title == "player_1", "the selected agent comes first"
     playing = choose(menu, "player_0")
-    assert isinstance(playing, Playing) and playing.session.steps == 2
+    assert isinstance(playing, Playing) and playing.moment().step == 2
     while not playing.session.over:
         playing.press("tab")
         playing.press("return")

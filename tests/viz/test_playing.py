@@ -30,7 +30,7 @@ class Noted(Playing):
 
 def playing(name: str, human: str, wait: bool = False, **options: object) -> Noted:
     session = Session(one_copy(name, **options), AtRandom(), human)
-    return Noted(session, Controls(session.env.spec, session.group, wait), lambda s: "kept")
+    return Noted(session, Controls(session.env.spec, session.group, wait), lambda: "kept")
 
 
 def written(panes: list[Pane]) -> list[str]:
@@ -132,13 +132,13 @@ def test_a_board_is_played_by_clicks() -> None:
     game = playing("board/tictactoe", "player_0")
     assert "your turn" in written(game.page())
     click(game, 2.5, 0.5)
-    assert last_action(game) == 8 and game.session.steps == 1
+    assert last_action(game) == 8 and game.moment().step == 1
     assert "player_1 moves" in written(game.page())
     assert not game.advance(0.01), "the other's move is not over in a wink"
     game.advance(1.0)
-    assert game.session.steps == 2
+    assert game.moment().step == 2
     click(game, 2.5, 0.5)
-    assert game.session.steps == 2 and "“8” is not allowed now" in game.status()
+    assert game.moment().step == 2 and "“8” is not allowed now" in game.status()
 
 
 def test_columns_and_hexagons_are_clicked_too() -> None:
@@ -158,13 +158,13 @@ def test_columns_and_hexagons_are_clicked_too() -> None:
 
 def test_a_game_that_flows_goes_on_without_the_person() -> None:
     game = playing("particle/spread", "agent_0")
-    step = game.session.env.spec.step_seconds
+    step = game.session.spec.step_seconds
     assert not game.advance(step) and "begins" in game.status(), "nobody is hurried into it"
     game.press(".")
     game.release(".")
     for _ in range(3):
         game.advance(step)
-    assert game.session.steps == 3 and last_action(game) == 0
+    assert game.moment().step == 3 and last_action(game) == 0
     game.press("left")
     game.advance(step)
     assert last_action(game) == 1
@@ -183,7 +183,7 @@ def test_a_game_that_flows_goes_on_without_the_person() -> None:
 
 def test_pause_speed_and_waiting() -> None:
     game = playing("particle/spread", "agent_0")
-    step = game.session.env.spec.step_seconds
+    step = game.session.spec.step_seconds
     game.press("p")
     game.press("p")
     assert not game.advance(10 * step) and "paused" in game.status() and not game.moving
@@ -191,7 +191,7 @@ def test_pause_speed_and_waiting() -> None:
     game.press("]")
     assert game.speed == 2.0 and game.advance(step / 2)
     waits = playing("particle/spread", "agent_0", wait=True)
-    assert not waits.advance(10.0) and waits.session.steps == 0
+    assert not waits.advance(10.0) and waits.moment().step == 0
     waits.press("up")
     assert waits.advance(0.0) and last_action(waits) == 4
     assert not waits.advance(10.0), "a held key is one move where the game waits"
@@ -231,7 +231,7 @@ def test_the_end_is_told_and_kept() -> None:
 def test_after_the_end_there_is_more() -> None:
     session = Session(one_copy("board/tictactoe"), AtRandom(), "player_0")
     replay, another = Shown(), Shown()
-    game = Playing(session, Controls(session.env.spec, session.group), lambda s: "", lambda: replay, lambda: another)
+    game = Playing(session, Controls(session.env.spec, session.group), lambda: "", lambda: replay, lambda: another)
     stack = Stack(game)
     for _ in range(40):
         game.press("tab")
@@ -267,4 +267,4 @@ def test_other_families_are_played_and_shown(name: str, human: str) -> None:
         game.advance(10.0)
         game.release(keys[t % len(keys)])
         assert game.page()
-    assert game.session.steps > 3 or game.session.over
+    assert game.moment().step > 3 or game.session.over
