@@ -20,22 +20,26 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from environments.errors import RefusedFile, StorageFailure, UsageError
-from league.records import Match, Player, Seat
+from league.records import Match, Player, Results, Seat
 from marl import files
 
 SCHEMA = 1
 DATABASE, JOURNAL, SNAPSHOTS, LOCK = "league.db", "journal.jsonl", "snapshots", ".log-lock"
 PATIENCE = 60.0
 """Seconds that a writer waits for the others."""
+MOST_ASKED = 500
+"""Matches that are asked for at once."""
+MATCH = tuple(field.name for field in dataclasses.fields(Match) if field.name != "seats")
+"""Columns of a match."""
 TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE players (
@@ -54,27 +58,6 @@ CREATE TABLE seats (
 ) WITHOUT ROWID;
 CREATE INDEX seats_of_player ON seats (player);
 """
-
-
-class Results(NamedTuple):
-    """What players did to one another: `[P, P]` counts, the row's player against the column's."""
-
-    players: tuple[int, ...]
-    """Numbers of the players, in the order of rows and columns."""
-    wins: NDArray[np.int64]
-    draws: NDArray[np.int64]
-    losses: NDArray[np.int64]
-
-    @property
-    def games(self) -> NDArray[np.int64]:
-        """Games of each pair."""
-        return self.wins + self.draws + self.losses
-
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """Wins, draws counting half."""
-        score: NDArray[np.float64] = self.wins + 0.5 * self.draws
-        return score
 
 
 class Store:
@@ -127,11 +110,12 @@ class Store:
 
     def record(self, matches: Iterable[Match]) -> int:
         """Enter matches, all or none; those whose id is there already change nothing. Returns how many were new."""
-        given = list(matches)
+        given = {match.id: match for match in matches}
 
         def enter() -> tuple[list[dict[str, Any]], int]:
-            new = {match.id: match for match in given if not self.has(match.id)}
-            return [{"match": dataclasses.asdict(match)} for match in new.values()], len(new)
+            known = self._known(list(given))
+            new = [{"match": _plain(match)} for name, match in given.items() if name not in known]
+            return new, len(new)
 
         return self._write(enter)
 
@@ -211,6 +195,15 @@ class Store:
         rows = self._database.execute(_EARNED, roles)
         return {(int(a), int(b)): (float(x), float(y), int(games)) for a, b, x, y, games in rows}
 
+    def learned(self, learner: int) -> NDArray[np.float64]:
+        """`[M, 2]` the matches that a player learned from, in order: (opponent, points), a draw half."""
+        rows = self._database.execute(_LEARNED, (learner, learner)).fetchall()
+        return np.array(rows, np.float64).reshape(-1, 2)
+
+    def most_teams(self) -> int:
+        """Teams of the matches with most of them; 0 where there are no matches."""
+        return int(self._database.execute("SELECT coalesce(max(team) + 1, 0) FROM seats").fetchone()[0])
+
     def forfeits(self) -> dict[int, dict[str, int]]:
         """Games that each player gave away, by kind; players who gave away none are left out."""
         found: dict[int, dict[str, int]] = {}
@@ -247,8 +240,7 @@ class Store:
             try:
                 length = self._catch_up()
                 lines, answer = enter()
-                for line in lines:
-                    self._insert(line)
+                self._insert(lines)
                 length += self._append(length, lines)
                 self._database.execute("INSERT OR REPLACE INTO facts VALUES ('journal', ?)", (str(length),))
                 self._database.execute("COMMIT")
@@ -272,8 +264,7 @@ class Store:
             journal.seek(length)
             rest = journal.read()
         whole = rest[: rest.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            self._insert(_entry(line, path), known_is_fine=True)
+        self._insert([_entry(line, path) for line in whole.splitlines()], known_is_fine=True)
         if len(whole) < len(rest):
             os.truncate(path, length + len(whole))
         return length + len(whole)
@@ -295,38 +286,45 @@ class Store:
     def _rewrite(self) -> int:
         """Write the whole journal anew from the database."""
         players = [{"player": {"id": number, **dataclasses.asdict(p)}} for number, p in self.players().items()]
-        entries = [*players, *({"match": dataclasses.asdict(match)} for match in self.matches())]
+        entries = [*players, *({"match": _plain(match)} for match in self.matches())]
         data = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
         files.write_atomic(self.folder / JOURNAL, data)
         return len(data)
 
-    def _insert(self, entry: dict[str, Any], known_is_fine: bool = False) -> None:
+    def _insert(self, entries: Sequence[Mapping[str, Any]], known_is_fine: bool = False) -> None:
         verb = "INSERT OR IGNORE" if known_is_fine else "INSERT"
-        if "player" in entry:
-            player = entry["player"]
-            player = player | {name: json.dumps(player[name]) for name in ("roles", "snapshots")}
+        for player in (dict(entry["player"]) for entry in entries if "player" in entry):
+            player |= {name: json.dumps(player[name]) for name in ("roles", "snapshots")}
             marks = ", ".join("?" * len(player))
             self._database.execute(
                 f"{verb} INTO players ({', '.join(player)}) VALUES ({marks})", tuple(player.values())
             )
-            return
-        match = dict(entry["match"])
-        seats, outcome = match.pop("seats"), match["outcome"]
-        match |= {"outcome": json.dumps(outcome), "key": str(match["key"])}
-        marks = ", ".join("?" * len(match))
-        done = self._database.execute(
-            f"{verb} INTO matches ({', '.join(match)}) VALUES ({marks})", tuple(match.values())
+        matches = [entry["match"] for entry in entries if "match" in entry]
+        if known_is_fine:
+            known = self._known([match["id"] for match in matches])
+            matches = list({match["id"]: match for match in matches if match["id"] not in known}.values())
+        first = self._database.execute("SELECT coalesce(max(number), 0) + 1 FROM matches").fetchone()[0]
+        self._database.executemany(
+            f"INSERT INTO matches (number, {', '.join(MATCH)}) VALUES (?{', ?' * len(MATCH)})",
+            ((number, *_columns(match)) for number, match in enumerate(matches, start=first)),
         )
-        if done.rowcount < 1:
-            return
         self._database.executemany(
             "INSERT INTO seats VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (done.lastrowid, number, seat["team"], seat["role"], seat["player"],
-                 None if seat["agents"] is None else json.dumps(seat["agents"]), outcome[seat["team"]])
-                for number, seat in enumerate(seats)
-            ],
+            (
+                (number, place, seat["team"], seat["role"], seat["player"],
+                 None if seat["agents"] is None else json.dumps(seat["agents"]), match["outcome"][seat["team"]])
+                for number, match in enumerate(matches, start=first) for place, seat in enumerate(match["seats"])
+            ),
         )  # fmt: skip
+
+    def _known(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids under which a match is recorded."""
+        found: set[str] = set()
+        for start in range(0, len(ids), MOST_ASKED):
+            some = ids[start : start + MOST_ASKED]
+            rows = self._database.execute(f"SELECT id FROM matches WHERE id IN ({', '.join('?' * len(some))})", some)
+            found.update(name for (name,) in rows)
+        return found
 
     def _open(self) -> sqlite3.Connection:
         path = self.folder / DATABASE
@@ -408,6 +406,17 @@ def _entry(line: bytes, path: Path) -> dict[str, Any]:
     return entry
 
 
+def _plain(match: Match) -> dict[str, Any]:
+    """A match as plain data. (`dataclasses.asdict` copies every string, which takes longer than writing them.)"""
+    return {**vars(match), "seats": [vars(seat) for seat in match.seats]}
+
+
+def _columns(match: Mapping[str, Any]) -> list[Any]:
+    """A plain match as a row of `MATCH`; keys of 64 bits are more than an integer of SQLite's."""
+    row = {**match, "outcome": json.dumps(match["outcome"]), "key": str(match["key"])}
+    return [row[name] for name in MATCH]
+
+
 def _player(fields: dict[str, Any]) -> Player:
     lists = {name: fields[name] for name in ("roles", "snapshots")}
     roles, snapshots = (json.loads(x) if isinstance(x, str) else x for x in lists.values())
@@ -445,6 +454,12 @@ SELECT player, sum(points), count(*) FROM (
     FROM seats a JOIN seats b ON a.match = b.match AND a.seat <> b.seat JOIN matches m ON m.number = a.match
     WHERE a.player = ? AND m.learner = ? AND b.player <> ? AND m.status = 'normal'
 ) WHERE age <= ? GROUP BY player ORDER BY player
+"""
+_LEARNED = """
+SELECT b.player, avg((a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome))
+FROM matches m JOIN seats a ON a.match = m.number JOIN seats b ON b.match = m.number AND a.team <> b.team
+WHERE m.learner = ? AND a.player = m.learner AND b.player <> ? AND m.status = 'normal'
+GROUP BY m.number, b.player ORDER BY m.number, b.player
 """
 _EARNED = """
 SELECT a.player, b.player, sum(a.outcome), sum(b.outcome), count(*)
