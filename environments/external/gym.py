@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 from pettingzoo import ParallelEnv
 
 from environments.errors import UsageError, nearest
@@ -90,7 +92,21 @@ def gymnasium_maker(name: str) -> Callable[..., Any]:
     except Exception as error:
         raise UsageError(f"unknown Gymnasium environment {name!r}{nearest(name, gymnasium.registry)[:300]}") from error
 
-    def make(**options: Any) -> Any:
-        return GymnasiumAgents(gymnasium.make(name, disable_env_checker=True, **options))
+    return Registered(name)
 
-    return make
+
+@dataclass(frozen=True)
+class Registered:
+    """Makes a registered environment."""
+
+    name: str
+
+    def __call__(self, **options: Any) -> GymnasiumAgents:
+        """The environment with its agents apart."""
+        return GymnasiumAgents(gymnasium.make(self.name, disable_env_checker=True, **options))
+
+    def behind(self) -> tuple[Any, Mapping[str, Any]]:
+        """What makes it, and the options that its name sets."""
+        spec = gymnasium.spec(self.name)
+        entry: Any = spec.entry_point
+        return load_env_creator(entry) if isinstance(entry, str) else entry, spec.kwargs

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
 import traceback
@@ -174,9 +173,7 @@ def blame(error: BaseException) -> str:
 
 def _known(make: Callable[..., Any]) -> str:
     """The options that a factory takes, where it says so."""
-    try:
-        parameters = inspect.signature(make).parameters.values()
-    except (TypeError, ValueError):
-        return ""
-    names = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    from environments.external.taken import options_of
+
+    names = options_of(make)
     return f"; it takes {', '.join(names)}" if names else ""

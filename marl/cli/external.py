@@ -75,6 +75,20 @@ def literal(text: str) -> Any:
         return text
 
 
+@contextlib.contextmanager
+def helping(environment: str) -> Iterator[None]:
+    """Where help is printed, print too what options the environment's factory takes."""
+    try:
+        yield
+    except SystemExit:
+        from environments.external.sources import maker
+        from environments.external.taken import taught
+
+        lines = taught(maker(environment))
+        print(f"\noptions of {environment}, as far as it says:\n{lines or '  none; try --env.NAME JSON'}")
+        raise
+
+
 def told(environment: str, options: Mapping[str, Any]) -> list[str]:
     """Who is a team with whom, and whether the run can be repeated, in lines."""
     from environments.external import named, teams

@@ -5,6 +5,7 @@ Two stages: the two names say which settings and which environment options there
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -117,7 +118,8 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     else:
         defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
     plans.check_remembers(algorithm, words)
-    typed = parser.parse(all_options(defaults, prog), words, prog)
+    with external.helping(scenario.environment) if foreign else contextlib.nullcontext():
+        typed = parser.parse(all_options(defaults, prog), words, prog)
     options = {**given, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
     teams = tuple(kind.name for kind in plans.describe(scenario.environment, options).kinds)  # options may add some
     plan = plans.Plan(

@@ -117,7 +117,7 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "words", "answer"),
     [
-        (ARENA, ["--env.ende", "3"], "does not take these options: .*'ende'.*it takes end, render_mode"),
+        (ARENA, ["--env.ende", "3"], "does not take these options: .*'ende'.*it takes end"),
         (ARENA, ["--teams", "x"], "--teams is one of one, each, prefix, or NAME=PATTERN"),
         (ARENA, ["--env.end", "3", "--env.end=4"], "--env.end is there twice"),
         (ARENA, ["--tems", "one"], "unknown option --tems; did you mean --team"),
@@ -255,3 +255,21 @@ def test_bench(tmp_path: Path, capsys: Any) -> None:
     assert all(row["value"] > 0 for row in rows) and rows[-1]["against"] == "1 copy, as it is"
     assert marl(capsys, *["bench", "env", "pettingzoo:classic.tictactoe_v3", *words[3:]])[0] == 0
     assert [row["ratio"] is None for row in json.loads(file.read_text())] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (ARENA, {"end": "default: 6"}),
+        ("pettingzoo:mpe2.simple_tag_v3", {"num-good": "default: 1", "continuous-actions": "default: false"}),
+        ("pettingzoo:sisl.pursuit_v5", {"n-evaders": "default: 30", "evader-controller": "default: null"}),
+        ("gymnasium:Foraging-8x8-2p-3f-v3", {"players": "default: 2", "field-size": "default: [8, 8]"}),
+        ("pettingzoo:gymnasium_robotics.mamujoco_v1", {"scenario": "needed", "agent-obsk": "default: 1"}),
+    ],
+)
+def test_help_teaches_the_factory_options(name: str, options: dict[str, str], capsys: Any) -> None:
+    """Also where a factory takes anything and hands it on."""
+    code, out, _ = marl(capsys, "train", "ippo", name, "--help")
+    shown = out.splitlines()
+    assert code == 0 and "--wrap" in out and "render-mode" not in out
+    assert all(f"  --env.{option} JSON  ({told})" in shown for option, told in options.items())
