@@ -73,7 +73,7 @@ class Forfeit(Exception):
 def is_outside(source: str) -> bool:
     """Whether a PLAYER is a program: `cmd:COMMAND`, `FILE.py:CLASS`, `MODULE:CLASS` or `pyspiel:NAME`."""
     where, colon, name = source.rpartition(":")
-    return source.startswith(COMMAND) or (bool(colon) and name.isidentifier() and where not in ("", "bot"))
+    return source.startswith(COMMAND) or (bool(colon) and name.isidentifier() and where not in ("", "bot", "league"))
 
 
 def command_of(source: str) -> list[str]:

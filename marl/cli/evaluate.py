@@ -24,7 +24,7 @@ class Evaluate:
     """Measure a run's or a file's policy: returns with 95 % intervals."""
 
     policy: tyro.conf.Positional[str]
-    """A run's folder, a policy's file, or a scenario, where every team then plays at random."""
+    """A run's folder, a policy's file, `league:DIR/ID`, or a scenario, where every team then plays at random."""
     episodes: int | None = None
     """Whole episodes, their number fixed before the first is played; 1 to 100M. By default as the scenario says."""
     greedy: bool = False
@@ -32,7 +32,8 @@ class Evaluate:
     seed: int = 0
     """Seed of the episodes and of the acting; 0 to 2^63 - 1."""
     team: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=PLAYER, once for each team that somebody else shall play: a run, a policy's file, `bot:NAME` or `random`.
+    """NAME=PLAYER, once for each team that somebody else shall play: a run, a policy's file, `league:DIR/ID`,
+    `bot:NAME` or `random`.
 
     Where a game has several teams of one kind, NAME may be one of them, as in player_1=random."""
     record: int = 0
@@ -116,7 +117,7 @@ def find(text: str, typed: Mapping[str, Any] | None = None) -> Match:
     from marl.policy_spec import read_spec
     from scenarios import catalog
 
-    path = Path(text)
+    path = players.league_file(text) if text.startswith(players.LEAGUE) else Path(text)
     if (text in catalog.SCENARIOS or is_external(text) or says_options(text)) and not path.exists():
         scenario = catalog.find(text)
         options = {**scenario.options, **typed}
@@ -138,7 +139,7 @@ def find(text: str, typed: Mapping[str, Any] | None = None) -> Match:
     spec = plans.describe(about.environment, about.options)
     team = about.kind
     others = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds if kind.name != team}
-    found = {team: players.find(text, spec, team)} | others
+    found = {team: players.find(str(path), spec, team)} | others
     scenario_name = str(about.about.get("scenario", about.environment))
     origin = {name: about.about[name] for name in ("algorithm", "reward", "steps") if name in about.about}
     return Match(scenario_name, about.environment, about.options, spec, found, Path("replays"), origin)

@@ -1,4 +1,4 @@
-"""PLAYER: who may sit in a team's seats without learning. A run's or a file's policy, a bot, or random play.
+"""PLAYER: who may sit in a team's seats without learning. A run's, a file's or a league's policy, a bot, random play.
 
 Names are checked without torch, so that a mistake is answered at once; torch is imported when players are loaded.
 """
@@ -15,16 +15,18 @@ from gymnasium import spaces
 
 import environments
 from environments.bots import plays
-from environments.errors import RefusedFile, UsageError
+from environments.errors import RefusedFile, UsageError, nearest
 from environments.spec import AgentGroup, EnvSpec
 from marl import files, runs
 from marl.policy_spec import PolicySpec, check_fits, read_spec
 
 if TYPE_CHECKING:
+    from league.records import Player as Entry
     from marl.policy import Actor
 
 RANDOM = "random"
 BOT = "bot:"
+LEAGUE = "league:"
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,18 @@ def find(text: str, env: EnvSpec, kind: str) -> Player:
     if text.startswith(BOT):
         _check_bot(text.removeprefix(BOT), env, kind)
         return Player(text)
+    if text.startswith(LEAGUE):
+        member = league_player(text)
+        if not member.snapshots:
+            return find(member.source, env, kind)
+        if kind not in member.roles:
+            raise UsageError(f"{text} plays {' and '.join(map(repr, member.roles))}, not {kind!r} of {env.name}")
     path = policy_file(text, kind)
     about, _ = read_spec(path)
     try:
         check_fits(about, env, kind)
     except RefusedFile as error:
-        raise RefusedFile(f"{path} cannot play {kind!r}: {error}") from None
+        raise RefusedFile(f"{text if text.startswith(LEAGUE) else path} cannot play {kind!r}: {error}") from None
     return Player(str(path), about)
 
 
@@ -102,8 +110,48 @@ def check_named_once(names: Sequence[str]) -> None:
             raise UsageError(f"--team names the team {name!r} twice")
 
 
+def league_of(text: str) -> tuple[Path, str]:
+    """Folder and player of `league:DIR/ID`. UsageError where there is no league."""
+    from league.store import JOURNAL
+
+    whole = Path(text.removeprefix(LEAGUE))
+    folder = next((folder for folder in whole.parents if (folder / JOURNAL).exists()), None)
+    if folder is None:
+        raise UsageError(f"{text!r}: there is no league in {whole.parent}; write {LEAGUE}DIR/ID")
+    return folder, whole.relative_to(folder).as_posix()
+
+
+def league_player(text: str) -> Entry:
+    """Who `league:DIR/ID` is: the player of that name or number, of a learner its newest snapshot. UsageError."""
+    from league.store import Store
+
+    folder, name = league_of(text)
+    with Store(folder, create=False) as store:
+        players = store.players()
+    found = next((p for number, p in players.items() if name in (p.name, str(number))), None)
+    if found is None:
+        raise UsageError(f"{folder} has no player {name!r}{nearest(name, [p.name for p in players.values()])}")
+    copies = [p for p in players.values() if p.snapshots and p.source == found.source]
+    return found if found.snapshots or not copies else copies[-1]
+
+
+def league_file(text: str, kind: str | None = None) -> Path:
+    """The policy file of `league:DIR/ID` for a kind of team, or whatever it plays. UsageError where it has none;
+    RefusedFile where its content was changed."""
+    from league.store import Store
+
+    member = league_player(text)
+    kept = dict(member.snapshots)
+    if not kept:
+        raise UsageError(f"{text} has no policy's file: it is {member.source}")
+    with Store(league_of(text)[0], create=False) as store:
+        return store.snapshot(kept[kind or min(kept)])
+
+
 def policy_file(text: str, kind: str) -> Path:
-    """The policy file that `text` names: itself, or a run's newest policy for a kind of team."""
+    """The policy file that `text` names: itself, or the newest policy of a run or of a league for a kind of team."""
+    if text.startswith(LEAGUE):
+        return league_file(text, kind)
     path = Path(text)
     if path.is_dir():
         found = runs.open_run(path).policy(kind)
@@ -113,7 +161,8 @@ def policy_file(text: str, kind: str) -> Path:
         return found
     if not path.exists():
         raise UsageError(
-            f"unknown player {text!r}: neither a run's folder, nor a policy's file, nor {BOT}NAME, nor {RANDOM!r}"
+            f"unknown player {text!r}: neither a run's folder, nor a policy's file, nor {BOT}NAME, nor {LEAGUE}DIR/ID, "
+            f"nor {RANDOM!r}"
         )
     return path
 
