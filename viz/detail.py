@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from viz.moment import AgentRow, Moment
 from viz.page import pixels
 from viz.panel import BARS, action_text, choices_of, ranges, short
 from viz.scene import (
+    BLUE,
     EDGE,
     FAINT_INK,
     GOLD,
@@ -26,6 +28,7 @@ from viz.scene import (
     Box,
     Color,
     Line,
+    Point,
     Scene,
     Shape,
     Text,
@@ -98,7 +101,15 @@ def _identity(page: _Page, agent: Agent) -> None:
     page.shapes += [
         Box((page.left - 4, 12), (page.left, 34), color, radius=2),
         Text((page.left + 10, 23), agent.row.name, 16, INK, "left", True, page.right - page.left - 90),
-        Text((page.right, 23), f"team {team}", 12, color.mixed(INK, 0.3), "right", False, 130),
+        Text(
+            (page.right, 23),
+            team if team.startswith("team") else f"team {team}",
+            12,
+            color.mixed(INK, 0.3),
+            "right",
+            False,
+            130,
+        ),
     ]
     page.y = 45.0
     for text in identity_lines(agent.player):
@@ -119,9 +130,9 @@ def identity_lines(player: Mapping[str, Any]) -> list[str]:
     }
     words = {**player, "steps": amount(player["steps"])} if "steps" in player else player
     made = ", ".join(form.format(words[key]) for key, form in said.items() if key in words)
-    digest = f" · sha256 {player['sha256'][:8]}" if "sha256" in player else ""
-    file = f"{player['player']}{digest}" if "player" in player else digest.removeprefix(" · ")
-    return [text for text in (made, file or ("" if made else player["name"])) if text]
+    file = PurePath(player["player"]).name if isinstance(player.get("player"), str) else ""
+    digest = f"sha256 {player['sha256'][:12]}" if "sha256" in player else ""
+    return [text for text in (made or player.get("name", ""), " · ".join(x for x in (file, digest) if x)) if text]
 
 
 def _numbers(page: _Page, agent: Agent) -> None:
@@ -235,18 +246,22 @@ def _curve(page: _Page, agent: Agent) -> None:
     rewards = columns(agent.rewards, int(page.right - page.left))
     page.shapes += area(rewards, box, color.faded(0.45), 1.05 * reach(rewards))
     returns = np.cumsum(np.nan_to_num(agent.rewards, posinf=0, neginf=0), dtype=np.float64)
-    for series, ink, width in ((returns, INK, 1.5), (agent.values, GOLD, 1.5)):
+    told: list[tuple[str, Color, float, float | None]] = [("reward", color, reach(rewards), None)]
+    for name, series, ink in (("return", returns, INK), ("value", agent.values, GOLD)):
         finite = series[np.isfinite(series)]
-        if finite.size > 1:
+        if finite.size:
             low, high = min(0.0, float(finite.min())), max(0.0, float(finite.max()))
-            page.shapes += line(series, box, ink, low, high, width)
+            page.shapes += line(series, box, ink, low, high)
+            told.append((name, ink, high, low))
     steps = max(1, len(agent.rewards))
-    at = page.left + (page.right - page.left) * min(1.0, (agent.moment.step + agent.moment.share) / steps)
+    at = page.left + (page.right - page.left) * min(1.0, agent.moment.step / steps)
     page.shapes.append(Line(((at, page.y), (at, page.y + CHART)), INK.faded(0.6), 1))
     y = page.y + CHART + 9
-    for x, (name, ink) in zip((0, 70, 140), (("reward", color), ("return", INK), ("value", GOLD)), strict=True):
-        page.shapes.append(Line(((page.left + x, y), (page.left + x + 12, y)), ink, 2.5))
-        page.shapes.append(Text((page.left + x + 17, y), name, 10, FAINT_INK, "left"))
+    for i, (name, ink, high, low_end) in enumerate(told):
+        x = page.left + (0, 94, 204)[i]
+        span = f"±{high:.3g}" if low_end is None else f"{low_end:.3g}…{high:.3g}"
+        page.shapes.append(Line(((x, y), (x + 10, y)), ink, 2.5))
+        page.shapes.append(Text((x + 14, y), f"{name} {span}", 10, SOFT_INK, "left", False, 108))
     page.y += CHART + 16
 
 
@@ -263,23 +278,34 @@ def _observation(page: _Page, agent: Agent, scroll: int) -> None:
         return
     names = agent.insight.features or tuple(f"[{k}]" for k in range(len(own)))
     lines = max(1, int((page.height - page.y - 30) // ROW))
-    first = min(max(scroll, 0) * 2, max(0, 2 * ((len(own) + 1) // 2 - lines)))
-    last = min(len(own), first + 2 * lines)
-    page.heading(
-        "observation", f"{len(own)} numbers" if last - first == len(own) else f"{first + 1}–{last} of {len(own)}"
-    )
-    wide = (page.right - page.left - 12) / 2
+    across = 1 if len(own) <= lines else 2
+    first = min(max(scroll, 0) * across, max(0, across * (-(-len(own) // across) - lines)))
+    last = min(len(own), first + across * lines)
+    everything = last - first == len(own)
+    page.heading("observation", f"{len(own)} numbers" if everything else f"{first + 1}–{last} of {len(own)}")
+    wide = (page.right - page.left - 12 * (across - 1)) / across
     for k in range(first, last):
-        column, y = (k - first) % 2, page.y + ((k - first) // 2 + 0.5) * ROW
-        x = page.left + column * (wide + 12)
-        number = float(own[k])
-        page.shapes.append(Text((x, y), names[k], 11, SOFT_INK, "left", False, wide - 52))
-        page.shapes.append(Text((x + wide, y), f"{number:.4g}"[:9], 11, INK, "right"))
-        if np.isfinite(number) and number:
-            length = 0.5 * wide * min(1.0, abs(number))
-            middle = x + wide / 2
-            ends = (middle, middle + length) if number > 0 else (middle - length, middle)
-            page.shapes.append(
-                Line(((ends[0], y + 7.5), (ends[1], y + 7.5)), (INK if number > 0 else RED).faded(0.35), 1.5)
-            )
-    page.y += ROW * ((last - first + 1) // 2)
+        x = page.left + (k - first) % across * (wide + 12)
+        y = page.y + ((k - first) // across + 0.5) * ROW
+        _column(page, names[k], float(own[k]), (x, y), wide)
+    page.y += ROW * -(-(last - first) // across)
+
+
+def _column(page: _Page, name: str, number: float, at: Point, wide: float) -> None:
+    """One column of an observation; where there is room, with a bar from -1 to 1."""
+    x, y = at
+    room = wide - 54 if wide < 200 else 150.0
+    page.shapes.append(Text((x, y), middle_cut(name, int(room / 6.4)), 11, SOFT_INK, "left", False, room))
+    page.shapes.append(Text((x + wide, y), f"{number:.4g}"[:9], 11, INK, "right"))
+    if wide < 200:
+        return
+    middle, half = x + 0.68 * wide, 0.13 * wide
+    page.shapes.append(Box((middle - half, y - 3), (middle + half, y + 3), GRID.faded(0.7), radius=2))
+    if np.isfinite(number) and number:
+        end = middle + half * min(max(number, -1.0), 1.0)
+        page.shapes.append(Box((min(middle, end), y - 3), (max(middle, end), y + 3), BLUE if number > 0 else RED))
+
+
+def middle_cut(name: str, most: int) -> str:
+    """A name in at most that many letters; names of columns differ at their ends: `adversary_seen_0_dx`, `.._dy`."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most - most // 2) :]}"

@@ -52,7 +52,7 @@ HELP = (
     ("drag below", "on the time line: any frame"),
     ("tab, click", "the next agent, or the one clicked on"),
     ("f", "follow the agent"),
-    ("v", "see what the agent sees, where sight ends"),
+    ("v", "veil what the agent cannot see"),
     ("wheel", "zoom; over the panel: scroll"),
     ("drag", "move the picture"),
     ("0", "the whole picture again"),

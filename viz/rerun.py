@@ -2,7 +2,7 @@
 
 The simulator starts from the recorded key, never from arrays of a file, and takes the recorded actions; its complete
 state is kept at every `KEPT`-th frame, so that every frame is a few steps away. A frame whose state is not the recorded
-one, bit for bit, is not shown: nothing after it is the recorded episode.
+one (bit for bit or, on another machine, but for rounding) is not shown: nothing after it is the recorded episode.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from environments.errors import MarlError
-from environments.replay import Replay, one_copy, state_digest
-from environments.vector import Array, SimState, StepBuffers
+from environments.replay import PolicyTrace, Replay, one_copy, state_digest
+from environments.vector import SimState, VectorEnv
 from viz.insight import Insight
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 KEPT = 64
 """Steps between two kept states: playing that many takes a few milliseconds."""
+ROUNDING = 1e-3
+"""What two machines may differ by after `KEPT` steps, relative and absolute."""
 
-Think = Callable[[StepBuffers], Mapping[str, tuple[Array, Array]]]
-"""Probabilities `[1, N, K]` and values `[1, N]` by group, for the view in one copy's buffers; groups may be missing."""
+Think = Callable[[VectorEnv], Mapping[str, PolicyTrace]]
+"""What policies think of the view of an environment of one copy, by group; groups may be missing."""
 
 
 class Rerun:
@@ -99,14 +101,30 @@ class Rerun:
             if self._kept:
                 self._go(self._played + KEPT)
             else:
-                self._keep(0, self._env.capture(0))
+                self._keep(0)
         return True
 
-    def _keep(self, frame: int, state: SimState) -> None:
-        if state_digest(state) != self._replay.digests[frame]:
+    def _keep(self, frame: int) -> None:
+        """Keep the present state; where rounding has begun to tell, go on from the recorded arrays, nearly the same."""
+        assert self._env is not None
+        if not self._is_recorded(frame):
             self._end = max(0, frame - KEPT)
             self.note = f"played again here, the episode goes another way before step {frame}"
-        self._kept.append(state)
+        elif state_digest(self._env.capture(0)) != self._replay.digests[frame]:
+            self._env.restore(0, {name: array[frame] for name, array in self._replay.frames.items()})
+        self._kept.append(self._env.capture(0))
+
+    def _is_recorded(self, frame: int) -> bool:
+        """True where the simulator is in the recorded state, bit for bit or, on another machine, but for rounding."""
+        assert self._env is not None
+        state = self._env.capture(0)
+        if state_digest(state) == self._replay.digests[frame]:
+            return True
+        pairs = [(state.arrays[name], array[frame]) for name, array in self._replay.frames.items()]
+        return all(
+            np.allclose(own, theirs, ROUNDING, ROUNDING) if own.dtype.kind == "f" else np.array_equal(own, theirs)
+            for own, theirs in pairs
+        )
 
     def _go(self, frame: int) -> None:
         """Play up to a frame from the last kept state before it."""
@@ -117,7 +135,7 @@ class Rerun:
             tracks = self._replay.groups.items()
             self._env.step({name: np.ascontiguousarray(track.action[t : t + 1]) for name, track in tracks})
         if frame == KEPT * len(self._kept):
-            self._keep(frame, self._env.capture(0))
+            self._keep(frame)
 
     def _reach(self, frame: int) -> bool:
         """Bring the simulator to a frame; False where that is not possible (yet)."""
@@ -126,7 +144,7 @@ class Rerun:
         if frame > self._played + KEPT:
             return False
         self._go(frame)
-        return bool(state_digest(self._env.capture(0)) == self._replay.digests[frame])
+        return self._is_recorded(frame)
 
     def state(self, frame: int) -> SimState | None:
         """The simulator's complete state before step `frame`; None where that is not known (yet)."""
@@ -143,16 +161,16 @@ class Rerun:
             return None
         assert self._env is not None
         buffers = self._env.buffers
-        thoughts = self._think(buffers) if self._think is not None and frame < self._replay.steps else {}
+        thoughts = self._think(self._env) if self._think is not None and frame < self._replay.steps else {}
         told = {}
         for group, shown in zip(self._env.spec.groups, buffers.groups, strict=True):
-            probabilities, value = thoughts.get(group.name, (None, None))
+            thought = thoughts.get(group.name)
             told[group.name] = Insight(
                 features=group.features,
                 obs=np.array(shown.obs[0]),
                 action_mask=np.array(shown.action_mask[0]) if group.masked else None,
-                probabilities=None if probabilities is None else probabilities[0],
-                value=None if value is None else value[0],
+                probabilities=None if thought is None else thought.probabilities,
+                value=None if thought is None else thought.value,
             )
         self._told = (frame, told)
         return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from viz.camera import Camera
 from viz.drawings import Spot, draw, drawing_of, marks_of
 from viz.insight import Insight, Insights
 from viz.moment import Moment, ReplayMoments
+from viz.page import Mark
 from viz.scene import GOLD, INK, WHITE, Circle, Point, Polygon, Scene, Shape, View
 from viz.teams import team_color
 
@@ -30,7 +32,16 @@ class Take:
         self.name = name
         self.insights = insights
         self.moments = ReplayMoments(replay)
-        self.marks = marks_of(replay)
+        self.marks = [*marks_of(replay), *self._end()]
+
+    def _end(self) -> list[Mark]:
+        """The episode's end, with how it went; none where the file is cut."""
+        if self.replay.damage is not None or not np.isfinite(self.replay.outcome).all():
+            return []
+        spec = self.replay.spec
+        cut = any(track.truncated[-1].any() for track in self.replay.groups.values())
+        scores = ", ".join(f"{t} {x:+.4g}" for t, x in zip(spec.team_names[:4], self.replay.outcome, strict=False))
+        return [Mark(self.replay.steps, f"{'time is up' if cut else 'the end'}: {scores}", "end")]
 
     @cached_property
     def team_rewards(self) -> tuple[Array, ...]:
@@ -85,7 +96,7 @@ class Take:
         if place is not None and sight:
             shapes += self._veil(moment, place)
         if spot is not None:
-            wide = max(0.16 * spot.radius, 0.004 * self.view.height)
+            wide = min(max(0.16 * spot.radius, 0.004 * self.view.height), 0.012 * self.view.height)
             shapes.append(Circle(spot.at, spot.radius + 1.6 * wide, None, WHITE, 2 * wide))
             shapes.append(Circle(spot.at, spot.radius + 1.6 * wide, None, GOLD, wide))
         return replace(drawn, shapes=shapes, view=camera.view(self.view, spot.at if spot else None))
@@ -98,6 +109,8 @@ class Take:
         far = 4 * max(self.view.width, self.view.height)
         x, y = (self.view.left + self.view.right) / 2, (self.view.bottom + self.view.top) / 2
         rim = [(x - far, y - far), (x + far, y - far), (x + far, y + far), (x - far, y + far), (x - far, y - far)]
+        near = min(range(len(hole)), key=lambda k: math.dist(hole[k], rim[0]))
+        hole = (*hole[near:], *hole[:near])  # the way from rim to hole must not cross the hole
         edge = team_color(moment.spec, moment.agents[place].team)
         width = 0.004 * self.view.height
         return [Polygon((*rim, *hole, hole[0], rim[0]), VEIL), Polygon(tuple(hole), None, edge, width)]

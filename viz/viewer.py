@@ -18,10 +18,10 @@ from viz.help import help_pane, prompt_pane
 from viz.insight import Insights
 from viz.keys import KEYS
 from viz.moment import Moment
-from viz.page import FOOTER, HEADER, Mark, Pane, board_page, footer, header
+from viz.page import FOOTER, HEADER, Mark, Pane, board_page, footer, header, pixels
 from viz.panel import card_at, panel, visible_cards
 from viz.playback import Playback
-from viz.scene import Fit, View, fit
+from viz.scene import EDGE, Fit, View, fit
 from viz.shown import SMALLEST, Extra, Shown
 from viz.take import Take
 from viz.teams import players, team_color, team_colors
@@ -117,6 +117,8 @@ class Viewer(Shown):
             panes.append(Pane(*place, scene))
             left, top, inner, body = place
             panes.append(Pane(left, top + body, inner, FOOTER, footer(moment, scene, inner, take.name)))
+            if left:
+                panes.append(Pane(left, top, 1, body + FOOTER, pixels(1, body + FOOTER, [], EDGE)))
         if self.has_panel:
             panes += self._panels()
         panes += self.timeline.panes(height - TIMELINE, width, self._curves())
@@ -134,7 +136,7 @@ class Viewer(Shown):
         body = self.size[1] - HEADER - FOOTER - TIMELINE
         count = len(self.takes)
         ends = [self._inner() * k // count for k in range(count + 1)]
-        return [(ends[k], HEADER, ends[k + 1] - ends[k] - (1 if k < count - 1 else 0), body) for k in range(count)]
+        return [(ends[k], HEADER, ends[k + 1] - ends[k], body) for k in range(count)]
 
     def _panels(self) -> list[Pane]:
         """Pages of the selected agent, one above the other where two replays are compared, or the list of all."""
@@ -161,10 +163,13 @@ class Viewer(Shown):
         )
 
     def _note(self) -> str:
-        """What just happened, or what is wrong with the file."""
+        """What just happened, where compared replays part, or what is wrong with the file."""
         near = self.playback.marks_near(reach=3)
         if near:
             return near[-1].name
+        if len(self.takes) > 1:
+            parted = [mark for mark in self.playback.marks if mark.tone == "difference"]
+            return f"step {parted[0].frame}: {parted[0].name}" if parted else "no difference at all"
         return f"damaged file: {self.replay.damage}" if self.replay.damage else ""
 
     def _curves(self) -> list[Curve]:
