@@ -1,4 +1,7 @@
-"""Films and pictures of replays: GIF (pillow), MP4 (imageio-ffmpeg, an extra), PNG. Needs no display."""
+"""Films and pictures of replays: GIF (pillow), MP4 (imageio-ffmpeg, an extra), PNG. Needs no display.
+
+Films are written frame by frame: however long they are, they need the memory of a few frames.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 from environments.errors import UsageError
 from viz.files import replaced
+from viz.gif import GifWriter
 from viz.page import FOOTER, HEADER
 from viz.viewer import PANEL_WIDTH, Viewer
 
@@ -44,11 +48,22 @@ def image(viewer: Viewer, frame: int, height: int = 640, panel: bool = False) ->
     return picture(panes, width, height, SMOOTHNESS)
 
 
-def _frames(viewer: Viewer, height: int, panel: bool, progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
-    for frame in range(viewer.replay.steps + 1):
+def _frames(
+    viewer: Viewer, frames: range, height: int, panel: bool, progress: Progress | None
+) -> Iterator[NDArray[np.uint8]]:
+    for done, frame in enumerate(frames, 1):
         yield image(viewer, frame, height, panel)
         if progress:
-            progress(frame + 1)
+            progress(done)
+
+
+def _range(viewer: Viewer, frames: range | None) -> range:
+    """All frames, or those asked for. UsageError where some of them are not there, or there are none."""
+    last = viewer.replay.steps
+    chosen = range(last + 1) if frames is None else frames
+    if not chosen or not 0 <= chosen[0] <= chosen[-1] <= last:
+        raise UsageError(f"there are no such frames: this replay has frames 0 to {last}")
+    return chosen
 
 
 def save_png(viewer: Viewer, frame: int, path: Path, height: int = 640, panel: bool = False) -> None:
@@ -57,44 +72,51 @@ def save_png(viewer: Viewer, frame: int, path: Path, height: int = 640, panel: b
     replaced(path, lambda temporary: picture.save(temporary, "PNG", optimize=True))
 
 
+def save_pngs(
+    viewer: Viewer,
+    folder: Path,
+    height: int = 640,
+    panel: bool = False,
+    frames: range | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write every frame as `frame-000012.png` into a folder; what else is there stays. UsageError, StorageFailure."""
+    paths = []
+    for done, frame in enumerate(_range(viewer, frames), 1):
+        paths.append(folder / f"frame-{frame:06d}.png")
+        save_png(viewer, frame, paths[-1], height, panel)
+        if progress:
+            progress(done)
+    return paths
+
+
 def save_gif(
     viewer: Viewer,
     path: Path,
     height: int = 480,
     panel: bool = False,
     speed: float = 1.0,
+    frames: range | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write all frames as an endless GIF; `speed` 1 is the simulation's own. StorageFailure, UsageError."""
+    """Write frames (all by default) as an endless GIF; `speed` 1 is the simulation's own.
+
+    StorageFailure, UsageError.
+    """
     step = _milliseconds(viewer, speed)
-    pictures: list[Image.Image] = []
-    for pixels in _frames(viewer, height, panel, progress):
-        picture = Image.fromarray(pixels)
-        # One palette for the whole film (from its first, middle and last frame), so that nothing flickers.
-        if not pictures:
-            palette = _palette(viewer, pixels, height, panel)
-        pictures.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
-    durations = [step] * (len(pictures) - 1) + [max(step, int(1000 * LAST_FRAME_SECONDS))]
+    chosen = _range(viewer, frames)
+    # One palette for the whole film (from its first, middle and last frame), so that nothing flickers.
+    samples = [image(viewer, chosen[at], height, panel) for at in (0, len(chosen) // 2, -1)]
+    palette = Image.fromarray(np.concatenate(samples)).quantize(256, Image.Quantize.MEDIANCUT)
 
     def save(temporary: Path) -> None:
-        pictures[0].save(
-            temporary,
-            "GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=durations,
-            loop=0,
-            optimize=False,
-            disposal=1,
-        )
+        with open(temporary, "wb") as file:
+            film = GifWriter(file, palette)
+            for frame, pixels in zip(chosen, _frames(viewer, chosen, height, panel, progress), strict=True):
+                film.add(pixels, max(step, int(1000 * LAST_FRAME_SECONDS)) if frame == chosen[-1] else step)
+            film.close()
 
     replaced(path, save)
-
-
-def _palette(viewer: Viewer, first: NDArray[np.uint8], height: int, panel: bool) -> Image.Image:
-    middle = image(viewer, viewer.replay.steps // 2, height, panel)
-    last = image(viewer, viewer.replay.steps, height, panel)
-    return Image.fromarray(np.concatenate([first, middle, last])).quantize(256, Image.Quantize.MEDIANCUT)
 
 
 def _milliseconds(viewer: Viewer, speed: float) -> int:
@@ -109,13 +131,18 @@ def save_mp4(
     height: int = 640,
     panel: bool = False,
     speed: float = 1.0,
+    frames: range | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write all frames as MP4 (H.264). UsageError with the cure where imageio-ffmpeg is missing; StorageFailure."""
+    """Write frames (all by default) as MP4 (H.264).
+
+    UsageError with the cure where imageio-ffmpeg is missing; StorageFailure.
+    """
     try:
         import imageio_ffmpeg
     except ImportError as error:
-        raise UsageError("MP4 needs imageio-ffmpeg: pip install imageio-ffmpeg (or use --gif)") from error
+        raise UsageError("MP4 needs imageio-ffmpeg: pip install 'marl[video]' (or use --gif)") from error
+    chosen = _range(viewer, frames)
     repeat = max(1, round(_milliseconds(viewer, speed) / 1000 * MP4_RATE))
     rest = int(LAST_FRAME_SECONDS * MP4_RATE)
 
@@ -130,7 +157,7 @@ def save_mp4(
         )
         writer.send(None)
         last = None
-        for last in _frames(viewer, height, panel, progress):
+        for last in _frames(viewer, chosen, height, panel, progress):
             for _ in range(repeat):
                 writer.send(last)
         for _ in range(rest):

@@ -83,7 +83,8 @@ def kinds(cls: Any, prefix: str = "") -> dict[str, Any]:
             flat = any(getattr(mark, "name", None) == "" for mark in marks)
             found |= kinds(kind, prefix if flat else f"{prefix}{name}.")
         else:
-            found[f"--{prefix}{name}".replace("_", "-")] = kind
+            typed = next((mark.name for mark in marks if getattr(mark, "name", None)), name)  # `from` is no Python name
+            found[f"--{prefix}{typed}".replace("_", "-")] = kind
     return found
 
 

@@ -358,7 +358,7 @@ def test_mp4(tmp_path: Path) -> None:
 
 def test_mp4_without_its_library_gives_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(UsageError, match="pip install imageio-ffmpeg"):
+    with pytest.raises(UsageError, match=r"pip install .marl\[video\]"):
         video.save_mp4(Viewer(record("particle/spread")), tmp_path / "a.mp4")
 
 
