@@ -1,9 +1,13 @@
-"""What a population's folder remembers, as plain frozen data: players and matches."""
+"""What a population's folder remembers, as plain frozen data: players, matches, and who beat whom."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 Status = Literal["normal", "illegal", "timeout", "crash", "memory", "void"]
 """How a match ended: played out; forfeited by an illegal action, too late an answer, a crash or too much memory; or
@@ -86,3 +90,32 @@ class Match:
         teams = {seat.team for seat in self.seats}
         if not teams or not teams <= set(range(len(self.outcome))):
             raise ValueError(f"a match has an outcome for each of its teams {sorted(teams)}, not {self.outcome}")
+
+
+class Results(NamedTuple):
+    """What players did to one another: `[P, P]` counts, the row's player against the column's."""
+
+    players: tuple[int, ...]
+    """Numbers of the players, in the order of rows and columns."""
+    wins: NDArray[np.int64]
+    draws: NDArray[np.int64]
+    losses: NDArray[np.int64]
+
+    @property
+    def games(self) -> NDArray[np.int64]:
+        """Games of each pair."""
+        return self.wins + self.draws + self.losses
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """Wins, draws counting half."""
+        score: NDArray[np.float64] = self.wins + 0.5 * self.draws
+        return score
+
+    def among(self, numbers: Collection[int] | None) -> Results:
+        """What these players did to one another; None: all of them."""
+        if numbers is None:
+            return self
+        kept = [place for place, player in enumerate(self.players) if player in numbers]
+        at = np.ix_(kept, kept)
+        return Results(tuple(self.players[k] for k in kept), self.wins[at], self.draws[at], self.losses[at])

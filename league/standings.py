@@ -6,26 +6,31 @@ the equilibrium and alpha-rank of the table show who holds out against whom.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from league import metagame, ratings
-from league.store import Results, Store
+from league.records import Results
+from league.skill import skills
+from league.store import Store
 
 
-def standings(store: Store) -> dict[str, Any]:
+def standings(store: Store, among: Collection[int] | None = None) -> dict[str, Any]:
     """Players from best to worst with ratings and 95 % intervals, and tables in that order.
 
+    `among`: these players alone, by number. Where a match had more than two teams, players have a skill too.
     `elo` counts games that were given away as lost, `elo_played` leaves them out. Players of different islands never
     met through anybody: their ratings are not comparable. What needs every pair to have played (equilibrium,
     alpha-rank, non-transitivity) is None otherwise.
     """
-    results, players, forfeits = store.results(), store.players(), store.forfeits()
+    results, players, forfeits = store.results().among(among), store.players(), store.forfeits()
     names = [players[number].name for number in results.players]
     rated = ratings.bradley_terry(results.score)
-    played = ratings.bradley_terry(store.results(forfeits=False).score)
+    played = ratings.bradley_terry(store.results(forfeits=False).among(among).score)
+    skilled = skills(store.matches()) if store.most_teams() > 2 else {}
     order = sorted(range(len(names)), key=lambda p: (rated.island[p], -rated.strength[p], names[p]))
     games = results.games
     rows = [
@@ -42,6 +47,7 @@ def standings(store: Store) -> dict[str, Any]:
             "losses": int(results.losses[p].sum()),
             "forfeits": forfeits.get(results.players[p], {}),
             "island": int(rated.island[p]),
+            "skill": skilled[results.players[p]]._asdict() if results.players[p] in skilled else None,
         }
         for p in order
     ]

@@ -20,6 +20,8 @@ class League:
 
 SUBCOMMANDS = {
     "run": ("marl.cli.league_run", "Launch", "train a population"),
+    "show": ("marl.cli.league_show", "Show", "show players, ratings and win rates"),
+    "exploit": ("marl.cli.league_exploit", "Exploit", "how exploitable a player is, by an approximate best response"),
     "resume": ("marl.cli.league_resume", "Resume", "go on with a population that was stopped"),
 }
 """Name -> module, its dataclass of options, what it is for. A module may have a `parse(words)` of its own."""

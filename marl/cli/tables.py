@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SHOWN = 12
 """Most players whose crosstable fits a terminal."""
@@ -105,6 +109,14 @@ def write(table: Mapping[str, Any], as_json: Path | None, as_csv: Path | None, a
             means = np.array(table["means"])
             draw_table(names, means, as_png, f"{table['scenario']}: return of mixed teams", means.min(), means.max())
             return
-        points, games = np.array(table["points"]), np.array(table["played"])
-        rates = np.where(games > 0, points / np.maximum(games, 1), np.nan)
-        draw_table(names, rates, as_png, f"{table['scenario']}: points per game, row against column", 0.0, 1.0)
+        draw_table(
+            names, win_rates(table), as_png, f"{table['scenario']}: points per game, row against column", 0.0, 1.0
+        )
+
+
+def win_rates(table: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Points per game of standings; NaN where two never met."""
+    import numpy as np
+
+    points, games = np.array(table["points"], np.float64), np.array(table["played"])
+    return np.where(games > 0, points / np.maximum(games, 1), np.nan)
