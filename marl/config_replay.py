@@ -108,7 +108,13 @@ class SACConfig(ActorCriticConfig):
     drift_weight: float = 1.0
     """Weight of the drift; at least 0."""
     drift_updates: int = 10
-    """Updates after which the policy that the drift looks at is taken anew; at least 1."""
+    """Updates after which the policy that drift and neighbourhood look at is taken anew; at least 1."""
+    kl_radius: float | None = None
+    """Largest mean divergence from that policy that an actor's step may lead to, in nats, or none; above 0."""
+    fixed_order: bool = False
+    """Agent by agent: always from the first to the last, instead of in a fresh random order."""
+    later_agents: Literal["present", "answering"] = "present"
+    """What an agent counts on from those after it: that they play as they do, or that they answer what it does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +122,9 @@ class SACConfig(ActorCriticConfig):
         check_range(self, 0.0, math.inf, "temperature_learning_rate", "drift_weight")
         check_range(self, 0.0, 1.0, "entropy_per_choice")
         check_range(self, -math.inf, math.inf, "entropy_per_dimension")
-        check_above(self, 0.0, "temperature")
+        check_above(self, 0.0, "temperature", "kl_radius")
+        answering = self.later_agents == "answering" and self.order == "at_once"
+        require(not answering, "nobody is later where agents are updated at once: set --later-agents present")
         team = self.critic_temperature == "team" and self.critic == "local"
         require(not team, "a local critic has no team temperature: set --critic-temperature agents")
 

@@ -40,7 +40,8 @@ class Stacked(nn.Module, ABC):
             x = torch.cat([x, who], 2)
         if self.stacks > 1:
             return self._through(x.transpose(0, 1)).transpose(0, 1)
-        return self._through(x.reshape(1, -1, x.shape[2])).view(*x.shape[:2], -1)
+        found: Tensor = self._through(x.reshape(1, -1, x.shape[2]))
+        return found.view(*x.shape[:2], -1)
 
     @abstractmethod
     def _through(self, x: Tensor) -> Tensor:
@@ -135,7 +136,8 @@ class Simba(Stacked):
             inside = torch.relu(h @ weights[1 + 2 * block] * scales[1 + block])
             part = mix * self.mixed
             h = _unit((1 - part) * h + part * _unit(inside @ weights[2 + 2 * block]))
-        return (h @ weights[-2] * scales[-1]) @ weights[-1] + self.bias
+        q: Tensor = (h @ weights[-2] * scales[-1]) @ weights[-1] + self.bias
+        return q
 
     @torch.no_grad()
     def project(self) -> None:

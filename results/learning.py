@@ -90,6 +90,12 @@ def _held(*regions: str) -> list[Row]:
     ]
 
 
+def _matrix(game: str, variant: str, *options: str) -> list[Row]:
+    """A game of one table for every learner of discrete actions."""
+    names = (*ON_POLICY, "isac", "masac", "hasac", "iql", "vdn", "qmix")
+    return [Row(name, f"matrix/{game}", variant, 20_000, 10, None, options) for name in names]
+
+
 def _values(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
     """Learners of action values."""
     return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("qmix", "vdn", "iql")]
@@ -108,7 +114,9 @@ ROWS = [
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
     *_off_policy("hasac", "hatd3", "masac", "isac", "matd3", "haddpg", "maddpg"),
     *_critics(),
-    *_values("matrix/climbing", "tuned", 20_000, 10, "--preset", "tuned"),
+    *_matrix("climbing", "tuned", "--preset", "tuned"),
+    Row("hasac", "matrix/climbing", "published", 20_000, 10, None, ("--preset", "published")),
+    *(row for k in (0, 25, 100) for row in _matrix("penalty", f"{k}", "--preset", "tuned", "--env.k", str(k))),
     *_values("particle/speaker_listener", "default", 300_000, 3),
     *_values("particle/spread", "default", 300_000, 3),
     Row("ippo", "roshambo/population", "default", 2_000_000, 3),

@@ -7,7 +7,7 @@ input and by the order in which a team's agents are updated (`SACConfig.critic`,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,12 +18,16 @@ from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.algorithms.actor_critic import ActorCritic, outputs_of
 from marl.algorithms.off_policy import adam, spec_of
+from marl.config_checks import require
 from marl.config_replay import SACConfig
 from marl.critics import joint_weights
 from marl.distributions import Categorical, MultiCategorical, SquashedGaussian, divergence, head_size, straight_through
 from marl.policy import Chosen
 from marl.policy_spec import choices, expectation
 from marl.replay_buffer import Sample, Views
+
+HALVINGS = 10
+"""Times that a step out of the neighbourhood is halved before it is given up."""
 
 
 class Act(NamedTuple):
@@ -52,7 +56,10 @@ class SAC(ActorCritic):
         self.log_team_temperature = nn.Parameter(torch.tensor(start))
         temperatures = [self.log_temperature, self.log_team_temperature]
         self.optimisers["temperature"] = adam(temperatures, config.temperature_learning_rate, config)
-        self.earlier = deepcopy(self.policy).requires_grad_(False) if config.drift == "kl" else None
+        held = config.drift == "kl" or config.kl_radius is not None
+        self.earlier = deepcopy(self.policy).requires_grad_(False) if held else None
+        answering = config.later_agents == "answering" and self.expectation != "joint"
+        require(not answering, "--later-agents answering needs discrete actions and --expectation joint")
 
     def state_dict(self) -> dict[str, Any]:
         """As `ActorCritic.state_dict`, with the temperatures and the policy that the drift looks at."""
@@ -113,7 +120,12 @@ class SAC(ActorCritic):
         gain = hopes.of_all(self._values(acts, sample.now.acting), self._probs(acts), share)
         cost = self.log_temperature.detach().exp() * log_prob + self._drifts(acts, log_prob)
         loss = losses.masked_sum(cost * share, acting) - gain
-        norm = self._step("actor_0", loss, self.parts[0], sample)
+
+        def divergences() -> Tensor:
+            found = [self._acts(group, sample.now).drift for group in self.spec.groups]
+            return torch.cat([x for x in found if x is not None], 1)
+
+        norm = self._step_near("actor_0", loss, self.parts[0], sample, divergences, acting)
         return log_prob.detach(), {"actor_gradient": norm, "entropy": _entropy(log_prob.detach(), acting)}
 
     def _one_by_one(self, sample: Sample, acting: Tensor, hopes: Hopes) -> tuple[Tensor, dict[str, float]]:
@@ -125,19 +137,59 @@ class SAC(ActorCritic):
         values = [x.detach() for x in self._values(acts, views.acting)]
         log_prob = self._log_probs(acts, views.acting).detach()
         norms = []
-        order = torch.randperm(len(acts), generator=self.generators["order"]).tolist()
-        for r in order:
+        fresh = torch.randperm(len(acts), generator=self.generators["order"]).tolist()
+        order = list(range(len(acts))) if self.config.fixed_order else fresh
+        answering = self.config.later_agents == "answering"
+        for turn, r in enumerate(order):
             acts_now = views.acting[:, r : r + 1]
             own, mine = self._values([acts[r]], acts_now)[0], self._log_probs([acts[r]], acts_now)
-            hope = hopes.of_one(r, [*values[:r], own, *values[r + 1 :]], self._probs([acts[r]])[0])
+            chosen = [*values[:r], own, *values[r + 1 :]]
+            if answering:
+                hope = hopes.answered(r, chosen, order[turn + 1 :], temperature)
+            else:
+                hope = hopes.of_one(r, chosen, self._probs([acts[r]])[0])
             cost = (temperature[r] * mine + self._drifts([acts[r]], mine))[:, 0] - hope
             loss = losses.masked_sum(cost, acting[:, r]) / acting[:, r].sum().clamp(min=1)
-            norms.append(self._step(f"actor_{r}", loss, self.parts[r], sample))
+            norms.append(
+                self._step_near(f"actor_{r}", loss, self.parts[r], sample, *self._moved(r, views, noises[r], acting))
+            )
             if r != order[-1]:
                 with torch.no_grad():
                     again = self._act_of(r, views, noises[r])
                 values[r] = self._values([again], acts_now)[0]
         return log_prob, {"actor_gradient": max(norms), "entropy": _entropy(log_prob, acting)}
+
+    def _moved(
+        self, agent: int, views: Views, noise: Tensor, acting: Tensor
+    ) -> tuple[Callable[[], Tensor | None], Tensor]:
+        """How to tell an agent's divergence `[B, 1]` from the earlier policy, and where it counts."""
+        return lambda: self._act_of(agent, views, noise).drift, acting[:, agent : agent + 1]
+
+    def _step_near(
+        self,
+        name: str,
+        loss: Tensor,
+        parameters: list[Tensor],
+        sample: Sample,
+        divergences: Callable[[], Tensor | None],
+        acting: Tensor,
+    ) -> float:
+        """A step that stays near the earlier policy: halved until no agent's mean divergence is above `kl_radius`, or
+        not made at all. The gradient's norm."""
+        radius = self.config.kl_radius
+        before = [x.detach().clone() for x in parameters] if radius is not None else []
+        norm = self._step(name, loss, parameters, sample)
+        if radius is None:
+            return norm
+        with torch.no_grad():
+            for halving in range(HALVINGS + 1):
+                found = divergences()
+                assert found is not None
+                mean = torch.where(acting, found, 0.0).sum(0) / acting.sum(0).clamp(min=1)
+                if bool((mean <= radius).all()):
+                    break
+                torch._foreach_lerp_(parameters, before, 0.5 if halving < HALVINGS else 1.0)
+        return norm
 
     def _temperature_step(self, sample: Sample, log_prob: Tensor, acting: Tensor) -> dict[str, float]:
         """Lead entropies to their targets: L(log alpha_i) = -mean log alpha_i (log pi_i + H_i), where agent i acts."""
@@ -231,7 +283,7 @@ class SAC(ActorCritic):
 
     def _drifts(self, acts: Sequence[Act], like: Tensor) -> Tensor:
         """Weighed drift of each agent, shaped as `like`."""
-        parts = [act.drift for act in acts if act.drift is not None]
+        parts = [act.drift for act in acts if act.drift is not None] if self.config.drift == "kl" else []
         return self.config.drift_weight * torch.cat(parts, 1) if parts else torch.zeros_like(like)
 
 
@@ -240,6 +292,7 @@ class Hopes:
 
     def __init__(self, made: SAC, views: Views, seen: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> None:
         self.made, self.critic, self.acting, self.seen, self.tables = made, made.critic, views.acting, seen, tables
+        self.masks = views.action_mask
 
     def of(self, values: Sequence[Tensor]) -> Tensor:
         """`[B, K]`, of all agents' values."""
@@ -259,6 +312,36 @@ class Hopes:
         weight = joint_weights(probs, self.critic.get_buffer(f"joint_{group.name}"), [group])
         return self.made._raw((weight * table).sum(1))
 
+    def answered(self, agent: int, probs: Sequence[Tensor], later: Sequence[int], temperature: Tensor) -> Tensor:
+        """`[B]`, an agent's own where those `later` answer what it does.
+
+        For each of them, from the last on, stands the soft maximum, alpha log sum exp(Q / alpha), over its legal
+        actions; for the others, and the agent, their `probs`.
+        """
+        made, critic = self.made, self.critic
+        table = made._raw(self.tables["central"])[..., agent if critic.rows > 1 else 0]
+        owns = [critic.get_buffer(f"joint_{group.name}") for group in critic.members]
+        table = table.view(len(table), *map(len, owns))
+        for other in reversed(later):
+            alpha = temperature[other]
+            table = alpha * (table / alpha + self._log_legal(other, owns[other], table)).logsumexp(
+                1 + other, keepdim=True
+            )
+        for i, (group, joint) in enumerate(zip(critic.members, owns, strict=True)):
+            if i not in later:
+                weight = joint_weights(probs[i], joint, [group])
+                table = (table * _along(weight, 1 + i, table.dim())).sum(1 + i, keepdim=True)
+        return table.flatten()
+
+    def _log_legal(self, agent: int, joint: Tensor, like: Tensor) -> Tensor:
+        """0 at an agent's legal actions and minus infinity at others, along its axis of a table."""
+        group, i = self.made.agents[agent]
+        mask = self.masks[group.name]
+        if mask is None:
+            return like.new_zeros(())
+        illegal = (joint.unsqueeze(0) > mask[:, i].unsqueeze(1).to(joint.dtype)).any(2)
+        return _along(like.new_zeros(illegal.shape).masked_fill(illegal, -math.inf), 1 + agent, like.dim())
+
     def of_all(self, values: Sequence[Tensor], probs: Sequence[Tensor | None], share: Tensor) -> Tensor:
         """Sum over agents and samples of what each expects of its own action, the others' given, times its share."""
         critic = self.critic
@@ -276,6 +359,11 @@ def _scale_gradient(x: Tensor, factor: Tensor) -> Tensor:
     """x, whose gradient is multiplied by the factor."""
     scaled = x * factor
     return x.detach() + (scaled - scaled.detach())
+
+
+def _along(x: Tensor, axis: int, dimensions: int) -> Tensor:
+    """`[B, n]` with n at that axis of so many."""
+    return x.view(len(x), *[x.shape[1] if i == axis else 1 for i in range(1, dimensions)])
 
 
 def _entropy(log_prob: Tensor, acting: Tensor) -> float:

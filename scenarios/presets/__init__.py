@@ -13,7 +13,18 @@ OFF_POLICY_SPREAD = {"num_envs": 20, "reward": "team_sum"}
 """The team's mean would weigh entropy three times as much; few copies, for updates are what takes time."""
 MATRIX = {"num_envs": 20, "hidden": (64, 64), "batch_size": 128, "warmup_steps": 1000, "updates_per_step": 0.1}
 """Two agents that see nothing: small networks, small batches."""
-
+MATRIX_SOFT = {
+    **MATRIX,
+    "actor_learning_rate": 5e-3,
+    "critic_learning_rate": 5e-3,
+    "gamma": 0.9,
+    "n_step": 1,
+    "polyak": 0.05,
+    "entropy_per_choice": 0.1,
+    "temperature_learning_rate": 3e-3,
+}
+MATRIX_ANSWERS = {**MATRIX_SOFT, "later_agents": "answering", "fixed_order": True}
+"""From near uniform every way up the table leads past -30, unless who goes first counts on the answer."""
 MATRIX_VALUES = {
     **MATRIX,
     "learning_rate": 1e-3,
@@ -23,6 +34,9 @@ MATRIX_VALUES = {
     "epsilon_steps": 10_000,
 }
 """The same game again and again: what is far ahead tells nothing, and would be all that values are of."""
+
+MATRIX_ROLLOUTS = {"num_envs": 20, "hidden": (64, 64), "rollout_length": 25, "gamma": 0.9}
+"""The same game for learners from rollouts: one episode of every copy each."""
 
 PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
     ("mappo", "particle/spread"): {
@@ -36,8 +50,19 @@ PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
     },
     **{(name, "particle/spread"): {"tuned": OFF_POLICY_SPREAD} for name in ("isac", "masac", "hasac")},
     **{(name, "particle/spread"): {"tuned": {"num_envs": 20}} for name in ("maddpg", "matd3", "haddpg", "hatd3")},
-    **{(name, "matrix/climbing"): {"tuned": MATRIX} for name in ("isac", "masac", "hasac")},
-    **{(name, "matrix/climbing"): {"tuned": MATRIX_VALUES} for name in ("iql", "vdn", "qmix")},
+    **{(name, "matrix/climbing"): {"tuned": MATRIX_SOFT} for name in ("isac", "masac")},
+    ("hasac", "matrix/climbing"): {"tuned": MATRIX_ANSWERS, "published": MATRIX_SOFT},
+    **{(name, "matrix/penalty"): {"tuned": MATRIX_SOFT} for name in ("isac", "masac", "hasac")},
+    **{
+        (name, f"matrix/{game}"): {"tuned": MATRIX_VALUES}
+        for name in ("iql", "vdn", "qmix")
+        for game in ("climbing", "penalty")
+    },
+    **{
+        (name, f"matrix/{game}"): {"tuned": MATRIX_ROLLOUTS}
+        for name in ("ippo", "mappo", "happo", "hatrpo", "ia2c", "maa2c", "dpo")
+        for game in ("climbing", "penalty")
+    },
 }
 """(algorithm, scenario) -> preset's name -> setting -> value."""
 
