@@ -59,7 +59,7 @@ class Workshop:
     rollout_length: int
     load: Load
     about: Mapping[str, Mapping[str, Any]]
-    """What policy files say of their origin, by kind of team."""
+    """Kind of team that learns -> what policy files say of their origin."""
     given: Mapping[str, Mapping[str, str]]
     """Players that are there from the beginning: name -> kind of team -> what is to be loaded, or a policy's file."""
 
@@ -368,7 +368,7 @@ class League:
 
     def _begin(self) -> None:
         """Enter the given players and the learners; mains leave their first snapshots."""
-        config, kinds = self.config, [kind.name for kind in self.workshop.spec.kinds]
+        config, kinds = self.config, list(self.workshop.about)
         for name, sources in self.workshop.given.items():
             self._enter_given(name, sources)
         for kind in kinds:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ class Start:
     given: Mapping[str, Mapping[str, Player]]
     """Players by name and kind of team."""
     dir: Path | None
+    exploit: Mapping[str, Any] = field(default_factory=dict)
+    """What is to be measured at the end of `marl league exploit`."""
 
 
 def parse(words: Sequence[str]) -> Start:
@@ -64,7 +66,7 @@ def parse(words: Sequence[str]) -> Start:
             print(first_help())
             raise SystemExit(0)
         require(False, f"league run needs SCENARIO first, as in: {PROG} board/connect_four --plan self-play")
-    algorithm = settings.algorithm(_typed_algorithm(words))
+    algorithm = settings.algorithm(typed_algorithm(words))
     return _second_stage(algorithm, catalog.find(words[0]), list(words[1:]))
 
 
@@ -102,7 +104,7 @@ def run(options: Start) -> int:
     return league_work.work(made, Lock(made))
 
 
-def _typed_algorithm(words: Sequence[str]) -> str:
+def typed_algorithm(words: Sequence[str]) -> str:
     """The algorithm is needed before the rest can be parsed: it says which settings there are."""
     for position, word in enumerate(words):
         if word == "--algorithm" and position + 1 < len(words):

@@ -34,7 +34,10 @@ GIVEN = "given"
 def begin(start: Start, command: list[str]) -> runs.Run:
     """Make the league's folder, with copies of the policies of given players."""
     config = {**start.plan.to_json(), "league": settings.to_json(start.league), "given": {}}
-    run = runs.create(start.dir, config, command, f"league-{start.league.plan}")
+    method = f"league-{start.league.plan}"
+    if start.exploit:
+        config["exploit"], method = dict(start.exploit), f"exploit-{start.plan.algorithm}"
+    run = runs.create(start.dir, config, command, method)
     kept = {}
     for number, (name, roles) in enumerate(start.given.items()):
         kept[name] = {kind: _copied(run, number, kind, player) for kind, player in roles.items()}
@@ -89,6 +92,10 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
                 print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)
                 lock.release()
                 return stop.code or 0
+        if "exploit" in run.config and league.finished:
+            from marl.cli.league_exploit import report
+
+            report(run, league, measured(run))
         print_what_next(run, league, store)
     lock.release()
     return stop.code or 0
@@ -157,6 +164,12 @@ def workshop(run: runs.Run, plan: Plan, config: LeagueConfig) -> Workshop:
             for name, roles in run.config.get("given", {}).items()
         },
     )
+
+
+def measured(run: runs.Run) -> dict[str, str]:
+    """Who plays what where an exploiter is measured: the player, and who was named instead of it."""
+    roles = [dict(kinds) for kinds in run.config["given"].values()]
+    return {kind: _found(run, text) for each in reversed(roles) for kind, text in each.items()}
 
 
 def _found(run: runs.Run, text: str) -> str:
