@@ -19,14 +19,14 @@ def flat(x: Tensor, span: int) -> Tensor:
     """
     if span == 1:
         return x.flatten(0, 1)
-    return x.reshape(-1, span, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
+    return x.reshape(len(x) // span, span, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
 
 
 def steps_of(x: Tensor, steps: int, span: int) -> Tensor:
     """`flat` undone: `[T S, ..] -> [T, S, ..]`."""
     if span == 1:
-        return x.reshape(steps, -1, *x.shape[1:])
-    return x.reshape(steps // span, -1, span, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
+        return x.reshape(steps, len(x) // steps, *x.shape[1:])
+    return x.reshape(steps // span, len(x) // steps, span, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
 
 
 def whole(use: Tensor, span: int) -> Tensor:

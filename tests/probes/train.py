@@ -59,7 +59,8 @@ class Probe:
             kind.name: known.load()(spec, kind.name, self.config, reward, seed, engine=ENGINE) for kind in spec.kinds
         }
         seats = {name: Seats.all(learner.policy, self.env.num_envs) for name, learner in self.learners.items()}
-        self.collector = Collector(self.env, seats, self.config.rollout_length, seed)
+        spans = {name: learner.span for name, learner in self.learners.items() if learner.policy.memory}
+        self.collector = Collector(self.env, seats, self.config.rollout_length, seed, spans)
 
     def train(self, iterations: int) -> None:
         """Train (who makes one step per rollout, on more of them); then collect once more, to look at the outcome."""
