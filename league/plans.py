@@ -161,8 +161,10 @@ def _lost(situation: Situation) -> Floats:
     if found.any():
         return found
     mains = _where(situation, lambda c: not c.live and c.part == "main")
-    oldest = matchmaking.forgettable(_rates(situation)[mains])
-    mains[np.flatnonzero(mains)[oldest:]] = False
+    lines = np.array([candidate.line for candidate in situation.candidates])
+    for line in np.unique(lines[mains]):
+        own = np.flatnonzero(mains & (lines == line))
+        mains[own[matchmaking.forgettable(_rates(situation)[own]) :]] = False
     return _within(situation, mains, lambda s: matchmaking.forgotten(_rates(s), FORGOTTEN_MAIN))
 
 
