@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from environments.spec import EnvSpec
 
 if TYPE_CHECKING:
+    from environments.replay import Replay
+    from environments.vector import VectorEnv
     from league.programs import Limits
     from marl.policy import Actor
 
@@ -22,6 +24,22 @@ BLOCK = 512
 """Games of a block, at most."""
 Load = Callable[[str, EnvSpec, str], "Actor"]
 """(what to load, environment, kind of team) -> somebody who acts. A function of a module, so that workers find it."""
+
+
+HUMAN = "human"
+"""What `Entrant.sources` say of a person."""
+
+
+class Person(Protocol):
+    """A person who plays matches; where its window is, whoever makes the contest knows."""
+
+    def sit(self, env: VectorEnv, team: int) -> Actor:
+        """Who acts for a team of the only copy of `env` in the coming match."""
+        ...
+
+    def told(self, replay: Replay) -> None:
+        """The match has ended; this is what was played."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,8 @@ class Contest:
     """What replays say of their origin."""
     limits: Limits | None = None
     """What players that are programs may use; None: the usual."""
+    person: Person | None = None
+    """Who plays for the entrant whose source is `HUMAN`; then everything is played in one process."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Players that are functions of what they see play a whole block as one batch of fixed shape, whatever number of games is
 left, each game on its own key: what comes out depends on the block alone, not on how blocks are shared among processes
-or what was played before. Players that are programs play one game after the other.
+or what was played before. Players that are programs, and people, play one game after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import environments
 from environments.replay import Replay
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
-from league.contest import Block, Contest, Game, Load, block_size, match_key
+from league.contest import HUMAN, Block, Contest, Game, Load, block_size, match_key
 from league.outside import OutsideTeam
 from league.programs import Forfeit, Limits, Program, is_outside
 from league.records import Match, Seat
@@ -36,7 +36,7 @@ MOST_WORDS = 2000
 def play(contest: Contest, block: Block) -> list[Match]:
     """Play a block's games and say what came of them."""
     sources = [*block.first.sources.values(), *block.second.sources.values()]
-    if any(is_outside(source) for source in sources):
+    if any(is_outside(source) or source == HUMAN for source in sources):
         return [_play_alone(contest, block, game, number < block.record) for number, game in enumerate(block.games)]
     env = _environment(contest.environment, tuple(sorted(contest.options.items())), block_size(contest))
     players = {
@@ -96,11 +96,11 @@ def _mixed(spec: EnvSpec, kind: TeamKind, players: Sequence[Actor | None], lineu
 
 
 def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Match:
-    """One game, of which at least one side is a program; a side that gives it away loses."""
+    """One game, of which at least one side is a program or a person; a program that gives it away loses."""
     env = _environment(contest.environment, tuple(sorted(contest.options.items())), 1)
     limits, scribe = contest.limits or Limits(), _Scribe(contest, env.spec, block)
     players: dict[str, list[Actor | None]] = {kind.name: [None, None] for kind in env.spec.kinds}
-    outside = []
+    outside, person = [], None
     for team, place in enumerate(game.lineup):
         kind = env.spec.team_kinds[team]
         source = block.sides[place].sources[kind]
@@ -108,12 +108,17 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
             groups = [env.spec.group(name) for name in env.spec.kind(kind).groups]
             outside.append(OutsideTeam(_program(source, limits), groups, env.spec.members(team), team))
             players[kind][place] = outside[-1].actor
+        elif source == HUMAN:
+            assert contest.person is not None, "somebody has to be there"
+            person = contest.person
+            players[kind][place] = person.sit(env, team)
         else:
             players[kind][place] = _player(contest.load, source, env, kind)
     try:
         for side in outside:
             side.reset(game.key % 2**63)
-        measured = measure(contest, env, seat(env.spec, players, [game.lineup]), [game], int(record))
+        told = record or person is not None
+        measured = measure(contest, env, seat(env.spec, players, [game.lineup]), [game], int(told))
     except Forfeit as forfeit:
         program = next(side.program for side in outside if side.team == forfeit.team)
         program.kill()
@@ -121,6 +126,8 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
         words = f"{forfeit.why}\n{program.said}".strip()[-MOST_WORDS:]
         length = int(env.episode_step[0])
         return scribe.match(game, outcome, length, status=forfeit.status, offender=forfeit.team, error=words)
+    if person is not None:
+        person.told(measured.replays[0])
     replay = _keep(contest, game, measured.replays[0] if record else None)
     outcome = tuple(map(float, measured.outcomes[0]))
     return scribe.match(game, outcome, int(measured.lengths[0]), replay=replay)

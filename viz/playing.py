@@ -100,20 +100,24 @@ class Playing(Shown):
         opens, `again` what n does. `who`: who plays, in a line. ValueError where no person plays in the session."""
         if session.human is None:
             raise ValueError("nobody plays")
-        self.session, self.controls = session, controls
-        self.hand = Hand(controls)
+        self.session = session
         self.title = f"{session.spec.name} — {session.human}"
         self.speed, self.paused, self.said = speed, False, ""
-        self.begun = not controls.flows
-        """False before the first key of a game that flows: nobody is hurried into it."""
-        self._ended, self._after, self._again, self._who = ended, after, again, who
+        self._ended, self._after, self._again = ended, after, again
         self._opened: Shown | None = None
         self._passed = 0.0
-        self._chosen, self._tabbed = 0, False
-        """Row of the list that tab has reached."""
         self._moment = session.moment()
         self._drawing = drawing_of(session.spec.name)
         self._view = self._drawing.view(session.spec, self._moment.arrays)
+        self.sit(controls, who)
+
+    def sit(self, controls: Controls, who: str) -> None:
+        """The person plays by these controls from now on; `who` says who plays, in a line."""
+        self.controls, self.hand, self._who = controls, Hand(controls), who
+        self.begun = not controls.flows
+        """False before the first key of a game that flows: nobody is hurried into it."""
+        self._chosen, self._tabbed = 0, False
+        """Row of the list that tab has reached."""
 
     @property
     def moving(self) -> bool:  # type: ignore[override]
@@ -273,12 +277,16 @@ class Playing(Shown):
     def _step(self, own: Array | None) -> bool:
         self._passed = 0.0
         self.session.step(own)
-        self._moment = self.session.moment()
-        needed = self._drawing.view(self._moment.spec, self._moment.arrays)
-        self._view = View(*(max(ends, key=abs) for ends in zip(self._view, needed, strict=True)))
+        self.look()
         if self.session.over:
             self.said = self._ended()
         return True
+
+    def look(self) -> None:
+        """Show what there is now, with room for all of it."""
+        self._moment = self.session.moment()
+        needed = self._drawing.view(self._moment.spec, self._moment.arrays)
+        self._view = View(*(max(ends, key=abs) for ends in zip(self._view, needed, strict=True)))
 
     def press(self, key: str) -> bool:
         """A key: an action's, or one of the window's own."""

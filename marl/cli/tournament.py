@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,7 @@ import tyro
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
-    from league.contest import Contest, Entrant
+    from league.contest import Contest, Entrant, Person
     from league.sequential import SPRT
     from league.store import Store
     from marl.cli.players import Player
@@ -34,7 +34,7 @@ class Tournament:
     MODULE:FACTORY, FILE.py:OBJECT)."""
     players: tyro.conf.Positional[tuple[str, ...]]
     """At least two, each PLAYER or NAME=PLAYER: a run's folder, a policy's file, `bot:NAME`, `random`, a class
-    (`MODULE:CLASS`, `FILE.py:CLASS`) or a program (`cmd:COMMAND`)."""
+    (`MODULE:CLASS`, `FILE.py:CLASS`), a program (`cmd:COMMAND`), or `human`: you, in a window."""
     format: Format = "round-robin"
     """round-robin: all pairs; gauntlet: the first against each other one; swiss: equals meet, as many rounds as single
     one out; single-elimination: losers leave, of a drawn pairing the one listed later."""
@@ -103,10 +103,44 @@ def run(options: Tournament) -> int:
     spec, environment, settings = describe(options.scenario, 1 if options.crossplay else 2)
     entered = enter(options.players, spec, programs_too=not options.crossplay)
     folder = options.dir or default_folder(options, spec, entered)
-    table = hold(options, spec, environment, settings, entered, folder, test)
+
+    def play(person: Person | None = None) -> dict[str, Any]:
+        return hold(options, spec, environment, settings, entered, folder, test, person)
+
+    mine = next((roles for roles in entered.values() if is_person(roles)), None)
+    table = play() if mine is None else by_hand(options, spec, environment, settings, next(iter(mine)), play)
     (tables.show_together if options.crossplay else tables.show)(table, folder)
     tables.write(table, options.json, options.csv, options.png)
     return 0
+
+
+def is_person(roles: Mapping[str, Player]) -> bool:
+    """Whether a player is the one at the keyboard."""
+    from league.contest import HUMAN
+
+    return any(player.text == HUMAN for player in roles.values())
+
+
+def by_hand(
+    options: Tournament,
+    spec: EnvSpec,
+    environment: str,
+    settings: Mapping[str, Any],
+    kind: str,
+    play: Callable[[Person], dict[str, Any]],
+) -> dict[str, Any]:
+    """What `play` returns, with a window in which a person plays a kind of team. UsageError where there can be none."""
+    from environments.errors import UsageError
+    from environments.registry import is_external
+    from marl.cli import person
+    from marl.cli.play import check_display
+
+    if options.workers != 1 or is_external(environment):
+        what = "in one process (--workers 1)" if options.workers != 1 else "the platform's own environments"
+        raise UsageError(f"a person plays {what}")
+    check_display(f"marl tournament {options.scenario} PLAYER PLAYER --record 1")
+    (agent, *_) = next(iter(spec.members(spec.team_kinds.index(kind)).values()))
+    return person.while_watching(environment, settings, agent, play)
 
 
 def parse_test(text: str, players: int) -> SPRT:
@@ -142,6 +176,8 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
     """Name -> kind of team -> player, for each kind of team that it can play. UsageError, RefusedFile."""
     from environments.errors import UsageError
     from league import programs
+    from league.contest import HUMAN
+    from marl.cli import person, players
 
     if len(texts) < 2:
         raise UsageError(f"a tournament needs at least two players, not {len(texts)}")
@@ -152,9 +188,13 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
             name = what = text
         if name in entered:
             raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
-        if not programs_too and programs.is_outside(what):
-            raise UsageError(f"{what} is a program; --crossplay is for policies and bots")
-        entered[name] = roles_of(what, spec)
+        if not programs_too and (programs.is_outside(what) or what == HUMAN):
+            kind = "person" if what == HUMAN else "program"
+            raise UsageError(f"{what} is a {kind}; --crossplay is for policies and bots")
+        if what == HUMAN:
+            entered[name] = dict.fromkeys(person.kinds(spec), players.Player(HUMAN))
+        else:
+            entered[name] = roles_of(what, spec)
     seen: dict[str, str] = {}
     for name, roles in entered.items():
         first = seen.setdefault(identity(roles), name)
@@ -209,6 +249,7 @@ def hold(
     entered: Mapping[str, Mapping[str, Player]],
     folder: Path,
     test: SPRT | None = None,
+    person: Person | None = None,
 ) -> dict[str, Any]:
     """Play what is not played yet and return the standings. Imports torch, compiles the game."""
     import torch
@@ -249,6 +290,7 @@ def hold(
             folder=folder,
             header={"scenario": options.scenario},
             limits=Limits(options.move_timeout, options.game_timeout),
+            person=person,
         )
         if options.crossplay:
             return {**about, **together(contest, entrants, store, options.workers)}
