@@ -146,8 +146,9 @@ def _numbers(page: _Page, agent: Agent) -> None:
     page.y += 12
     for i, (name, number) in enumerate(items):
         x = page.left + i * step
+        end = x + step - (10 if i < len(items) - 1 else 0)
         page.shapes.append(Text((x, page.y), name, 11, FAINT_INK, "left"))
-        page.shapes.append(Text((x + 44, page.y), "–" if number is None else short(number), 14, INK, "left", True))
+        page.shapes.append(Text((end, page.y), "–" if number is None else short(number), 13, INK, "right", True))
     page.y += 6
 
 

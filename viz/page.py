@@ -89,20 +89,24 @@ def footer(moment: Moment, scene: Scene, width: int, title: str = "") -> Scene:
     x = 18.0
     middle = FOOTER / 2
     if title:
-        shapes.append(Text((x, middle), title, 13, SOFT_INK, "left", True, width * 0.3))
-        x += min(width * 0.3, 8.4 * len(title)) + 20
+        shapes.append(Text((x, middle), title, 13, SOFT_INK, "left", True, width * 0.24))
+        x += min(width * 0.24, 8.4 * len(title)) + 14
+    scores = [f"{score:+.1f}" for score in moment.scores]
+    policies = moment.policies or ("",) * len(scores)
+    wide = [52 + 8.6 * len(n) + 8.2 * len(s) for n, s in zip(moment.spec.team_names, scores, strict=True)]
+    beside = [6.8 * len(policy) + 12 if policy else 0.0 for policy in policies]
+    if x + sum(wide) + sum(beside) > width:
+        policies, beside = ("",) * len(scores), [0.0] * len(scores)
     for team, name in enumerate(moment.spec.team_names):
-        score = f"{moment.scores[team]:+.1f}"
-        policy = moment.policies[team] if moment.policies else ""
-        wide = 8.6 * len(name) + 8.2 * len(score) + 6.8 * len(policy) + (12 if policy else 0)
-        if x + 40 + wide > width:
+        if x + wide[team] + beside[team] > width:
             shapes.append(Text((x, middle), "…", 15, SOFT_INK, "left"))
             return pixels(width, FOOTER, shapes)
         shapes.append(Circle((x + 6, middle), 6, team_color(moment.spec, team)))
         shapes.append(Text((x + 19, middle), name, 14, INK, "left"))
-        shapes.append(Text((x + 25 + 8.6 * len(name), middle), score, 14, INK, "left", True))
-        shapes.append(Text((x + 35 + 8.6 * len(name) + 8.2 * len(score), middle), policy, 12, SOFT_INK, "left"))
-        x += 52 + wide
+        after = x + 25 + 8.6 * len(name)
+        shapes.append(Text((after, middle), scores[team], 14, INK, "left", True))
+        shapes.append(Text((after + 10 + 8.6 * len(scores[team]), middle), policies[team], 12, SOFT_INK, "left"))
+        x += wide[team] + beside[team]
     right = width - 18.0
     for entry in reversed(scene.legend):
         start = right - 8 * len(entry.name)

@@ -80,6 +80,7 @@ class Viewer(Shown):
         self.scroll = 0
         self._drag: tuple[str, float, float, bool] | None = None
         self._opened: Shown | None = None
+        self._told: list[tuple[str, bool]] = []
 
     def _marks(self) -> list[Mark]:
         marks = [mark for take in self.takes for mark in take.marks]
@@ -182,11 +183,15 @@ class Viewer(Shown):
 
     def advance(self, seconds: float) -> bool:
         """Time passes; what agents saw is worked out bit by bit."""
-        told = False
+        moved = self.playback.advance(seconds)
+        if self.selected is None or not self.has_panel:
+            return moved
+        before, self._told = self._told, []
         for take in self.takes:
-            if take.insights is not None and self.selected is not None and self.has_panel:
-                told |= take.insights.advance(WORK) and take.insights.at(self.playback.frame) is None
-        return self.playback.advance(seconds) or told
+            if take.insights is not None:
+                take.insights.advance(WORK)
+                self._told.append((take.insights.note, take.insight(self.playback.frame) is not None))
+        return moved or self._told != before
 
     def opened(self) -> Shown | None:
         """What an extra key asked for."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
+
+from marl.cli import export
 
 if TYPE_CHECKING:
     from viz.viewer import Viewer
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Open a replay in a window, or export it as GIF, MP4 or PNG without any screen.
+class Watch(export.Export):
+    """Open a replay in a window, or write it as a film, pictures or numbers without any screen.
 
     A run is followed: its newest episode is shown, and each new one as it appears. A league or tournament is a list of
     players and matches. Keys in the window: space plays and pauses, arrows step and change the speed, w asks what if,
@@ -23,20 +25,8 @@ class Watch:
 
     file: tyro.conf.Positional[Path]
     """A .replay file; a run's folder, whose newest replay is exported; or the folder of a league or tournament."""
-    gif: Path | None = None
-    """Write all frames to this GIF."""
-    mp4: Path | None = None
-    """Write all frames to this MP4; needs imageio-ffmpeg."""
-    png: int | None = None
-    """Write this frame as a picture, to --out; 0 is the start, -1 the final state."""
-    out: Path | None = None
-    """File for --png; by default the replay's name with the frame's number, in the current folder."""
-    speed: float = 1.0
-    """Playback speed, 0.1 to 100; 1 is the simulation's own time."""
-    height: int = 640
-    """Height of exported pictures in pixels, 240 to 2160."""
-    panel: bool = False
-    """Show agents' actions, probabilities and values in exported pictures too."""
+    compare: Path | None = None
+    """A second replay of the same agents, or a run: both side by side, in step, with their first difference marked."""
     player: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """PLAYER, or TEAM=PLAYER, who can be chosen too where you ask what if; once for each."""
 
@@ -45,38 +35,53 @@ def run(options: Watch) -> int:
     """Watch or export; returns the exit code."""
     from environments.errors import UsageError
 
-    if not 0.1 <= options.speed <= 100:
-        raise UsageError(f"--speed must be 0.1 to 100, not {options.speed:g}")
-    if not 240 <= options.height <= 2160:
-        raise UsageError(f"--height must be 240 to 2160, not {options.height}")
-    if options.out and options.png is None:
-        raise UsageError("--out names the file of --png FRAME, which is missing")
-    named = {"gif": (options.gif, ".gif"), "mp4": (options.mp4, ".mp4"), "out": (options.out, ".png")}
-    for option, (file, suffix) in named.items():
-        if file is not None and file.suffix.lower() != suffix:
-            raise UsageError(f"the file of --{option} ends with {suffix}, and {file} does not")
-    exported = options.gif is not None or options.mp4 is not None or options.png is not None
-    if options.file.is_dir() and not exported:
+    options.check()
+    if options.compare and options.wanted:
+        raise UsageError("--compare shows a window; leave it out to write files")
+    if options.file.is_dir() and not options.wanted and not options.compare:
         return folder(options)
     path = newest_replay(options.file)
-    viewer = opened(path, options)
-    if not export(viewer, path, options):
-        from viz.screen.window import watch
+    viewer = opened(path, options, newest_replay(options.compare) if options.compare else None)
+    if options.wanted:
+        export.export(viewer, path, options)
+        return 0
+    from viz.screen.window import watch
 
-        watch(viewer, f"{viewer.replay.spec.name} — {path.name}")
+    watch(viewer, f"{viewer.replay.spec.name} — {path.name}")
     return 0
 
 
-def opened(path: Path, options: Watch) -> Viewer:
-    """A replay's viewer. RefusedFile where it cannot be read or drawn."""
+def opened(path: Path, options: Watch, other: Path | None = None) -> Viewer:
+    """A replay's viewer, or that of two. RefusedFile where one cannot be read or drawn, UsageError where they do not
+    fit together."""
     from environments import replay
-    from marl.cli import what_if
+    from marl.cli import insight, what_if
     from viz.viewer import Viewer
 
-    recorded = replay.load(path)
-    if recorded.damage:
-        print(f"{path}: {recorded.damage}; playing the first {recorded.steps} steps")
-    return Viewer(recorded, options.speed, extras=[what_if.extra(path, recorded, options.player)])
+    paths = [path] if other is None else [path, other]
+    found = []
+    for each in paths:
+        recorded = replay.load(each)
+        if recorded.damage:
+            print(f"{each}: {recorded.damage}; playing the first {recorded.steps} steps")
+        found.append(recorded)
+    return Viewer(
+        found[0],
+        options.speed,
+        other=None if other is None else found[1],
+        names=("", "") if other is None else _told_apart(path, other),
+        insights=[insight.of(each, recorded) for each, recorded in zip(paths, found, strict=True)],
+        extras=[what_if.extra(path, found[0], options.player)],
+    )
+
+
+def _told_apart(one: Path, other: Path) -> tuple[str, str]:
+    """Short names of two files: their stems, behind the last folder in which they differ where those are the same."""
+    if one.stem != other.stem:
+        return one.stem, other.stem
+    pairs = zip(reversed(one.resolve().parent.parts), reversed(other.resolve().parent.parts), strict=False)
+    folders = next(((a, b) for a, b in pairs if a != b and {a, b} != {"replays"}), ("left", "right"))
+    return f"{folders[0]}/{one.stem}", f"{folders[1]}/{other.stem}"
 
 
 def folder(options: Watch) -> int:
@@ -96,7 +101,10 @@ def folder(options: Watch) -> int:
 
 
 def newest_replay(path: Path) -> Path:
-    """The file itself, or the newest replay of a run's folder. UsageError where there is none."""
+    """The file itself, or the newest replay of a run's folder: a whole one, else what a killed run has left of one.
+
+    UsageError where there is none.
+    """
     from environments.errors import UsageError
 
     if not path.exists():
@@ -105,32 +113,7 @@ def newest_replay(path: Path) -> Path:
         return path
     folder = path / "replays" if (path / "replays").is_dir() else path
     found = [p for p in folder.glob("*.replay") if not p.name.startswith(".")]
+    found = found or list(folder.glob("*.replay.part"))
     if not found:
         raise UsageError(f"there is no replay in {folder}; record one with: marl evaluate {path} --record 1")
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
-
-
-def export(viewer: Viewer, path: Path, options: Watch) -> bool:
-    """Write what was asked for, printing each file's name; False where nothing was."""
-    from environments.errors import UsageError
-    from marl.cli.progress import progress
-    from viz import video
-
-    look: dict[str, Any] = {"height": options.height, "panel": options.panel}
-    frames = viewer.replay.steps + 1
-    if options.png is not None:
-        if not -frames <= options.png < frames:
-            raise UsageError(f"there is no frame {options.png}: this replay has frames 0 to {frames - 1}")
-        frame = options.png % frames
-        out = options.out or Path(f"{path.stem}-{frame}.png")
-        video.save_png(viewer, frame, out, **look)
-        print(out)
-    if options.gif:
-        with progress("GIF", "frames", frames) as report:
-            video.save_gif(viewer, options.gif, speed=options.speed, progress=report, **look)
-        print(options.gif)
-    if options.mp4:
-        with progress("MP4", "frames", frames) as report:
-            video.save_mp4(viewer, options.mp4, speed=options.speed, progress=report, **look)
-        print(options.mp4)
-    return bool(options.gif or options.mp4) or options.png is not None

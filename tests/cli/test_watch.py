@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from environments.replay import Replay, load
+from marl.cli import insight
 from marl.cli.main import main
+from marl.cli.watch import Watch, opened
 from tests.recording import record
+from tests.source import ROOT
 
 
 @pytest.fixture
@@ -125,3 +129,52 @@ def test_verify_tells_rounding_from_corruption(replay: Path, capsys: pytest.Capt
     replace(recorded, header=header, frames={**recorded.frames, "agent_position": positions}).save(replay)
     assert main(["verify", str(replay)]) == 0
     assert "last-bit difference between machines, not corruption" in capsys.readouterr().out
+
+
+def without_thoughts(recorded: Replay) -> Replay:
+    """The same episode, with the files of its policies, but nothing recorded of what they thought."""
+    groups = {
+        name: track._replace(probabilities=track.probabilities[..., :0], value=np.full_like(track.value, np.nan))
+        for name, track in recorded.groups.items()
+    }
+    players = {
+        name: {**said, "player": str(ROOT / said["player"])} for name, said in recorded.header["policies"].items()
+    }
+    return replace(recorded, groups=groups, header={**recorded.header, "policies": players})
+
+
+def test_thoughts_that_were_not_recorded_are_asked_of_the_policies() -> None:
+    path = ROOT / "marl" / "policies" / "tag.replay"
+    recorded = load(path)
+    asked = insight.of(path, without_thoughts(recorded))
+    assert asked is not None
+    asked.wait()
+    for step in (0, 13, 24):
+        told = asked.at(step)
+        assert told is not None, asked.note
+        for name, track in recorded.groups.items():
+            here = told[name]
+            assert here.probabilities is not None and here.value is not None
+            np.testing.assert_allclose(here.probabilities, track.probabilities[step], atol=1e-3)
+            np.testing.assert_allclose(here.value, track.value[step], rtol=1e-4, atol=1e-3)
+    assert insight.thinker(path, recorded) is None  # it tells all itself
+
+
+def test_a_policy_that_has_changed_since_is_not_asked() -> None:
+    recorded = without_thoughts(load(ROOT / "marl" / "policies" / "tag.replay"))
+    others = {name: {**said, "sha256": "00" * 32} for name, said in recorded.header["policies"].items()}
+    changed = replace(recorded, header={**recorded.header, "policies": others})
+    assert insight.thinker(Path("a.replay"), changed) is None
+
+
+def test_two_replays_are_compared(replay: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other" / "episode.replay"
+    other.parent.mkdir()
+    record("particle/spread", seed=1, max_cycles=70).save(other)
+    viewer = opened(replay, Watch(replay), other)
+    assert [take.name for take in viewer.takes] == [f"{tmp_path.name}/episode", "other/episode"]
+    record("particle/tag").save(other)
+    assert main(["watch", str(replay), "--compare", str(other)]) == 2
+    assert "only replays of one environment can be compared" in capsys.readouterr().err
+    assert main(["watch", str(replay), "--compare", str(other), "--png", "1"]) == 2
+    assert "--compare shows a window" in capsys.readouterr().err

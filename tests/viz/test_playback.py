@@ -259,7 +259,8 @@ def test_the_ends_of_an_episode(viewer: Viewer) -> None:
 
 def test_marks_are_where_things_happen() -> None:
     recorded = record("toy/siege", seed=2)
-    marks = Viewer(recorded).playback.marks
+    *marks, end = Viewer(recorded).playback.marks
+    assert end.frame == recorded.steps and end.name.startswith("the end: guard ")
     fallen = {
         (int(t) + 1, recorded.spec.agents[i]) for t, i in zip(*np.nonzero(recorded.frames["hit"][1:]), strict=True)
     }

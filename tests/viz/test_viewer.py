@@ -319,6 +319,21 @@ def test_thoughts_that_were_not_recorded_are_asked_for() -> None:
     assert "not recorded" in words(plain) and not any("%" in text for text in words(plain))
 
 
+def test_what_becomes_known_is_shown_without_a_key() -> None:
+    """While the picture rests, it changes once when the simulator is there, and then no more."""
+    recorded = record("particle/tag", traces=False, max_cycles=150)
+    viewer = Viewer(recorded, insights=[Rerun(recorded)])
+    viewer.playback.pause()
+    assert not viewer.advance(0.01)  # nobody asked
+    viewer.press("tab")
+    viewer.page()
+    until = time.monotonic() + 60
+    while "velocity_x" not in words(viewer) and time.monotonic() < until:
+        changed = viewer.advance(0.01)
+        assert changed or "velocity_x" not in words(viewer)
+    assert "velocity_x" in words(viewer) and not viewer.advance(0.01)
+
+
 def test_illegal_actions_are_told_from_legal_ones() -> None:
     recorded = record("board/tictactoe")
     told = Rerun(recorded)
