@@ -18,6 +18,8 @@ LEARNERS = ("main", "main_exploiter", "league_exploiter")
 """Parts of players that change while they play: they are never rated, their snapshots are."""
 POINTS = 40
 """Points of a curve, at most."""
+LEAST = 20
+"""Matches of a point, at least, where there are as many."""
 WIDTH = 1.959963984540054
 """Standard errors to either side of a 95 % interval."""
 
@@ -106,7 +108,7 @@ def part_of(players: dict[int, Player], number: int) -> str:
 def windows(label: str, count: NDArray[np.int64], points: NDArray[np.float64]) -> Rates:
     """Mean points over windows of as many matches each, with Wilson's interval (a draw being half a win and half a
     loss), which stays within [0, 1] and means something after one match."""
-    parts = [part for part in np.array_split(np.arange(len(points)), min(POINTS, len(points))) if len(part)]
+    parts = np.array_split(np.arange(len(points)), max(1, min(POINTS, len(points) // LEAST)))
     games = np.array([len(part) for part in parts], np.float64)
     rate = np.array([points[part].mean() for part in parts])
     z = WIDTH
