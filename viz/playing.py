@@ -305,9 +305,16 @@ class Playing(Shown):
         elif plain == "tab" and self.controls.slots:
             self._tab(-1 if key.startswith("shift ") else 1)
         else:
-            self.begun |= self.hand.press(plain)
-            return self.begun
+            return self._act(plain)
         return True
+
+    def _act(self, key: str) -> bool:
+        """A key of an action; before its turn in a game that waits it means nothing, lest it counts later."""
+        if not (self.controls.flows or self.session.asked):
+            return False
+        known = self.hand.press(key)
+        self.begun |= known
+        return known
 
     def release(self, key: str) -> bool:
         """A key goes up."""
@@ -317,7 +324,7 @@ class Playing(Shown):
     def _return(self) -> None:
         if self.session.over:
             self._opened = self._after() if self._after else None
-        elif self.controls.slots and self._tabbed:
+        elif self.controls.slots and self._tabbed and (self.controls.flows or self.session.asked):
             self.begun = True
             self.hand.pick(*self.controls.places()[self._chosen])
 

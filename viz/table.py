@@ -150,13 +150,16 @@ class AtTable(Playing):
     def status(self) -> str:
         """What is going on."""
         if self.table.resting:
-            return f"{self.result()} — a key goes on"
+            return f"{self.result()} — return goes on"
+        if not self.table.number:
+            return "getting ready"
         return super().status() if self.table.asked else "the other side plays"
 
     def press(self, key: str) -> bool:
-        """After the end of a match every key goes on."""
+        """After the end of a match return goes on, and no other key means anything but escape."""
         if self.table.resting and key != "escape":
-            self.table.go_on()
+            if key in ("return", "enter", "keypad enter"):
+                self.table.go_on()
             return True
         return super().press(key)
 

@@ -41,6 +41,8 @@ class Robot:
             if shown.table.resting:
                 shown.look()
                 self.ends.append(written(shown))
+                shown.press("4")
+                assert shown.table.resting, "a key too many is no consent"
                 shown.press("return")
                 while shown.table.resting:
                     time.sleep(0.001)
@@ -72,7 +74,7 @@ def test_a_person_meets_everybody_on_both_sides(
     words = ["--games", "2", "--record", "1", "--dir", str(folder), "--json", str(table)]
     assert main([*CUP, "random", *words]) == 0
     assert set(robot.sides) == {"player_0", "player_1"} and len(robot.ends) == 4
-    assert all("a key goes on" in end for end in robot.ends)
+    assert all("return goes on" in end for end in robot.ends)
     rows = {row["name"]: row for row in json.loads(table.read_text())["players"]}
     assert rows["human"]["games"] == 4 and rows["human"]["forfeits"] == {}
     with Store(folder, create=False) as store:

@@ -135,8 +135,10 @@ def test_a_board_is_played_by_clicks() -> None:
     assert last_action(game) == 8 and game.moment().step == 1
     assert "player_1 moves" in written(game.page())
     assert not game.advance(0.01), "the other's move is not over in a wink"
+    assert not game.press("4"), "it is not the person's turn"
     game.advance(1.0)
     assert game.moment().step == 2
+    assert not game.advance(1.0) and game.moment().step == 2, "what was pressed too early does not count later"
     click(game, 2.5, 0.5)
     assert game.moment().step == 2 and "“8” is not allowed now" in game.status()
 
