@@ -61,13 +61,12 @@ def exploitability(returns: Returns) -> float:
     one opponent are taken to be independent, so what picks and what is read are.
     """
     losses = -_checked(returns, 2)
-    matches = losses.shape[1]
-    read = []
-    for first in range(matches):
-        turned = np.roll(losses, -first, axis=1)
-        worst = turned[:, : matches // 2].sum(axis=1).argmax()
-        read.append(turned[worst, matches // 2 :].mean())
-    return float(np.mean(read))
+    matches, half = losses.shape[1], losses.shape[1] // 2
+    around = np.concatenate([np.zeros((len(losses), 1)), np.cumsum(np.hstack([losses, losses[:, :half]]), axis=1)], 1)
+    picks = around[:, half : half + matches] - around[:, :matches]  # [N, M] sums of the runs that begin at each match
+    worst = picks.argmax(axis=0)
+    rest = losses.sum(axis=1)[worst] - picks[worst, np.arange(matches)]
+    return float(rest.mean() / (matches - half))
 
 
 def _checked(returns: Returns, matches: int) -> NDArray[np.float64]:

@@ -6,13 +6,13 @@ the equilibrium and alpha-rank of the table show who holds out against whom.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from league import metagame, ratings
+from league import metagame, population, ratings
 from league.records import Results
 from league.skill import skills
 from league.store import Store
@@ -21,6 +21,8 @@ from league.store import Store
 def standings(store: Store, among: Collection[int] | None = None) -> dict[str, Any]:
     """Players from best to worst with ratings and 95 % intervals, and tables in that order.
 
+    `population` is what a player earns in a match of outcomes, and what the worst opponent wins from it
+    (`league.population`).
     `among`: these players alone, by number. Where a match had more than two teams, players have a skill too.
     `elo` counts games that were given away as lost, `elo_played` leaves them out. Players of different islands never
     met through anybody: their ratings are not comparable. What needs every pair to have played (equilibrium,
@@ -31,6 +33,7 @@ def standings(store: Store, among: Collection[int] | None = None) -> dict[str, A
     rated = ratings.bradley_terry(results.score)
     played = ratings.bradley_terry(store.results(forfeits=False).among(among).score)
     skilled = skills(store.matches()) if store.most_teams() > 2 else {}
+    scores = _populations(store, results.players)
     order = sorted(range(len(names)), key=lambda p: (rated.island[p], -rated.strength[p], names[p]))
     games = results.games
     rows = [
@@ -47,6 +50,7 @@ def standings(store: Store, among: Collection[int] | None = None) -> dict[str, A
             "losses": int(results.losses[p].sum()),
             "forfeits": forfeits.get(results.players[p], {}),
             "island": int(rated.island[p]),
+            "population": scores[p]._asdict() if scores else None,
             "skill": skilled[results.players[p]]._asdict() if results.players[p] in skilled else None,
         }
         for p in order
@@ -70,6 +74,19 @@ def win_rates(results: Results) -> NDArray[np.float64]:
     rate = np.where(games > 0, results.score / np.maximum(games, 1), np.nan)
     np.fill_diagonal(rate, 0.5)
     return rate
+
+
+def _populations(store: Store, players: Sequence[int]) -> list[population.Score]:
+    """What each player earns against all the others; nothing unless all met at least twice in a zero-sum game.
+
+    Where some pairs met more often, as many of their first matches count as all have played.
+    """
+    met = store.outcomes() if len(players) > 1 and store.most_teams() == 2 else {}
+    pairs = [[met.get((player, other), []) for other in players if other != player] for player in players]
+    matches = min((len(games) for own in pairs for games in own), default=0)
+    if matches < 2 or any(own + theirs != 0 for games in met.values() for own, theirs in games):
+        return []
+    return [population.score(np.array([[x for x, _ in games[:matches]] for games in own])) for own in pairs]
 
 
 def _as_a_game(rate: NDArray[np.float64]) -> dict[str, Any]:

@@ -200,6 +200,16 @@ class Store:
         rows = self._database.execute(_LEARNED, (learner, learner)).fetchall()
         return np.array(rows, np.float64).reshape(-1, 2)
 
+    def outcomes(self) -> dict[tuple[int, int], list[tuple[float, float]]]:
+        """How the matches of two whole teams scored, in order: (player, opponent) -> (own outcome, the other's).
+
+        Void ones, and those that somebody learned from or in which a player met itself, are left out.
+        """
+        found: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        for player, other, own, theirs in self._database.execute(_OUTCOMES):
+            found.setdefault((player, other), []).append((own, theirs))
+        return found
+
     def most_teams(self) -> int:
         """Teams of the matches with most of them; 0 where there are no matches."""
         return int(self._database.execute("SELECT coalesce(max(team) + 1, 0) FROM seats").fetchone()[0])
@@ -466,6 +476,12 @@ SELECT a.player, b.player, sum(a.outcome), sum(b.outcome), count(*)
 FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
 WHERE m.learner IS NULL AND m.status <> 'void' AND a.role = ? AND b.role = ? AND a.player <> b.player
 GROUP BY a.player, b.player ORDER BY a.player, b.player
+"""
+_OUTCOMES = """
+SELECT a.player, b.player, a.outcome, b.outcome
+FROM matches m JOIN seats a ON a.match = m.number JOIN seats b ON b.match = m.number AND a.team <> b.team
+WHERE a.player <> b.player AND a.agents IS NULL AND b.agents IS NULL AND m.learner IS NULL AND m.status <> 'void'
+ORDER BY m.number, a.seat
 """
 _PAIRS = """
 SELECT a.player, b.player, sum(a.outcome > b.outcome), sum(a.outcome = b.outcome), sum(a.outcome < b.outcome)

@@ -20,6 +20,7 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
 
     rows = table["players"]
     crossed, gave = len(rows) <= SHOWN, any(row["forfeits"] for row in rows)
+    scored = all(row["population"] for row in rows)
     shown = []
     for place, row in enumerate(rows):
         line = {
@@ -32,6 +33,9 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
             "drawn": str(row["draws"]),
             "lost": str(row["losses"]),
         }
+        if scored:
+            line["return"] = f"{row['population']['population_return']:+.2f}"
+            line["exploited"] = f"{row['population']['exploitability']:+.2f}"
         if gave:
             line["gave away"] = ", ".join(f"{games} {kind}" for kind, games in row["forfeits"].items())
         if crossed:
@@ -42,6 +46,10 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
     print(lines(shown))
     play = "the likeliest actions" if table["greedy"] else "sampled actions"
     print(f"(ratings by all games, Elo points with 95 % interval, average 0; {play}, seed {table['seed']})")
+    if scored:
+        count = rows[0]["population"]["matches"]
+        print("(return: mean outcome against all others alike; exploited: the worst opponent's, picked on half of the")
+        print(f" {count} matches against each and read on the other half)")
     if gave:
         print("(games given away count as lost; `elo_played` in --json leaves them out)")
     if table["voids"]:

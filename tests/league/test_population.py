@@ -52,3 +52,14 @@ def test_a_true_weakness_is_found() -> None:
 def test_tables_that_say_nothing_are_refused(returns: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"wanted returns \[opponents, matches\]|NaN"):
         population.score(returns)
+
+
+@pytest.mark.parametrize("matches", [2, 3, 8, 41])
+def test_halves_are_taken_all_around_the_circle(matches: int) -> None:
+    losses = np.random.default_rng(matches).normal(size=(6, matches))
+    read = []
+    for first in range(matches):
+        turned = np.roll(losses, -first, axis=1)
+        worst = turned[:, : matches // 2].sum(axis=1).argmax()
+        read.append(turned[worst, matches // 2 :].mean())
+    assert population.exploitability(-losses) == pytest.approx(np.mean(read))
