@@ -18,6 +18,8 @@ from environments.spec import AgentGroup, EnvSpec, TeamKind
 
 PACKAGES = ("marl", "numpy", "numba", "llvmlite", "gymnasium", "torch")
 MAX_AGENTS = 10_000
+MAX_ACTIONS = 2**17
+"""Choices that an agent has: whoever shows them gives each a name."""
 MAX_FEATURES = 256
 """Names of an observation's columns that are kept: a header has its limits."""
 SHORTEST_STEP, LONGEST_STEP = 1e-3, 60.0
@@ -175,9 +177,11 @@ def _features(said: Any, size: tuple[int, ...]) -> tuple[str, ...]:
 
 def _space_of(data: Mapping[str, Any]) -> spaces.Space[Any]:
     if "discrete" in data:
-        return spaces.Discrete(_number(data["discrete"], 1, 2**31))
+        return spaces.Discrete(_number(data["discrete"], 1, MAX_ACTIONS))
     if "multi_discrete" in data:
-        return spaces.MultiDiscrete([_number(n, 1, 2**31) for n in data["multi_discrete"]])
+        sizes = [_number(n, 1, MAX_ACTIONS) for n in data["multi_discrete"]]
+        _number(sum(sizes), 1, MAX_ACTIONS)
+        return spaces.MultiDiscrete(sizes)
     low, high = (np.asarray([float(x) for x in data[end]], np.float32) for end in ("low", "high"))
     return spaces.Box(low, high, dtype=np.float32)
 

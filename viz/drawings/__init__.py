@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from environments.errors import RefusedFile
+from environments.errors import RefusedFile, UsageError
 from environments.replay import Replay
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array
@@ -99,6 +99,18 @@ DRAWINGS = {
     "toy/noughts": "viz.drawings.toy:NOUGHTS",
     "toy/siege": "viz.drawings.toy:SIEGE",
 }
+SIZES = {
+    "board/hex": ("size",),
+    "colorgrid/leader_follower": ("width", "height"),
+    "foraging/field": ("rows", "columns"),
+    "warehouse/robots": ("shelf_columns", "column_height", "shelf_rows"),
+    "toy/meet": ("cells", "agents"),
+    "toy/dock": ("carts",),
+    "toy/siege": ("guards", "raiders"),
+}
+"""Options that say how much there is to draw."""
+LARGEST = 100
+"""Of such an option: those of a file may be anything, and a drawing that goes on for days is no drawing."""
 FALLBACK = "viz.drawings.plain:DRAWING"
 """For environments that nobody drew: agents as tokens in a ring."""
 
@@ -120,6 +132,7 @@ def draw(moment: Moment, view: View | None = None) -> Scene:
         return film_scene(moment.film)
     drawing = drawing_of(moment.spec.name)
     with _refusing_what_does_not_fit(moment.spec):
+        _check_sizes(moment.spec)
         return drawing.draw(moment, view or drawing.view(moment.spec, moment.arrays))
 
 
@@ -128,6 +141,7 @@ def view_of(replay: Replay) -> View:
     if replay.pictures is not None:
         return film_view(replay.pictures.size)
     with _refusing_what_does_not_fit(replay.spec):
+        _check_sizes(replay.spec)
         return drawing_of(replay.spec.name).view(replay.spec, replay.frames)
 
 
@@ -159,12 +173,18 @@ def film_scene(film: Film) -> Scene:
     return Scene(film_view(film.size), [Picture((0, 0), (width, height), film.pixels)])
 
 
+def _check_sizes(spec: EnvSpec) -> None:
+    for name in SIZES.get(spec.name, ()):
+        if not 0 <= int(spec.options[name]) <= LARGEST:
+            raise ValueError(f"{name} is {str(spec.options[name])[:20]}")
+
+
 @contextmanager
 def _refusing_what_does_not_fit(spec: EnvSpec) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):  # recorded numbers may be anything
             yield
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError, UsageError) as error:
         raise RefusedFile(
             f"the recorded states do not look like those of {spec.name} ({type(error).__name__}: {error})"
         ) from error

@@ -173,6 +173,10 @@ def _noughts_events(spec: EnvSpec, frames: Mapping[str, Array]) -> list[Mark]:
     ]
 
 
+MOST_UNITS = 20
+"""Of energy that are drawn: a recorded number may be anything."""
+
+
 def _siege_view(spec: EnvSpec, arrays: Mapping[str, Array]) -> View:
     wide = max(int(spec.options["guards"]), int(spec.options["raiders"]))
     return View(-0.8, -0.9, max(wide, 3) - 0.2, 3.2)
@@ -197,7 +201,7 @@ def _siege(moment: Moment, view: View) -> Scene:
             shapes.append(Line(((at[0] - 0.28, at[1] - 0.28), (at[0] + 0.28, at[1] + 0.28)), SOFT_INK, 0.05))
         if hit[row.place]:
             shapes.append(Circle(at, 0.4, None, GOLD, 0.04))
-        for unit in range(int(energy[n]) if is_guard and alive else 0):
+        for unit in range(min(int(energy[n]), MOST_UNITS) if is_guard and alive else 0):
             shapes.append(Box((at[0] - 0.25 + 0.18 * unit, -0.36), (at[0] - 0.11 + 0.18 * unit, -0.28), GOLD))
     return Scene(view, shapes, legend=(LegendEntry("energy, hit now", GOLD),))
 
