@@ -90,8 +90,8 @@ class DroQ(Stacked):
         return torch.baddbmm(self.biases[-1], x, self.weights[-1])
 
     def _dropped(self, x: Tensor) -> Tensor:
-        if self.noise is None or self.dropout == 0.0:
-            return x
+        if self.noise is None or self.dropout == 0.0 or torch.is_inference_mode_enabled():
+            return x  # what is only shown draws nothing
         kept = torch.rand(x.shape, generator=self.noise, dtype=x.dtype) >= self.dropout
         return x * kept / (1.0 - self.dropout)
 

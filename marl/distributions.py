@@ -14,6 +14,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from environments.spec import AgentGroup
+
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 SMALLEST_LOG_STD, LARGEST_LOG_STD = -10.0, 2.0
 """Between which a squashed normal's log-deviation is kept, before squashing."""
@@ -141,6 +143,16 @@ class MultiEpsilonGreedy(MultiCategorical):
         masks = [None] * len(sizes) if mask is None else torch.split(mask, list(sizes), -1)
         rows = zip(torch.split(values, list(sizes), -1), masks, strict=True)
         self.parts: list[Categorical] = [EpsilonGreedy(x, epsilon, m) for x, m in rows]
+
+
+def choose(
+    group: AgentGroup, values: Tensor, mask: Tensor | None, epsilon: float
+) -> EpsilonGreedy | MultiEpsilonGreedy:
+    """What agents of a group do who know the values `[B, n, sum K]` of their actions."""
+    if isinstance(group.action_space, spaces.Discrete):
+        return EpsilonGreedy(values, epsilon, mask)
+    assert isinstance(group.action_space, spaces.MultiDiscrete)
+    return MultiEpsilonGreedy(values, tuple(group.action_space.nvec.tolist()), epsilon, mask)
 
 
 class DiagonalGaussian:

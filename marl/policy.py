@@ -27,11 +27,10 @@ from marl.distributions import (
     Categorical,
     Deterministic,
     DiagonalGaussian,
-    EpsilonGreedy,
     MultiCategorical,
-    MultiEpsilonGreedy,
     SquashedGaussian,
     box_scale,
+    choose,
     head_size,
     legal_box,
     noise_size,
@@ -40,8 +39,9 @@ from marl.encoders import Encoders
 from marl.engine.fused import Passes, every
 from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
+from marl.judges import Judge, tensors_of
 from marl.networks import AgentMLP
-from marl.policy_spec import SCHEMA, PolicySpec, checksum, choices, read_spec, refused, settled
+from marl.policy_spec import SCHEMA, PolicySpec, checksum, read_spec, refused, settled
 from marl.recurrent import Past, RecurrentAgents, network
 from marl.values import CriticShape, ValueFunction
 
@@ -123,6 +123,8 @@ class Policy(nn.Module):
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
+        self.judge: Judge | None = None
+        """The same, of a learner from a replay buffer; no part of the policy's state, but of its file."""
         for group in spec.groups:
             members = spec.members(group)
             outputs = head_size(group.action_space)
@@ -308,7 +310,8 @@ class Policy(nn.Module):
         expected: dict[str, Tensor] | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Per group what a viewer wants to know: (probabilities, or mean and deviation side by side `[S, n, .]`; the
-        critic's value `[S, n]` in reward units, NaN where no critic is known). `state` is `[S, S']`.
+        critic's value `[S, n]` in reward units (`judges` says of what, for learners from a replay buffer), NaN where no
+        critic is known). `state` is `[S, S']`.
 
         Of a recurrent policy, `hidden` is what it is handed at this step, and `expected` what its critic carries, head
         -> `[S, rows, M]`, nothing where an episode begins: put there anew for the next step.
@@ -317,6 +320,8 @@ class Policy(nn.Module):
         values = None
         if self.critic is not None:
             values = self._expected(self.critic, views, state, {} if expected is None else expected)
+        elif self.judge is not None:
+            values = self.judge.expects(self, views, state)
         first = 0
         for group in self.spec.groups:
             view = views[group.name]
@@ -423,9 +428,10 @@ class Policy(nn.Module):
     def save(self, path: Path | str, **about: Any) -> None:
         """Write weights and spec to one `.safetensors` file; `about` is added to what the spec says of its origin."""
         spec = self.spec.to_json() | {"about": dict(self.spec.about) | about}
-        critic = None if self.critic is None else self.critic.shape.to_json()
+        critic = None if self.judge is None else dict(self.judge.shape)
+        critic = critic if self.critic is None else self.critic.shape.to_json()
         metadata = {"schema": str(SCHEMA), "policy": json.dumps(spec), "critic": json.dumps(critic)}
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self).items()}
         metadata["sha256"] = checksum(metadata, ((name, tensor.numpy()) for name, tensor in weights.items()))
         files.write_atomic(Path(path), settled(safetensors.torch.save(weights, metadata)))
 
@@ -433,15 +439,6 @@ class Policy(nn.Module):
 def _parts(mask: Any) -> Sequence[Any]:
     """A mask as a list of arrays, one per choice."""
     return mask if isinstance(mask, tuple) else [mask]
-
-
-def choose(
-    group: AgentGroup, values: Tensor, mask: Tensor | None, epsilon: float
-) -> EpsilonGreedy | MultiEpsilonGreedy:
-    """What agents of a group do who know the values `[B, n, sum K]` of their actions."""
-    if isinstance(group.action_space, spaces.Discrete):
-        return EpsilonGreedy(values, epsilon, mask)
-    return MultiEpsilonGreedy(values, choices(group.action_space), epsilon, mask)
 
 
 class RandomPolicy:
@@ -481,16 +478,20 @@ def load(path: Path | str) -> Policy:
     with refused(path):
         weights = safetensors.torch.load_file(path)
         with torch.device("meta"):  # takes no memory: first see whether the file holds what its spec promises
-            promised = {name: tensor.shape for name, tensor in _build(spec, critic).state_dict().items()}
+            promised = {name: tensor.shape for name, tensor in tensors_of(_build(spec, critic)).items()}
         if promised != {name: tensor.shape for name, tensor in weights.items()}:
             raise ValueError("its weights are not those of its spec")
         policy = _build(spec, critic)
-        policy.load_state_dict(weights)
+        with torch.no_grad():
+            for name, tensor in tensors_of(policy).items():
+                tensor.copy_(weights[name])
     return policy
 
 
 def _build(spec: PolicySpec, critic: Mapping[str, Any] | None) -> Policy:
     policy = Policy(spec)
-    if critic is not None:
+    if critic is not None and "of" in critic:
+        policy.judge = Judge.build(spec, critic)
+    elif critic is not None:
         policy.critic = ValueFunction(spec, CriticShape.from_json(critic), torch.Generator())
     return policy

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
@@ -17,9 +16,10 @@ from marl import losses
 from marl.algorithms.off_policy import OffPolicy, adam
 from marl.config_replay import ActorCriticConfig
 from marl.critics import TwinQ
+from marl.judges import Judge, taken
 from marl.networks import layered
 from marl.policy import Policy
-from marl.policy_spec import PolicySpec, choices
+from marl.policy_spec import PolicySpec
 from marl.replay_buffer import Sample
 from marl.seeding import torch_generator
 
@@ -56,6 +56,18 @@ class ActorCritic(OffPolicy):
         self.optimisers = {
             f"actor_{i}": adam(part, config.actor_learning_rate, config) for i, part in enumerate(self.parts)
         }
+        shape = {
+            "of": "actions",
+            "state_size": env.state_size,
+            "central": central,
+            "rows": rows,
+            "hidden": list(config.hidden),
+            "functions": functions,
+            "network": config.critic_network,
+            "norm": config.value_norm,
+        }
+        parts = {"q": self.critic} | ({} if self.norm is None else {"norm": self.norm})
+        self.policy.judge = Judge(shape, nn.ModuleDict(parts))
         self.optimisers["critic"] = adam(list(self.critic.parameters()), config.critic_learning_rate, config)
 
     def _parts(self) -> list[list[Tensor]]:
@@ -81,19 +93,7 @@ class ActorCritic(OffPolicy):
 
     def _remembered(self, sample: Sample) -> list[Tensor]:
         """The sample's actions as `TwinQ` takes them."""
-        actions, dtype = [], next(self.critic.parameters()).dtype
-        for group in self.spec.groups:
-            action, sizes = sample.action[group.name], choices(group.action_space)
-            if sizes:
-                columns = action.long().unbind(-1) if len(sizes) > 1 or action.dim() == 3 else [action.long()]
-                hots = [nn.functional.one_hot(x, size) for x, size in zip(columns, sizes, strict=True)]
-                value = torch.cat(hots, -1).to(dtype)
-            else:
-                centre, half = (self.policy.get_buffer(f"{name}_{group.name}") for name in ("centre", "half"))
-                value = ((action - centre) / half).to(dtype)
-            actions.append(value)
-        rows = [x for value in actions for x in value.unbind(1)]
-        return [x * sample.now.acting[:, i : i + 1] for i, x in enumerate(rows)]
+        return taken(self.policy, sample.action, sample.now.acting, next(self.critic.parameters()).dtype)
 
 
 def outputs_of(policy: Policy, group: AgentGroup, obs: Tensor, part: Sequence[Tensor]) -> Tensor:

@@ -19,9 +19,11 @@ from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.algorithms.off_policy import OffPolicy, adam, spec_of
 from marl.config_replay import QConfig
+from marl.distributions import choose
+from marl.judges import Judge, values_of
 from marl.mixers import Monotone, Sum
-from marl.policy import Actor, Policy, PolicyStep, View, choose
-from marl.policy_spec import check_mixed, choices
+from marl.policy import Actor, Policy, PolicyStep, View
+from marl.policy_spec import check_mixed
 from marl.replay_buffer import Sample, Views
 from marl.seeding import torch_generator
 
@@ -64,6 +66,17 @@ class QLearning(OffPolicy):
         self.learnt = [*self.policy.acting_parameters(), *(self.mixer.parameters() if self.mixer else ())]
         self.optimisers["values"] = adam(self.learnt, config.learning_rate, config)
         self._schedule()
+        shape = {
+            "of": "values",
+            "mixer": config.mixer,
+            "state_size": env.state_size,
+            "width": config.mixer_width,
+            "hidden": list(config.mixer_hidden),
+            "norm": config.value_norm,
+        }
+        parts = {"mixer": self.mixer, "norm": self.norm}
+        held = {name: part for name, part in parts.items() if part is not None}
+        self.policy.judge = Judge(shape, nn.ModuleDict(held))
 
     def _mixer(self, state_size: int, generator: torch.Generator) -> nn.Module | None:
         config = self.config
@@ -115,13 +128,7 @@ class QLearning(OffPolicy):
 
     def _values(self, policy: Policy, views: Views, actions: Mapping[str, Tensor]) -> Tensor:
         """What the agents' own actions are worth, `[B, R]`: 0 where they do not act."""
-        rows = []
-        for group in self.spec.groups:
-            values, sizes = policy.describe(group, views.obs[group.name]), choices(group.action_space)
-            action = actions[group.name].long().view(*values.shape[:2], len(sizes))
-            parts = zip(torch.split(values, list(sizes), 2), action.unbind(2), strict=True)
-            rows.append(torch.cat([part.gather(2, chosen.unsqueeze(2)) for part, chosen in parts], 2).sum(2))
-        return torch.where(views.acting, torch.cat(rows, 1), 0.0)
+        return values_of(policy, views, actions)
 
     def _mixed(self, mixer: nn.Module | None, values: Tensor, views: Views) -> Tensor:
         """What is predicted: the agents' values `[B, R]`, or the team's `[B, 1]`."""
