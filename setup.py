@@ -9,7 +9,7 @@ setup(
     packages=sorted(
         find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
     ),
-    package_data={"marl": ["policies/*.safetensors", "policies/*.replay"]},
+    package_data={"marl": ["policies/*.safetensors", "policies/*.replay"], "scenarios": ["measured.json"]},
     include_package_data=False,
     zip_safe=False,
 )

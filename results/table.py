@@ -1,17 +1,19 @@
 """Renders the measurements in this folder as Markdown tables, between markers in README.md and the pages of docs/.
 
-    python results/table.py            write the tables
+    python results/table.py            write the tables, and what `marl list scenarios` knows of the same
     python results/table.py --check    exit 1 where a page is out of step
 
 A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
 scenario's name, or `speed`.
 
-A file `NAME.json` here, or in a folder below, is one of four things:
+A file `NAME.json` here, or in a folder below, is one of these:
 
 - an object, one training run: `scenario`, `algorithm`, `variant` ("default", "tuned", ...), `reward` (what agents were
   paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation`, `greedy` and
   `random`, each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
 - a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`;
+- an object with `lines`, a tic-tac-toe player against every line of replies, as `tictactoe.py` writes it;
+- an object with `baselines`, random play in every scenario, as `baselines.py` writes it;
 - an object with `rounds`, a tournament's matches, which the script that played them renders itself;
 - an object with `doctor`, what `marl check` found in somebody else's environment, as `peers.py` writes it.
 
@@ -30,10 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from marl.statistics import iqm
+from scenarios import catalog
+from scenarios.measured import FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/**/*.md")
 MARKED = re.compile(r"(<!-- results:(\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+SPEED_AT = "4096 copies, 2 threads"
 NOTHING = "Not measured yet.\n"
 
 Run = Mapping[str, Any]
@@ -49,7 +54,7 @@ def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
             speeds += content
         elif isinstance(content, dict) and "evaluation" in content:
             runs.append(content)
-        elif isinstance(content, dict) and ("rounds" in content or "doctor" in content):
+        elif isinstance(content, dict) and content.keys() & {"rounds", "doctor", "baselines", "lines"}:
             continue
         else:
             raise ValueError(f"{path} is neither a training run, a list of benchmark rows nor a tournament")
@@ -72,9 +77,7 @@ def fill(page: str, runs: Sequence[Run], speeds: Sequence[Run]) -> str:
 
 def learning_table(runs: Iterable[Run]) -> str:
     """One row per scenario, algorithm, variant, reward and number of steps."""
-    rows = defaultdict(list)
-    for run in runs:
-        rows[tuple(run[key] for key in ("scenario", "algorithm", "variant", "reward", "total_steps"))].append(run)
+    rows = alike(runs)
     if not rows:
         return NOTHING
     lines = [
@@ -88,6 +91,32 @@ def learning_table(runs: Iterable[Run]) -> str:
         cells = (scenario, name, reward, _steps(steps), len(seeds), *measured, f"{minutes:.1f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", _conventions([run for seeds in rows.values() for run in seeds]), ""])
+
+
+def alike(runs: Iterable[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    """Runs that differ by their seed alone: (scenario, algorithm, variant, reward, steps) -> them."""
+    rows = defaultdict(list)
+    for run in runs:
+        rows[tuple(run[key] for key in ("scenario", "algorithm", "variant", "reward", "total_steps"))].append(run)
+    return dict(rows)
+
+
+def measured(runs: Iterable[Run], speeds: Iterable[Run], baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `scenarios/measured.json`, as `scenarios.measured` reads it."""
+    by_name = {row["name"]: row["value"] for row in speeds}
+    learned = defaultdict(list)
+    for (scenario, algorithm, variant, reward, steps), seeds in sorted(alike(runs).items()):
+        returns = {team: [round(x, 4) for x in spread_of(seeds, "evaluation", team)] for team in _teams(seeds)}
+        row = {"algorithm": algorithm, "variant": variant, "reward": reward, "steps": steps, "seeds": len(seeds)}
+        learned[scenario].append(row | {"returns": returns})
+    return {
+        name: {
+            "speed": by_name.get(f"{name}, {SPEED_AT}"),
+            "random": {team: row["mean"] for team, row in baselines.get(name, {"teams": {}})["teams"].items()} or None,
+            "learned": learned[name],
+        }
+        for name in catalog.SCENARIOS
+    }
 
 
 def speed_table(speeds: Sequence[Run]) -> str:
@@ -104,16 +133,25 @@ def speed_table(speeds: Sequence[Run]) -> str:
 
 def _returns(seeds: Sequence[Run], play: str) -> str:
     """Per team where there are several, else for the one team."""
-    teams = list(seeds[0][play]["teams"])
+    teams = _teams(seeds)
     cells = []
     for team in teams:
-        results = [run[play]["teams"][team] for run in seeds]
-        if len(results) == 1:
-            mean, low, high = (results[0][key] for key in ("mean", "low", "high"))
-        else:
-            mean, low, high = iqm([result["mean"] for result in results])
-        cells.append(f"{_label(team, teams)}{_figure(mean)} [{_figure(low)}, {_figure(high)}]")
+        mean, low, high = (_figure(x) for x in spread_of(seeds, play, team))
+        cells.append(f"{_label(team, teams)}{mean} [{low}, {high}]")
     return "<br>".join(cells)
+
+
+def spread_of(seeds: Sequence[Run], play: str, team: str) -> tuple[float, float, float]:
+    """A team's return and its interval: over seeds, or over the episodes of the only one."""
+    results = [run[play]["teams"][team] for run in seeds]
+    if len(results) == 1:
+        mean, low, high = (results[0][key] for key in ("mean", "low", "high"))
+        return mean, low, high
+    return iqm([result["mean"] for result in results])
+
+
+def _teams(seeds: Sequence[Run]) -> list[str]:
+    return list(seeds[0]["evaluation"]["teams"])
 
 
 def _random(seeds: Sequence[Run]) -> str:
@@ -161,11 +199,13 @@ def _steps(count: int) -> str:
 def main() -> int:
     """Write or check every page; returns the exit code."""
     runs, speeds = load()
+    baselines = json.loads((ROOT / "results" / "baselines.json").read_text())["baselines"]
+    known = json.dumps(measured(runs, speeds, baselines), indent=1) + "\n"
+    pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
+    wanted = {path: fill(path.read_text(), runs, speeds) for path in pages} | {FILE: known}
     stale = []
-    for path in sorted({path for pattern in PAGES for path in ROOT.glob(pattern)}):
-        page = path.read_text()
-        filled = fill(page, runs, speeds)
-        if filled != page:
+    for path, filled in wanted.items():
+        if not path.exists() or filled != path.read_text():
             stale.append(str(path.relative_to(ROOT)))
             if "--check" not in sys.argv[1:]:
                 path.write_text(filled)

@@ -42,14 +42,19 @@ class Row:
 
 
 COMMON = (
-    *("--rollout-length", "64", "--minibatches", "8", "--hidden", "128", "128", "--entropy", "0.03"),
-    *("--total-steps", "6M", "--threads", "1", "--self-play"),
+    *("--rollout-length", "64", "--minibatches", "8", "--hidden", "128", "128"),
+    *("--gamma", "1", "--entropy", "0.02", "--total-steps", "6M", "--threads", "1", "--self-play"),
 )
+PURE = (*COMMON, "--self-play-opponents", "0")
 OTHERS = (
-    *("--self-play-opponents", "0.75", "--self-play-random", "0.1"),
-    *("--self-play-errors", "0.25", "--self-play-every", "10"),
+    *("--self-play-opponents", "0.75", "--self-play-random", "0.3"),
+    *("--self-play-errors", "0.15"),
 )
-ROWS = [Row("mixed", 3, (*COMMON, *OTHERS)), Row("pure", 1, (*COMMON, "--self-play-opponents", "0"))]
+ROWS = [
+    Row("openings", 3, (*PURE, "--env.random-opening", "4")),
+    Row("pure", 1, PURE),
+    Row("others", 1, (*COMMON, *OTHERS)),
+]
 
 
 def against_every_reply(moves: Moves, seat: int) -> dict[str, int]:
@@ -120,7 +125,8 @@ def measure(row: Row, seed: int) -> None:
     folder = RUNS.relative_to(ROOT) / f"tictactoe-{row.name}-{seed}"  # relative: results name no machine's folders
     train = ["marl", "train", "ippo", "board/tictactoe", *row.options, "--seed", str(seed), "--run-dir", str(folder)]
     command = ["marl", "resume", str(folder)] if (ROOT / folder / "config.json").exists() else train
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    run = [sys.executable, "-m", "marl.cli.main", *command[1:]]
+    subprocess.run(run, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     metrics = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     result: dict[str, Any] = {
         "command": " ".join(train),

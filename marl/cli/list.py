@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from environments.spec import EnvSpec, TeamKind
 
 Row = dict[str, Any]
 
@@ -43,19 +46,42 @@ def run(options: List) -> int:
 
 
 def scenarios() -> list[Row]:
-    """Every scenario: its teams, whose reward counts, steps of an episode."""
-    from scenarios import catalog
+    """Every scenario: who plays with what actions, whose reward counts, how long, how fast."""
+    from environments import registry
+    from scenarios import catalog, measured
 
-    return [
-        {
-            "scenario": scenario.name,
-            "teams": " ".join(scenario.teams),
-            "reward": scenario.reward,
-            "steps": scenario.horizon,
-            "about": scenario.summary,
-        }
-        for scenario in catalog.SCENARIOS.values()
-    ]
+    rows = []
+    for scenario in catalog.SCENARIOS.values():
+        game = registry.game(scenario.environment)
+        spec = game.spec(registry.check_options(game, dict(scenario.options)))
+        speed = measured.of(scenario.name).speed
+        rows.append(
+            {
+                "scenario": scenario.name,
+                "teams": ", ".join(_team(spec, kind) for kind in spec.kinds),
+                "actions": " ".join(dict.fromkeys(_actions(group.action_space) for group in spec.groups)),
+                "reward": scenario.reward,
+                "steps": scenario.horizon,
+                "steps/s": None if speed is None else f"{speed / 1e6:.1f}M",
+                "about": scenario.summary,
+            }
+        )
+    return rows
+
+
+def _team(spec: EnvSpec, kind: TeamKind) -> str:
+    """`adversary 3`: its agents; `player 1 x2`: two teams of that kind in a copy."""
+    agents = sum(len(spec.group(name).agents) for name in kind.groups) // kind.teams
+    return f"{kind.name} {agents}" + (f" x{kind.teams}" if kind.teams > 1 else "")
+
+
+def _actions(space: Any) -> str:
+    """`5`: so many to choose from; `3x10`: two choices; `box 2`: that many real numbers."""
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Box):
+        return f"box {int(space.shape[0])}"
+    return "x".join(str(n) for n in getattr(space, "nvec", [getattr(space, "n", 0)]))
 
 
 def algorithms() -> list[Row]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 
 import numpy as np
 import pytest
 
 from environments.games.board import bots
-from results.tictactoe import against_every_reply
+from results.tictactoe import FOLDER, against_every_reply
 
 
 def lowest(seen: np.ndarray) -> np.ndarray:
@@ -53,3 +54,13 @@ def test_every_line_is_played(seat: int) -> None:
 def test_an_illegal_move_is_said() -> None:
     with pytest.raises(ValueError, match="cell 0 is taken"):
         against_every_reply(lambda seen: np.zeros(len(seen), np.int64), 0)
+
+
+def test_players_from_openings_drawn_by_lot_never_lose() -> None:
+    """The committed measurements: every seed, both seats, every line of replies."""
+    rows = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("openings-*.json"))]
+    assert rows
+    for row in rows:
+        for seat in ("moving first", "moving second"):
+            counts = row["lines"][seat]
+            assert counts["lost"] == 0 and counts["won"] + counts["drawn"] > 100, row["command"]
