@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from league.contest import HUMAN, Block, Contest, Game, Load, block_size, match_
 from league.outside import OutsideTeam
 from league.programs import Forfeit, Limits, Program, is_outside
 from league.records import Match, Seat
+from marl import files
 from marl.evaluate import Evaluation, evaluate
 from marl.mixed import MixedActor
 from marl.policy import Actor
@@ -49,7 +52,7 @@ def play(contest: Contest, block: Block) -> list[Match]:
     scribe, recorded = _Scribe(contest, env.spec, block), []
     for row, game in enumerate(block.games):
         outcome, length = tuple(map(float, measured.outcomes[row])), int(measured.lengths[row])
-        replay = _keep(contest, game, replays[row])
+        replay = _keep(contest, block, env.spec, game, replays[row])
         recorded.append(scribe.match(game, outcome, length, replay=replay))
     return recorded
 
@@ -128,7 +131,7 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
         return scribe.match(game, outcome, length, status=forfeit.status, offender=forfeit.team, error=words)
     if person is not None:
         person.told(measured.replays[0])
-    replay = _keep(contest, game, measured.replays[0] if record else None)
+    replay = _keep(contest, block, env.spec, game, measured.replays[0] if record else None)
     outcome = tuple(map(float, measured.outcomes[0]))
     return scribe.match(game, outcome, int(measured.lengths[0]), replay=replay)
 
@@ -162,13 +165,28 @@ def _seats(spec: EnvSpec, block: Block, lineup: tuple[int, ...]) -> tuple[Seat, 
     return tuple(Seat(team=0, role=role, player=numbers[k], agents=own) for k, own in enumerate(agents) if own)
 
 
-def _keep(contest: Contest, game: Game, replay: Replay | None) -> str | None:
-    """Write a replay; its name within the folder."""
+def _keep(contest: Contest, block: Block, spec: EnvSpec, game: Game, replay: Replay | None) -> str | None:
+    """Write a replay, with who played; its name within the folder."""
     if replay is None or contest.folder is None:
         return None
     name = f"replays/{game.id}.replay"
-    replay.save(contest.folder / name)
+    header = {**replay.header, "policies": _who(block, spec, game.lineup)}
+    replace(replay, header=header).save(contest.folder / name)
     return name
+
+
+def _who(block: Block, spec: EnvSpec, lineup: tuple[int, ...]) -> dict[str, dict[str, str]]:
+    """What a replay says of those who played: by team; of one team's different members together."""
+    if spec.num_teams == 1:
+        kind = spec.kinds[0].name
+        return {kind: {"player": " + ".join(block.sides[place].sources[kind] for place in dict.fromkeys(lineup))}}
+    found = {}
+    for team, kind, place in zip(spec.team_names, spec.team_kinds, lineup, strict=True):
+        source = block.sides[place].sources[kind]
+        found[team] = {"player": source}
+        if Path(source).is_file():
+            found[team]["sha256"] = files.sha256(Path(source))
+    return found
 
 
 _PLAYERS: dict[tuple[str, str, str], Actor] = {}

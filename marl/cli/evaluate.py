@@ -86,7 +86,7 @@ def run(options: Evaluate) -> int:
         episodes = known.evaluation.episodes if known else EPISODES if ":" in match.environment else 1000
     for name, value, low, high in (
         ("episodes", episodes, 1, 10**8),
-        ("record", options.record, 0, min(256, episodes)),
+        ("record", options.record, 0, min(external.COPIES if ":" in match.environment else 256, episodes)),
         ("threads", options.threads, 1, 1024),
         ("seed", options.seed, 0, 2**63 - 1),
     ):

@@ -161,6 +161,7 @@ def test_replays_are_kept_where_asked(tmp_path: Path) -> None:
     for match in kept:
         recorded = replay.load(tmp_path / str(match.replay))
         assert recorded.damage is None and recorded.steps == match.length
+        assert {who.name for who in recorded.policies.values()} == {"random", "first"}
         assert tuple(recorded.outcome) == match.outcome
 
 
