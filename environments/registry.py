@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 GAMES = {
     "colorgrid/leader_follower": "environments.games.colorgrid.leader_follower:GAME",
     "foraging/field": "environments.games.foraging.field:GAME",
+    "memory/recall": "environments.games.memory.recall:GAME",
     "matrix/climbing": "environments.games.matrix.climbing:GAME",
     "matrix/penalty": "environments.games.matrix.penalty:GAME",
     "matrix/prisoners_dilemma": "environments.games.matrix.prisoners_dilemma:GAME",

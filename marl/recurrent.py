@@ -104,16 +104,16 @@ class AgentGRU(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One layer over all steps: `x [T, stacks, M, D]` and `h [stacks, M, H]` -> `[T, stacks, M, H]`, `h`."""
         below, weight, bias, inner = parts[0], parts[1], parts[2].unsqueeze(1), parts[3].unsqueeze(1)
-        given = x @ below + bias
+        width = [2 * self.width, self.width]
+        given, given_new = torch.split(x @ below + bias, width, -1)
         resets, waits = bool(fresh.any()), not bool(own.all())
         said = []
-        for t in range(len(x)):
+        for t, (gates_in, new_in) in enumerate(zip(given.unbind(), given_new.unbind(), strict=True)):
             if resets:
                 h = torch.where(fresh[t], torch.zeros((), dtype=h.dtype), h)
-            kept = h @ weight
-            gates = torch.sigmoid(given[t, ..., : 2 * self.width] + kept[..., : 2 * self.width])
-            r, z = gates.chunk(2, -1)
-            new = tanh(given[t, ..., 2 * self.width :] + r * (kept[..., 2 * self.width :] + inner))
+            kept, kept_new = torch.split(h @ weight, width, -1)
+            r, z = torch.sigmoid(gates_in + kept).chunk(2, -1)
+            new = tanh(new_in + r * (kept_new + inner))
             moved = new + z * (h - new)
             h = torch.where(own[t], moved, h) if waits else moved
             said.append(h)

@@ -87,6 +87,7 @@ SCENARIOS: dict[str, Scenario] = {
         _warehouse("medium-6ag", "six robots on three times the floor", 2, 5, 6, 6),
         _warehouse("large-4ag", "four robots on four times the floor", 3, 5, 4, 4),
         _warehouse("large-8ag", "eight robots on four times the floor", 3, 5, 8, 8),
+        Scenario("memory/recall", "name a sign that was shown 20 steps ago", "memory/recall", ("team",), "agent", 21),
         _matrix("climbing", "the way to the best joint action leads past the worst", reward="team_mean"),
         _matrix("penalty", "two best joint actions that must not be mixed up, and a safe one", reward="team_mean"),
         _matrix("prisoners_dilemma", "betraying pays whatever the other does, and both lose by it"),

@@ -19,6 +19,7 @@ Factory = Callable[..., VectorEnv]
 """`make(num_envs=1, seed=0, first_copy=0, num_threads=None) -> VectorEnv`."""
 
 STARTS = dict.fromkeys(["toy/meet", "toy/noughts", "toy/siege", "particle/crypto"], 2)
+STARTS["memory/recall"] = 8
 STARTS |= {name: 1 for name in environments.names() if name.startswith(("matrix/", "board/", "roshambo/"))}
 """Games with so few first views (in crypto: a key and a colour; in a matrix or board game nothing) that two copies may
 well begin alike, and how many starts 64 copies show at least."""

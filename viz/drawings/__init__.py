@@ -73,6 +73,7 @@ DRAWINGS = {
     "board/tictactoe": "viz.drawings.board:NINE",
     "board/connect_four": "viz.drawings.board:COLUMN",
     "board/hex": "viz.drawings.board:HEX",
+    "memory/recall": "viz.drawings.memory:DRAWING",
     "matrix/climbing": "viz.drawings.matrix:DRAWING",
     "matrix/penalty": "viz.drawings.matrix:DRAWING",
     "matrix/prisoners_dilemma": "viz.drawings.matrix:DRAWING",

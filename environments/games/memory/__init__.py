@@ -1,0 +1,1 @@
+"""Games that only agents with a memory can win."""
