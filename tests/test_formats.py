@@ -12,8 +12,11 @@ import pytest
 import safetensors
 
 import environments
+from environments import replay_file
+from environments.replay_record import OWN_HEADER
 from marl import checkpoint, policy
 from marl.cli.main import main
+from tests.recording import record
 from tests.source import ROOT
 
 FORMATS = ROOT / "docs" / "formats"
@@ -25,6 +28,17 @@ def named(page: str, heading: str) -> set[str]:
     """The names in the first column of the first table below a heading or line."""
     table = page[page.index(heading) :].split("|---|", 1)[1].split("\n\n")[0]
     return {name for row in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)}
+
+
+def test_arrays_of_a_replay() -> None:
+    page = (ROOT / "docs" / "replay-format.md").read_text()
+    recorded = record("toy/meet")
+    written = {*recorded.tracks(), *(f"{name} in start" for name in recorded.start())}
+    known = {name.partition("/")[0] for name in named(page, "## Arrays") if name != "start"}
+    assert known == {name.partition("/")[0] for name in written} | {"obs", "mask"}
+    assert f"u32 schema ({replay_file.SCHEMA})" in page
+    about = page[page.index("## `about`") : page.index("## What a reader")]
+    assert all(f"`{name}`" in about for name in {*recorded.header, *OWN_HEADER, "no_observations", "parent"})
 
 
 @pytest.fixture(scope="module")
