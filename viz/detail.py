@@ -41,6 +41,8 @@ ROW = 17
 MOST_ACTIONS = 12
 """Actions beyond which only the likeliest are listed."""
 CHART = 54
+BELOW = 230
+"""Pixels that a long list of actions leaves to the chart and the observation."""
 
 
 class Agent(NamedTuple):
@@ -76,7 +78,8 @@ class _Page:
 
     def heading(self, text: str, beside: str = "") -> None:
         self.y += 14
-        self.shapes.append(Text((self.left, self.y), text, 12, SOFT_INK, "left", True))
+        room = self.right - self.left - (min(210.0, 6.6 * len(beside)) + 10 if beside else 0)
+        self.shapes.append(Text((self.left, self.y), text, 12, SOFT_INK, "left", True, room))
         if beside:
             self.shapes.append(Text((self.right, self.y), beside, 11, FAINT_INK, "right", False, 210))
         self.y += 12
@@ -203,7 +206,7 @@ def _choice(
         weight = np.zeros(len(names)) if probabilities is None else np.asarray(probabilities, np.float64)
         allowed = np.ones(len(names), bool) if legal is None else legal
         order.sort(key=lambda k: (k != chosen, -weight[k], not allowed[k], k))
-    shown = sorted(order[: min(MOST_ACTIONS, max(2, int((page.height - page.y - 70) // ROW)))])
+    shown = sorted(order[: min(MOST_ACTIONS, max(4, int((page.height - page.y - BELOW) // ROW)))])
     bar_left, bar_right = page.left + 112, page.right - 46
     for k in shown:
         y = page.y + ROW / 2

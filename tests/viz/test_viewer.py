@@ -12,7 +12,7 @@ import pytest
 
 import environments
 from environments.errors import UsageError
-from environments.replay import GroupTrack, PolicyTrace, Recorder, Replay
+from environments.replay import GroupTrack, PolicyTrace, Recorder, Replay, ViewTrack
 from environments.vector import VectorEnv
 from tests.contracts.play import random_actions
 from tests.recording import record
@@ -25,8 +25,9 @@ from viz.drawings import draw, drawing_of, marks_of
 from viz.moment import ReplayMoments
 from viz.page import HEADER
 from viz.rerun import KEPT, Rerun
-from viz.scene import GOLD, Circle, Polygon, Scene, View, fit
+from viz.scene import GOLD, RED, Circle, Line, Polygon, Scene, View, fit
 from viz.screen.raster import Painter, pygame
+from viz.screen.window import desktop_scale
 from viz.shown import Extra, Shown, Stack
 from viz.teams import amount, policy_names
 from viz.timeline import TIMELINE, TRACK_LEFT
@@ -238,6 +239,9 @@ def test_the_first_difference_is_found_and_told() -> None:
     assert first_difference(one, one) is None
     elsewhere = first_difference(one, record("particle/tag"))
     assert elsewhere is not None and (elsewhere.frame, elsewhere.name) == (0, "they begin differently")
+    before = replace(other, digests=np.where(np.arange(26) >= 4, one.digests + np.uint64(1), one.digests))
+    mark = first_difference(one, before)  # the state differs before any action does
+    assert mark is not None and mark.frame == 4
     drifted = replace(one, digests=np.where(np.arange(26) >= 11, one.digests + np.uint64(1), one.digests))
     mark = first_difference(one, drifted)
     assert mark is not None and mark.frame == 11 and "after the same actions" in mark.name
@@ -319,6 +323,22 @@ def test_thoughts_that_were_not_recorded_are_asked_for() -> None:
     assert "not recorded" in words(plain) and not any("%" in text for text in words(plain))
 
 
+def test_what_was_recorded_of_views_is_shown() -> None:
+    """Somebody else's environment: its replay holds what agents saw, and nobody plays it again."""
+    recorded = record("board/tictactoe")
+    group = recorded.spec.group("player")
+    obs = np.arange(recorded.steps * 2 * 18, dtype=np.float32).reshape(recorded.steps, 2, 18) + 0.5
+    mask = np.ones((recorded.steps, 2, 9), np.bool_)
+    mask[:, :, 4] = False
+    viewer = Viewer(replace(recorded, views={group.name: ViewTrack(obs, mask)}))
+    viewer.select(1)
+    viewer.playback.pause()
+    viewer.playback.seek(3)
+    assert {f"{number:.4g}" for number in obs[3, 1]} <= set(words(viewer))
+    viewer.playback.seek(recorded.steps)
+    assert "not recorded" in words(viewer)
+
+
 def test_what_becomes_known_is_shown_without_a_key() -> None:
     """While the picture rests, it changes once when the simulator is there, and then no more."""
     recorded = record("particle/tag", traces=False, max_cycles=150)
@@ -343,7 +363,15 @@ def test_illegal_actions_are_told_from_legal_ones() -> None:
     mask = insight["player"].action_mask
     assert mask is not None
     board = recorded.frames["board"][3]
-    np.testing.assert_array_equal(mask[recorded.groups["player"].acting[3]][0], board == 2)
+    place = int(recorded.groups["player"].acting[3].argmax())
+    np.testing.assert_array_equal(mask[place], board == 2)
+    viewer = Viewer(recorded, insights=[told])
+    viewer.playback.pause()
+    viewer.playback.seek(3)
+    viewer.select(place)
+    page = next(pane for pane in viewer.page() if pane.x == viewer.size[0] - PANEL_WIDTH)
+    struck = [s for s in page.scene.shapes if isinstance(s, Line) and s.color == RED.faded(0.7)]
+    assert len(struck) == 3
 
 
 def test_an_episode_that_goes_another_way_here_is_not_told() -> None:
@@ -403,6 +431,16 @@ def test_what_is_opened_lies_on_top_until_it_ends(viewer: Viewer) -> None:
     assert "another" in words(stacked)
     stacked.escape()
     assert not stack.settle() and stack.over
+
+
+def test_dense_desktops_get_larger_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MARL_SCALE", raising=False)
+    assert [desktop_scale(size) for size in ((1280, 720), (1920, 1080), (3200, 2000), (3840, 2800), (900, 2800))] == [
+        *(1.0, 1.0, 1.5, 2.0, 900 / 640),
+    ]
+    for asked, scale in (("1.25", 1.25), ("99", 1.0), ("large", 1.0)):
+        monkeypatch.setenv("MARL_SCALE", asked)
+        assert desktop_scale((1920, 1080)) == scale
 
 
 def test_panes_are_painted_anew_only_where_they_changed(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ class _Window:
         pygame.display.flip()
         self.smoothness = smoothness
         taken = time.perf_counter() - before
-        self._slow = top.moving and taken > (SLOW_PAINTING if smoothness == FINE else SLOW_PAINTING / 4)
+        self._slow = top.moving and taken > (SLOW_PAINTING if smoothness == FINE else SLOW_PAINTING / 8)
 
 
 def _fitting(size: tuple[int, int], scale: float) -> tuple[int, int]:
