@@ -201,7 +201,10 @@ class Recorder:
             writer.discard()
             raise
         rows = [row | rest for row, rest in zip(self._waiting, more, strict=True)]
-        writer.add_steps({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        for group in self._spec.groups:
+            _make_thrifty(group, stacked)
+        writer.add_steps(stacked)
         self._waiting.clear()
 
 
@@ -346,16 +349,22 @@ class _Film:
 
 
 def _thought(group: AgentGroup, width: int, trace: PolicyTrace | None) -> Rows:
-    """One step's probabilities and values, NaN where there are none, with as many bits as are kept."""
+    """One step's probabilities and values, NaN where there are none."""
     agents = len(group.agents)
     probabilities = np.full((agents, width), np.nan, np.float16)
     value = np.full(agents, np.nan, np.float32)
     if trace is not None and width:
         probabilities[:] = trace.probabilities
         value[:] = trace.value
+    return {f"probabilities/{group.name}": probabilities, f"value/{group.name}": value}
+
+
+def _make_thrifty(group: AgentGroup, rows: Rows) -> None:
+    """Round what policies thought to as many bits as are kept."""
+    probabilities, value = f"probabilities/{group.name}", f"value/{group.name}"
     if not isinstance(group.action_space, spaces.Box):
-        probabilities = rounded(probabilities, PROBABILITY_BITS)
-    return {f"probabilities/{group.name}": probabilities, f"value/{group.name}": rounded(value, VALUE_BITS)}
+        rows[probabilities] = rounded(rows[probabilities], PROBABILITY_BITS)
+    rows[value] = rounded(rows[value], VALUE_BITS)
 
 
 def rounded(x: Array, bits: int) -> Array:

@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gymnasium import spaces
@@ -152,7 +153,7 @@ class EnvSpec:
             first += kind.teams
         raise KeyError(f"{self.name}: group {group.name!r} names an unknown kind {group.kind!r}")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Short hash of name, version and options: equal digests may exchange simulation states."""
         text = json.dumps([self.name, self.version, dict(self.options)], sort_keys=True)
