@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from environments.errors import UsageError
 from environments.external import teams
+from environments.external.cycles import quick
 from environments.external.play import Moment, ParallelPlayer, Player, TurnPlayer
 from environments.external.views import MASK, Moves, Sight, moves_of, sight_of
 from environments.spec import EnvSpec, is_image
@@ -72,8 +73,8 @@ def prepared(env: Any, name: str) -> Any:
     if is_turn_based(env) and metadata.get("is_parallelizable", False):
         from pettingzoo.utils.conversions import aec_to_parallel
 
-        return aec_to_parallel(env)
-    return env
+        return quick(aec_to_parallel(env))
+    return quick(env)
 
 
 def is_turn_based(env: Any) -> bool:

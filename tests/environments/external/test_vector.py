@@ -81,7 +81,7 @@ def test_every_kind_of_space() -> None:
     by_name = dict(zip(seen, buffers.groups, strict=True))
     assert by_name["masked"].action_mask.tolist() == [[[False, True, False, True]]] * 2
     assert (by_name["nested"].obs[..., 4:].sum(-1) == 1).all(), "one-hot"
-    assert env.spec.state_size == 7 + 40 * 40 * 3 + 4 + 3 + 1
+    assert env.spec.state_size == 0, "an image is no part of a state: learners look at what the team sees"
 
 
 def test_turns() -> None:
