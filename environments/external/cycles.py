@@ -22,8 +22,9 @@ class Cycle(aec_to_parallel_wrapper):  # type: ignore[misc]  # PettingZoo is unt
 
     def __init__(self, env: Any) -> None:
         super().__init__(env)
-        while type(self.aec_env) in CHECKS:
-            self.aec_env = self.aec_env.env
+        while type(env) in CHECKS:
+            env = env.env
+        self.aec_env: Any = env
 
     def step(self, actions: Mapping[str, Any]) -> tuple[Any, ...]:
         """Everybody's turn, one after the other. AssertionError where turns are in no cycle."""
