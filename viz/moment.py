@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from environments.replay import GroupTrack, Replay
 from environments.spec import AgentGroup, EnvSpec
-from environments.vector import Array, VectorEnv
+from environments.vector import Array, SimState, VectorEnv
 from viz.teams import policy_names
 
 TRAIL_FRAMES = 12
@@ -102,6 +102,8 @@ class ReplayMoments:
 
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
+        self._held: Moment | None = None
+        """The last one that was asked for: a page asks for it several times."""
         self._policies = policy_names(replay)
         self._places = {name: place for place, name in enumerate(replay.spec.agents)}
         self._totals = {
@@ -119,6 +121,12 @@ class ReplayMoments:
         replay = self.replay
         if not 0 <= frame <= replay.steps:
             raise IndexError(f"frame {frame} of a replay with frames 0 to {replay.steps}")
+        if self._held is None or self._held.step != frame:
+            self._held = self._moment(frame)
+        return self._held
+
+    def _moment(self, frame: int) -> Moment:
+        replay = self.replay
         spec = replay.spec
         agents = [
             self._row(group, n, team, frame) for group in spec.groups for n, team in enumerate(spec.team_of(group))
@@ -181,7 +189,8 @@ class ReplayMoments:
 def live_moment(vector: VectorEnv, copy: int) -> Moment:
     """What a running environment's copy looks like. Actions and single agents' returns are not known to it."""
     spec, buffers = vector.spec, vector.buffers
-    state = vector.capture(copy)
+    # Of somebody else's environment nothing is known but what agents see, and capturing may be impossible.
+    state = SimState({}, {}, spec.digest) if ":" in spec.name else vector.capture(copy)
     over = bool(buffers.episode_over[copy])
     places = {name: place for place, name in enumerate(spec.agents)}
     agents = [
