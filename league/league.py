@@ -84,6 +84,8 @@ class League:
         self.turn: Turn | None = None
         self.turns = 0
         """Turns that are over."""
+        self.measured: dict[str, float] = {}
+        """What the end of the last turn told, by name."""
         if (folder / STATE).exists():
             state = State.read(folder)
             self.turns, self.turn = state.turns, state.turn
@@ -132,7 +134,7 @@ class League:
         `report` is told of snapshots.
         """
         assert self.turn is not None
-        line = self.lines[self.turn.line]
+        line, self.measured = self.lines[self.turn.line], {}
         self._keep(line)
         situations = [self.situation(line, kind) for kind in self.met_by(line)]
         if plans.snapshot_due(line.part, line.steps - line.since, situations, self.config):
@@ -234,6 +236,28 @@ class League:
             files.write_atomic(self.folder / "policies" / f"{line.kind}.safetensors", kept)
         report(f"{player.name} entered after {entered.total} steps")
         self._meet(number)
+        if self.config.plan == "psro":
+            self._tell_generation(report)
+
+    def _tell_generation(self, report: Callable[[str], None]) -> None:
+        """Say how exploitable a mixture was, once every kind of team has its oracle against it."""
+        found = self.game()
+        generation = len(found.players[0]) - 1
+        if generation > 0 and len(found.players[1]) == generation + 1:
+            gained = psro.exploitability(found, self.config.meta, generation)
+            self.measured["exploitability"] = gained
+            report(f"generation {generation}: oracles gain {gained:.3f} on the mixture before them")
+
+    def mixtures(self) -> dict[str, dict[str, float]]:
+        """In psro, kind of team -> snapshot -> its share in the present mixture."""
+        found = self.game()
+        complete = min(len(numbers) for numbers in found.players)
+        game = found.first(complete, complete)
+        solved = psro.mixtures(game, self.config.meta)
+        return {
+            kind: {self.store.player(number).name: float(x) for number, x in zip(numbers, mixture, strict=True)}
+            for kind, numbers, mixture in zip(game.kinds, game.players, solved, strict=True)
+        }
 
     def _first_main(self, kind: str) -> str:
         return next(line.name for line in self.lines.values() if line.kind == kind and line.part == "main")

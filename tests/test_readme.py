@@ -89,7 +89,7 @@ def test_commands_on_pages_can_be_typed(page: Path, line: str) -> None:
     if command == "COMMAND":
         return
     assert command in COMMANDS
-    names = words[:2] if command == "train" else []
+    names = words[:2] if command in ("train", "league") else []
     known = _help([command, *names, "--help"])
     for word in words:
         if word.startswith("--"):

@@ -119,7 +119,7 @@ def _train(league: League, run: runs.Run, stop: Stop) -> None:
             if not league.turn_is_over:
                 break
             league.end_turn(lambda told: print(told, flush=True))
-            sinks.write(league.steps, _means(name, rows))
+            sinks.write(league.steps, {**_means(name, rows), **league.measured})
         stop.in_time()
         league.save()
     finally:
@@ -182,8 +182,13 @@ def print_what_next(run: runs.Run, league: League, store: Store) -> None:
     snapshots = sum(player.kind == "historical" for player in store.players().values())
     print(f"league    {run.folder}  ({league.steps} of {league.config.total_steps} steps)")
     print(f"holds     {snapshots} snapshots, {store.count()} matches")
+    if league.config.plan == "psro":
+        for kind, mixture in league.mixtures().items():
+            shares = sorted(mixture.items(), key=lambda item: -item[1])
+            print(f"mixture   {kind}: " + ", ".join(f"{name} {share:.2f}" for name, share in shares if share >= 0.005))
     print(f"evaluate  marl evaluate {folder}")
     longer = f" --total-steps {2 * league.config.total_steps}" if league.finished else ""
+    print(f"show      marl league show {folder}")
     print(f"resume    marl league resume {folder}{longer}", flush=True)
 
 
