@@ -29,12 +29,19 @@ SMOOTHNESS = 3
 MP4_RATE = 30
 
 
-def frame_size(height: int, panel: bool) -> tuple[int, int]:
-    """(width, height) of a picture with a square board, even numbers as codecs want them."""
+def frame_size(height: int, panel: bool, shape: float = 1.0) -> tuple[int, int]:
+    """(width, height) of a picture with a board of that `shape` (width by height), even numbers as codecs want them."""
     height -= height % 2
-    board = height - HEADER - FOOTER
+    board = round(shape * (height - HEADER - FOOTER))
     width = board + (PANEL_WIDTH if panel else 0)
     return width + width % 2, height
+
+
+def _size(viewer: Viewer, height: int, panel: bool) -> tuple[int, int]:
+    """Of a square board, or of one as wide as what the environment itself drew, within reason."""
+    pictures = viewer.replay.pictures
+    shape = 1.0 if pictures is None else min(max(pictures.size[1] / pictures.size[0], 0.75), 2.0)
+    return frame_size(height, panel, shape)
 
 
 def image(viewer: Viewer, frame: int, height: int = 640, panel: bool = False) -> NDArray[np.uint8]:
@@ -43,7 +50,7 @@ def image(viewer: Viewer, frame: int, height: int = 640, panel: bool = False) ->
 
     if not 0 <= frame <= viewer.replay.steps:
         raise UsageError(f"there is no frame {frame}: this replay has frames 0 to {viewer.replay.steps}")
-    width, height = frame_size(height, panel)
+    width, height = _size(viewer, height, panel)
     panes = (viewer.board_and_panel if panel else viewer.board)(frame, width, height)
     return picture(panes, width, height, SMOOTHNESS)
 
@@ -149,7 +156,7 @@ def save_mp4(
     def save(temporary: Path) -> None:
         writer: Any = imageio_ffmpeg.write_frames(
             str(temporary),
-            frame_size(height, panel),
+            _size(viewer, height, panel),
             fps=MP4_RATE,
             codec="libx264",
             macro_block_size=2,
