@@ -30,7 +30,8 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
         named.batch(name, copies, 0, 0, given, 0),
         named.batch(name, copies, 0, 0, given, min(workers, copies)),
     ]
-    env = prepared(named.made_by(name, given)(), name)
+    env = named.made_by(name, given)()
+    env = prepared(env, name) if is_turn_based(env) else env  # as its own users have it
     contenders = []
     if not is_turn_based(env):
         contenders.append(Contender("1 copy, as it is", plain(env)))
