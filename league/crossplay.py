@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import environments
 from environments.spec import EnvSpec
 from league.contest import Block, Contest, Entrant, Game, cut, match_key
-from league.runner import missing, working
+from league.runner import complete
 from league.store import Store
 
 
@@ -59,14 +59,7 @@ def run(
     count = len(entrants)
     pairs = [(a, b) for a in range(count) for b in range(a, count)]
     schedule = {pair: blocks(contest, spec, *(entrants[place] for place in pair)) for pair in pairs}
-    every = [block for found in schedule.values() for block in found]
-    new = missing(store, every)
-    done = sum(len(block.games) for block in every) - sum(len(block.games) for block in new)
-    with working(contest, workers) as play:
-        for results in play(new, lambda block: None):
-            store.record(results)
-            done += len(results)
-            progress(done)
+    complete(contest, [block for found in schedule.values() for block in found], store, workers, progress)
     returns = np.zeros((count, count, contest.games))
     for (a, b), found in schedule.items():
         ids = [game.id for block in found for game in block.games]

@@ -102,6 +102,24 @@ def duel(
     return verdict, counts
 
 
+def complete(
+    contest: Contest,
+    schedule: Sequence[Block],
+    store: Store,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Play and record those blocks that the store lacks; `progress` is told of games done."""
+    new = missing(store, schedule)
+    done = sum(len(block.games) for block in schedule) - sum(len(block.games) for block in new)
+    progress(done)
+    with working(contest, workers) as play:
+        for results in play(new, lambda block: None):
+            store.record(results)
+            done += len(results)
+            progress(done)
+
+
 def missing(store: Store, schedule: Sequence[Block]) -> list[Block]:
     """Those blocks of which the log lacks a game."""
     return [block for block in schedule if not all(store.has(game.id) for game in block.games)]

@@ -58,10 +58,16 @@ def draw_curves(curves: Sequence[Curve], out: Path, title: str, x_label: str, y_
 
 
 def draw_table(
-    names: Sequence[str], values: NDArray[np.float64], out: Path, title: str, low: float, high: float
+    names: Sequence[str],
+    values: NDArray[np.float64],
+    out: Path,
+    title: str,
+    low: float,
+    high: float,
+    columns: Sequence[str] | None = None,
 ) -> None:
-    """Write a heat map of `values [P, P]` in [low, high], the row's player's with or against the column's; NaN stays
-    white."""
+    """Write a heat map of `values [P, Q]` in [low, high], the row's player's with or against the column's; NaN stays
+    white. `columns`: their names, by default those of the rows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -71,7 +77,7 @@ def draw_table(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="RdBu", vmin=low, vmax=high)
-    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_xticks(range(values.shape[1]), columns or names, rotation=90)
     axes.set_yticks(range(count), names)
     if count <= 20:
         for row, column in np.argwhere(np.isfinite(values)).tolist():

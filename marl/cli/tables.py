@@ -103,9 +103,10 @@ def write(table: Mapping[str, Any], as_json: Path | None, as_csv: Path | None, a
     if as_csv is not None:
         text = io.StringIO()
         writer = csv.writer(text)
-        known = [key for key in ("name", "elo", "low", "high", "games") if key in table["players"][0]]
-        writer.writerow([*known, *names])
-        for row, cells in zip(table["players"], table.get("means") or table["points"], strict=True):
+        known = [k for k in ("name", "elo", "focal", "low", "high", "background", "games") if k in table["players"][0]]
+        writer.writerow([*known, *table.get("backgrounds", names)])
+        cells_of = next(table[key] for key in ("focal_means", "means", "points") if key in table)
+        for row, cells in zip(table["players"], cells_of, strict=True):
             writer.writerow([row[key] for key in known] + cells)
         files.write_atomic(as_csv, text.getvalue().encode())
     if as_png is not None:
@@ -113,6 +114,11 @@ def write(table: Mapping[str, Any], as_json: Path | None, as_csv: Path | None, a
 
         from viz.plots import draw_table
 
+        if "focal_means" in table:
+            means = np.array(table["focal_means"])
+            title = f"{table['scenario']}: outcome of the row's player among the column's"
+            draw_table(names, means, as_png, title, means.min(), means.max(), table["backgrounds"])
+            return
         if "means" in table:
             means = np.array(table["means"])
             draw_table(names, means, as_png, f"{table['scenario']}: return of mixed teams", means.min(), means.max())

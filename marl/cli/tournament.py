@@ -56,6 +56,11 @@ class Tournament:
     """Processes that play; 1 to 256. The result does not depend on it."""
     crossplay: bool = False
     """For a scenario with one team: teams of two players, every other agent each, against teams of one."""
+    focal: int = 0
+    """Slots (teams, or agents of the only team) that each player fills in turn, as Melting Pot's focal population; a
+    background player fills the rest. 0: none of this."""
+    background: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """With --focal: name of a player who is met as background only; once for each. By default all meet all."""
     move_timeout: float = 10.0
     """Seconds that a class or a program may take for an action; above 0."""
     game_timeout: float = 600.0
@@ -75,7 +80,7 @@ class Tournament:
 def run(options: Tournament) -> int:
     """Play, rate, print; returns the exit code."""
     from environments.errors import UsageError
-    from marl.cli import tables
+    from marl.cli import populations, tables
 
     for name, value, low, high in (
         ("games", options.games, 2, 10**6),
@@ -95,13 +100,17 @@ def run(options: Tournament) -> int:
         raise UsageError(f"--png takes a name that ends in .png, not {options.png}")
     if options.interval is not None and (options.interval <= 0 or options.format not in ("round-robin", "gauntlet")):
         raise UsageError("--interval is above 0, and for round-robin and gauntlet")
+    if options.background and not options.focal:
+        raise UsageError("--background needs --focal SLOTS")
     test = None if options.sprt is None else parse_test(options.sprt, len(options.players))
     if options.crossplay and (options.format != "round-robin" or test or options.interval is not None):
         raise UsageError(
             "--crossplay plays every pair --games times; it goes with no other --format and no stopping rule"
         )
-    spec, environment, settings = describe(options.scenario, 1 if options.crossplay else 2)
-    entered = enter(options.players, spec, programs_too=not options.crossplay)
+    spec, environment, settings = describe(options.scenario, None if options.focal else 1 if options.crossplay else 2)
+    entered = enter(options.players, spec, programs_too=not (options.crossplay or options.focal))
+    if options.focal:
+        populations.check(options, spec, entered)
     folder = options.dir or default_folder(options, spec, entered)
 
     def play(person: Person | None = None) -> dict[str, Any]:
@@ -109,7 +118,8 @@ def run(options: Tournament) -> int:
 
     mine = next((roles for roles in entered.values() if is_person(roles)), None)
     table = play() if mine is None else by_hand(options, spec, environment, settings, next(iter(mine)), play)
-    (tables.show_together if options.crossplay else tables.show)(table, folder)
+    shown = populations.show if options.focal else tables.show_together if options.crossplay else tables.show
+    shown(table, folder)
     tables.write(table, options.json, options.csv, options.png)
     return 0
 
@@ -157,15 +167,16 @@ def parse_test(text: str, players: int) -> SPRT:
         raise UsageError(f"--sprt takes two numbers of Elo points, the lower first, as in 0,35; not {text!r}") from None
 
 
-def describe(scenario: str, teams: int) -> tuple[EnvSpec, str, Mapping[str, Any]]:
-    """What is played: its description, the environment's name and its options. UsageError unless so many teams meet."""
+def describe(scenario: str, teams: int | None) -> tuple[EnvSpec, str, Mapping[str, Any]]:
+    """What is played: its description, the environment's name and its options. UsageError unless so many teams meet
+    (None: any number)."""
     from environments.errors import UsageError
     from marl.cli import plan
     from scenarios import catalog
 
     found = catalog.find(scenario)
     spec = plan.describe(found.environment, found.options)
-    if spec.num_teams != teams:
+    if teams is not None and spec.num_teams != teams:
         found_teams = "one team" if spec.num_teams == 1 else f"{spec.num_teams} teams"
         wanted = "--crossplay is for one" if teams == 1 else "a tournament is played between two (one: --crossplay)"
         raise UsageError(f"{scenario} has {found_teams}; {wanted}")
@@ -190,7 +201,7 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
             raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
         if not programs_too and (programs.is_outside(what) or what == HUMAN):
             kind = "person" if what == HUMAN else "program"
-            raise UsageError(f"{what} is a {kind}; --crossplay is for policies and bots")
+            raise UsageError(f"{what} is a {kind}; teams are mixed of policies and bots")
         if what == HUMAN:
             entered[name] = dict.fromkeys(person.kinds(spec), players.Player(HUMAN))
         else:
@@ -237,6 +248,7 @@ def default_folder(options: Tournament, spec: EnvSpec, entered: Mapping[str, Map
     from league.contest import match_key
 
     who = [f"{name}={kind}={player.text}" for name, roles in entered.items() for kind, player in roles.items()]
+    who += [f"focal {options.focal}", *options.background] if options.focal else []
     number = match_key(spec.digest, options.format, options.seed, options.sampled, *who)
     return Path("tournaments") / f"{options.scenario.replace('/', '-')}-{number >> 32:08x}"
 
@@ -259,20 +271,10 @@ def hold(
     from league.contest import BLOCK, Contest
     from league.programs import Limits
     from league.store import Store
-    from marl.cli import external
+    from marl.cli import external, populations
 
     torch.set_num_threads(1)
-    about: dict[str, Any] = {
-        "scenario": options.scenario,
-        "digest": spec.digest,
-        "format": options.format,
-        "games": options.games,
-        "seed": options.seed,
-        "greedy": not options.sampled,
-        "sprt": options.sprt,
-        "interval": options.interval,
-        "names": list(entered),
-    }
+    about = terms(options, spec, entered)
     claim(folder, about)
     with Store(folder) as store:
         if store.mended:
@@ -292,6 +294,8 @@ def hold(
             limits=Limits(options.move_timeout, options.game_timeout),
             person=person,
         )
+        if options.focal:
+            return {**about, **populations.hold(contest, entrants, store, options)}
         if options.crossplay:
             return {**about, **together(contest, entrants, store, options.workers)}
         said: dict[str, Any] = {"rounds": []}
@@ -301,6 +305,24 @@ def hold(
             said = {"rounds": play_on(contest, entrants, store, options)}
         table = standings.standings(store)
     return {**about, "players": table.pop("players"), **table, **said}
+
+
+def terms(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str, Player]]) -> dict[str, Any]:
+    """What makes a tournament another one."""
+    about: dict[str, Any] = {
+        "scenario": options.scenario,
+        "digest": spec.digest,
+        "format": options.format,
+        "games": options.games,
+        "seed": options.seed,
+        "greedy": not options.sampled,
+        "sprt": options.sprt,
+        "interval": options.interval,
+        "names": list(entered),
+    }
+    if options.focal:
+        about |= {"focal": options.focal, "background": list(options.background)}
+    return about
 
 
 def play_on(
