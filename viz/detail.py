@@ -299,7 +299,7 @@ def _column(page: _Page, name: str, number: float, at: Point, wide: float) -> No
     """One column of an observation; where there is room, with a bar from -1 to 1."""
     x, y = at
     room = wide - 54 if wide < 200 else 150.0
-    page.shapes.append(Text((x, y), middle_cut(name, int(room / 6.4)), 11, SOFT_INK, "left", False, room))
+    page.shapes.append(Text((x, y), middle_cut(name, int(room / 7.2)), 11, SOFT_INK, "left", False, room))
     page.shapes.append(Text((x + wide, y), f"{number:.4g}"[:9], 11, INK, "right"))
     if wide < 200:
         return

@@ -79,6 +79,16 @@ def blue(picture: Picture) -> tuple[float, float]:
     return float(x), float(y) + HEADER
 
 
+def test_without_a_desktop_tests_are_skipped_and_fail_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no Xvfb and no xdotool: apt-get install"):
+        need_a_desktop()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="Xvfb and xdotool must be there"):
+        need_a_desktop()
+
+
 def test_it_opens_with_board_panel_and_time_line(window: Desktop) -> None:
     seen = window.picture()
     assert count(seen[BOARD], RED) > 200 and count(seen[BOARD], BLUE) > 20, "agents of both teams"
@@ -101,7 +111,9 @@ def test_space_plays_and_pauses(window: Desktop) -> None:
 def test_arrows_step_both_ways(window: Desktop) -> None:
     window.keys("Right", "Right", "Right", "Left")
     window.see(lambda seen: frame(seen) == 2, "two steps on")
-    window.keys("shift+Right", "End", "Left")
+    window.keys("shift+Right")
+    window.see(lambda seen: frame(seen) == 12, "ten more")
+    window.keys("End", "Left")
     window.see(lambda seen: frame(seen) == STEPS - 1, "one before the end")
 
 
