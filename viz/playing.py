@@ -12,7 +12,7 @@ from typing import Protocol
 from environments.spec import EnvSpec
 from environments.vector import Array
 from viz.controls import Controls, Hand
-from viz.drawings import draw, drawing_of
+from viz.drawings import draw, drawing_of, film_view
 from viz.moment import AgentRow, Moment
 from viz.page import Pane, pixels
 from viz.scene import (
@@ -108,7 +108,7 @@ class Playing(Shown):
         self._passed = 0.0
         self._moment = session.moment()
         self._drawing = drawing_of(session.spec.name)
-        self._view = self._drawing.view(session.spec, self._moment.arrays)
+        self._view = self._needed()
         self.sit(controls, who)
 
     def sit(self, controls: Controls, who: str) -> None:
@@ -285,8 +285,13 @@ class Playing(Shown):
     def look(self) -> None:
         """Show what there is now, with room for all of it."""
         self._moment = self.session.moment()
-        needed = self._drawing.view(self._moment.spec, self._moment.arrays)
-        self._view = View(*(max(ends, key=abs) for ends in zip(self._view, needed, strict=True)))
+        self._view = View(*(max(ends, key=abs) for ends in zip(self._view, self._needed(), strict=True)))
+
+    def _needed(self) -> View:
+        """What must be visible now."""
+        if self._moment.film is not None:
+            return film_view(self._moment.film.size)
+        return self._drawing.view(self._moment.spec, self._moment.arrays)
 
     def press(self, key: str) -> bool:
         """A key: an action's, or one of the window's own."""

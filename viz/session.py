@@ -24,6 +24,7 @@ from environments.replay import PolicyTrace, Recorder, Replay, one_copy, state_d
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Actions, Array, VectorEnv
 from viz.moment import TRAIL_FRAMES, Moment, live_moment
+from viz.outside import Filmed, at_start, difference
 
 
 class Turn(NamedTuple):
@@ -54,15 +55,20 @@ class Session:
     def __init__(
         self, env: VectorEnv, others: Others, human: str | None = None, header: Mapping[str, Any] | None = None
     ) -> None:
-        """`env`: one copy at an episode's start that stays in its final state; `header`: what the replay says.
+        """`env`: one copy at an episode's start (of ours, one that stays in its final state); `header`: for the replay.
 
         UsageError where there is no agent `human`, or where the environment cannot be recorded.
         """
         self.env = env
         self.human = human
         self.over = False
+        self._steps = 0
         self._others = others
         self._place = None if human is None else place_of(env.spec, human)
+        self._held = ":" not in env.spec.name
+        """In the end the copy stays in its final state; somebody else's begins another episode."""
+        if not self._held and not isinstance(env, Filmed):
+            self.env = env = Filmed(env)
         self._recorder = Recorder(env, 0, header)
         self._thinking: Mapping[str, PolicyTrace] = {}
         """Thoughts of who decides, of whatever step: a recording tells of a group from its first step, or never."""
@@ -77,7 +83,7 @@ class Session:
     @property
     def steps(self) -> int:
         """Steps made."""
-        return int(self.env.episode_step[0])
+        return self._steps
 
     @property
     def group(self) -> AgentGroup:
@@ -128,6 +134,12 @@ class Session:
         """What there is to show now."""
         now = live_moment(self.env, 0)
         rows = tuple(row._replace(total=float(self._totals[row.place])) for row in now.agents)
+        if not self._held:
+            scores = np.zeros(now.spec.num_teams)
+            for row in rows:
+                scores[row.team] += row.total or 0.0
+            film = self.env.film  # type: ignore[attr-defined]
+            return replace(now, agents=rows, step=self._steps, scores=scores, film=film)
         names = self._past[0] if self._past else {}
         past = {name: np.stack([arrays[name] for arrays in self._past]) for name in names}
         return replace(now, agents=rows, past=past)
@@ -137,8 +149,10 @@ class Session:
         return self._recorder.finish()
 
     def _make(self, actions: Actions, thoughts: Mapping[str, PolicyTrace]) -> None:
-        self._past.append(self.env.capture(0).arrays)
+        if self._held:
+            self._past.append(self.env.capture(0).arrays)
         buffers = self.env.step(actions)
+        self._steps += 1
         first = 0
         for group in buffers.groups:  # `spec.agents` lists the groups' agents one group after the other
             members = group.reward.shape[1]
@@ -173,7 +187,9 @@ def forked(
             f"the replay has {replay.steps} steps: it can be forked at 0 to {replay.steps - 1}, not {step}"
         )
     named = {**(header or {}), "parent": {"identity": replay.identity, "step": step}}
-    session = Session(one_copy(replay.spec, replay.initial), others, human, named)
+    outside = ":" in replay.spec.name
+    env = at_start(replay) if outside else one_copy(replay.spec, replay.initial)
+    session = Session(env, others, human, named)
     for t in range(step):
         thoughts = {
             name: PolicyTrace(track.probabilities[t], track.value[t])
@@ -183,7 +199,9 @@ def forked(
         session.follow({n: np.ascontiguousarray(x.action[t : t + 1]) for n, x in replay.groups.items()}, thoughts)
         if session.over:
             raise RefusedFile(f"played again, this replay is over at step {t + 1}: marl verify says where it differs")
-    if state_digest(session.env.capture(0)) != replay.digests[step]:
+        if outside and (what := difference(session.env, replay, t + 1)):
+            raise RefusedFile(f"{replay.spec.name} does not repeat itself: after step {t} {what} is not as recorded")
+    if not outside and state_digest(session.env.capture(0)) != replay.digests[step]:
         raise RefusedFile(
             f"played again, this replay is in another state at step {step}: marl verify says where it differs"
         )

@@ -95,12 +95,10 @@ def match_of(parent: Replay, path: Path, teams: tuple[str, ...], human: str | No
 
 
 def spec_of(parent: Replay) -> EnvSpec:
-    """The description of a replay's environment here. RefusedFile where there is none, or it is somebody else's."""
+    """The description of a replay's environment here. RefusedFile where there is none."""
     from environments.errors import RefusedFile, UsageError
     from marl.cli import plan
 
-    if ":" in parent.spec.name:
-        raise RefusedFile(f"{parent.spec.name} is somebody else's environment: its replays can be watched, not forked")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in parent.spec.options.items()}
     try:
         return plan.describe(parent.spec.name, options)

@@ -11,6 +11,7 @@ import tyro
 
 if TYPE_CHECKING:
     from environments.replay import Replay
+    from environments.vector import VectorEnv
     from marl.cli.evaluate import Match
     from viz.playing import Playing
     from viz.session import Session
@@ -68,10 +69,6 @@ def run(options: Play) -> int:
     if options.out is not None and options.out.suffix != ".replay":
         raise UsageError(f"the file of --out ends with .replay, and {options.out} does not")
     match = evaluate.find(options.scenario, options.options)
-    if ":" in match.environment:
-        raise UsageError(
-            f"{match.environment} is somebody else's environment: only those of the platform can be played"
-        )
     human = options.human or match.spec.agents[0]
     company.own_team(match.spec, human)
     if options.others is not None:
@@ -105,13 +102,18 @@ def from_start(match: Match, human: str, options: Play) -> Playing:
     """A window's content in which a new episode is played, and then those of following seeds. Imports torch."""
     import environments
     from environments.keys import copy_key
+    from environments.registry import is_external
     from marl.cli import company
-    from marl.cli.plan import MEASURED_COPY
+    from marl.cli.plan import MEASURED_COPY, made
     from marl.seeding import derive
     from viz.session import Session
 
-    env = environments.parallel_env(match.environment, **match.options).vector
-    env.reset(keys=[copy_key(options.seed, MEASURED_COPY)])
+    env: VectorEnv
+    if is_external(match.environment):
+        env = made(match.environment, match.options, 1, options.seed, MEASURED_COPY, 1, workers=0, filmed=1)
+    else:
+        env = environments.parallel_env(match.environment, **match.options).vector
+        env.reset(keys=[copy_key(options.seed, MEASURED_COPY)])
     key = derive(options.seed, "playing")
     others = company.seated(match, key, options.greedy)
     session = Session(env, others, human, company.header(match, human, key, options.greedy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,6 @@ def test_a_policy_that_went_on_learning_is_not_taken_for_the_one_that_played(
 ) -> None:
     recorded = record("particle/spread")
     header = {**recorded.header, "policies": {"team": {"player": "nobody.safetensors", "sha256": "0" * 64}}}
-    from dataclasses import replace
 
     replace(recorded, header=header).save(tmp_path / "a.replay")
     assert main(["fork", str(tmp_path / "a.replay"), "--step", "2"]) == 2
@@ -199,3 +199,40 @@ def test_without_a_display_it_says_what_can_be_done(
     first, second = capsys.readouterr().err.splitlines()
     assert "no display" in first and "marl evaluate board/tictactoe --record 1" in first and "--gif" in first
     assert f"marl fork {parent} --step 1 --team" in second
+
+
+DRAWN = "tests.environments.external.drawn:Drawn"
+ARENAS = "tests.environments.external.arenas"
+
+
+def test_somebody_elses_game_is_played_and_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, fork = tmp_path / "game.replay", tmp_path / "fork.replay"
+    seen = play_by(monkeypatch, ["1"])
+    assert main(["play", DRAWN, "--env.length", "12", "--out", str(out)]) == 0
+    played = replay.load(out)
+    (group,) = played.groups.values()
+    assert played.steps == 12 and (group.action[:, 0] == 1).all() and played.header["human"] == "agent_0"
+    assert seen[0].moment().film is not None and seen[0].moment().over and seen[0].moment().step == 12
+    assert main(["fork", str(out), "--step", "4", "--out", str(fork)]) == 0
+    other = replay.load(fork)
+    assert other.parent == (played.identity, 4) and (other.digests[:4] == played.digests[:4]).all()
+    (forked,) = other.groups.values()
+    assert (forked.action[:4] == group.action[:4]).all() and (forked.action[4:] != group.action[4:]).any()
+
+
+def test_what_does_not_repeat_itself_is_not_forked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--episodes", "1", "--record", "1", "--out", str(tmp_path)]
+    assert main(["evaluate", f"{ARENAS}:Unrepeatable", *words]) == 0
+    assert main(["fork", str(tmp_path / "evaluation-0-0.replay"), "--step", "2"]) == 3
+    assert "does not repeat itself" in capsys.readouterr().err
+    assert main(["evaluate", f"{ARENAS}:Arena", *words]) == 0
+    parent = replay.load(tmp_path / "evaluation-0-0.replay")
+    assert main(["fork", str(tmp_path / "evaluation-0-0.replay"), "--step", "3"]) == 0
+    assert replay.load(tmp_path / "forks" / "evaluation-0-0-fork-3.replay").identity == parent.identity
+    name, track = next(iter(parent.groups.items()))
+    reward = track.reward.copy()
+    reward[1] += 1
+    lied = replace(parent, groups={**parent.groups, name: track._replace(reward=reward)})
+    lied.save(tmp_path / "lied.replay")
+    assert main(["fork", str(tmp_path / "lied.replay"), "--step", "3"]) == 3
+    assert "after step 1 reward" in capsys.readouterr().err
