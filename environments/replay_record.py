@@ -21,7 +21,18 @@ from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Actions, Array, SimState, StepBuffers, VectorEnv, action_shape
 
 OWN_HEADER = frozenset(
-    {"environment", "spec_digest", "key", "episode", "episode_seed", "machine", "outcome", "left_out", "no_pictures"}
+    {
+        "environment",
+        "spec_digest",
+        "key",
+        "episode",
+        "episode_seed",
+        "machine",
+        "outcome",
+        "left_out",
+        "no_pictures",
+        "fault",
+    }
 )
 VIEW_BYTES = 8192
 """What agents see is recorded of somebody else's environment where one step of it takes at most as many bytes."""
@@ -75,6 +86,7 @@ class Recorder:
         if clash := OWN_HEADER & header.keys():
             raise ValueError(f"the header's {sorted(clash)} are written by the recorder itself")
         began = time.perf_counter()
+        self._env: Any = env
         self._spec = env.spec
         self._copy = copy
         self._header = header
@@ -95,6 +107,7 @@ class Recorder:
         self._spent = 0.0
         self._left_out = 0
         self._outcome: Array | None = None
+        self._fault = ""
         self._spent = time.perf_counter() - began
 
     @property
@@ -124,6 +137,8 @@ class Recorder:
             self._left_out += 1
         if buffers.episode_over[self._copy]:
             self._outcome = np.array(buffers.outcome[self._copy])
+            if self._film is not None and self._env.faulted[self._copy]:
+                self._fault = str(self._env.faults[-1])
         if len(self._waiting) == replay_file.CHUNK_STEPS:
             self._flush(writer)
         self._spent += time.perf_counter() - began
@@ -140,6 +155,8 @@ class Recorder:
         ending: dict[str, Any] = {"outcome": [float(score) for score in self._outcome]}
         if self._left_out:
             ending["left_out"] = self._left_out
+        if self._fault:
+            ending["fault"] = self._fault
         if self._film is not None and self._film.missing:
             ending["no_pictures"] = self._film.missing
         memory = self._writer.end(ending)

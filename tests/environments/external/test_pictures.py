@@ -218,3 +218,15 @@ def test_drawing_counts_as_recording() -> None:
             break
     env.close()
     assert recorder.seconds > 20 * 0.01
+
+
+def test_an_episode_that_a_fault_ends_says_so() -> None:
+    env = named.make("tests.environments.external.arenas:Faulty", options={"every": 1})
+    recorder, rng = Recorder(env, 0), np.random.default_rng(0)
+    while True:
+        actions = random_actions(env, rng)
+        if recorder.add(actions, env.step(actions)):
+            break
+    recorded = recorder.finish()
+    assert recorded.steps == 4 and recorded.header["fault"].endswith("step 3: RuntimeError: the roof fell in")
+    assert any(track.truncated[-1].any() for track in recorded.groups.values()) and recorded.damage is None
