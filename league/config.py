@@ -47,6 +47,8 @@ class LeagueConfig:
     met: int = 16
     """Earlier players whom a new snapshot meets in these games, the newest and others evenly over the past; in psro
     all of them; at least 1."""
+    record: int = 0
+    """Rated games of every two that are kept as replays; 0 to 1M."""
     bot_share: float = 0.0
     """Share of the opponents in training that are players given by --player; 0 to 1."""
     cache: int = 64
@@ -73,6 +75,7 @@ class LeagueConfig:
             ("main_exploiters", 0, 100),
             ("league_exploiters", 0, 100),
             ("games", 0, 10**6),
+            ("record", 0, 10**6),
             ("num_envs", 1, 2**20),
             ("threads", 1, 1024),
         ):

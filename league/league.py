@@ -303,6 +303,9 @@ class League:
             games=self.config.games,
             seed=self.config.seed,
             greedy=False,
+            record=self.config.record,
+            folder=self.folder,
+            header={"league": self.folder.name},
         )
 
     def _entrant(self, number: int) -> Entrant:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from environments.errors import RefusedFile, UsageError
+from environments.errors import NumericalFailure, RefusedFile, StorageFailure, UsageError
 from league.config import LeagueConfig
 from marl import config as settings
 from marl import files, runs
@@ -88,6 +88,9 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
                 league = League(run.folder, config, workshop(run, plan, config), store)
                 runs.cut_metrics(run, league.steps)
                 _train(league, run, stop)
+            except (NumericalFailure, StorageFailure) as error:
+                again = f"marl league resume {shlex.quote(str(run.folder))}"
+                raise type(error)(f"{error.args[0]}; the league is safe up to its last turn: {again}") from None
             except Interrupted:
                 print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)
                 lock.release()

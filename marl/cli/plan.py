@@ -365,7 +365,7 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
     if head not in ALGORITHMS:
         if rest:
             raise UsageError(f"settings follow an algorithm, and {head!r} is none{nearest(head, ALGORITHMS)}")
-        if players.is_file(head) and not Path(head).exists():
+        if players.is_file(head) and not head.startswith(players.LEAGUE) and not Path(head).exists():
             known = (*ALGORITHMS, players.RANDOM, *(f"{players.BOT}{name}" for name in environments.bots()))
             raise UsageError(f"{head!r} is no algorithm, run, policy file or bot{nearest(head, known)}")
         return name, head

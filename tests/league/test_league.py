@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from league.league import League
 from league.store import Store
+from marl.algorithms.sac import SAC
+from marl.config_replay import SACConfig
+from marl.trainer import Learner
 from tests.league.leagues import Killed, config, killing, play, remembered, workshop
 
 BOARD = "board/tictactoe"
@@ -34,3 +39,64 @@ def test_a_league_that_is_killed_again_and_again_is_as_one_that_never_was(
     assert again[2:] == whole[2:]
     with Store(tmp_path / "whole") as store:
         assert store.count() > 40
+
+
+def test_a_league_that_is_stopped_in_the_middle_of_turns_goes_on_there(tmp_path: Path) -> None:
+    shop, settings = workshop(BOARD), config("alphastar", turns=5, league_exploiters=0)
+    play(tmp_path / "whole", settings, shop)
+    finished, stops = False, 0
+    while not finished:
+        with Store(tmp_path / "stopped") as store:
+            league = League(tmp_path / "stopped", settings, shop, store)
+            for _ in range(3):
+                if league.finished:
+                    break
+                league.iteration()
+                if league.turn_is_over:
+                    league.end_turn()
+            league.save()
+            finished, stops = league.finished, stops + 1
+    assert stops == 4  # 10 rollouts, three at a time: twice in the middle
+    assert remembered(tmp_path / "stopped") == remembered(tmp_path / "whole")
+
+
+def test_each_kind_of_team_has_learners_that_meet_the_others(tmp_path: Path) -> None:
+    shop = workshop("particle/tag", {"wild": {"good": "random", "adversary": "random"}}, max_cycles=5)
+    settings = config("alphastar", turns=14, bot_share=0.2, league_exploiters=1, games=2, record=1)
+    league = play(tmp_path, settings, shop)
+    names = {
+        f"{kind}.{part}" for kind in ("adversary", "good") for part in ("main", "main_exploiter", "league_exploiter")
+    }
+    assert set(league.lines) == names and len({line.total for line in league.lines.values()}) <= 2
+    with Store(tmp_path) as store:
+        players, matches = store.players(), list(store.matches())
+    assert all(len(player.roles) == 1 for player in players.values() if player.name != "wild")
+    met = {name: set[str]() for name in names}
+    for match in matches:
+        assert [seat.role for seat in match.seats] == ["adversary", "good"]
+        first, second = (players[seat.player] for seat in match.seats)
+        assert "adversary" in first.roles and "good" in second.roles
+        if match.learner is not None:
+            me, other = (first, second) if match.seats[0].player == match.learner else (second, first)
+            met[me.source].add(other.name)
+    assert "good.main" in met["adversary.main"] and "adversary.main" in met["good.main_exploiter"]
+    assert all("wild" in others for others in met.values())
+    kept = [match.replay for match in matches if match.replay is not None]
+    assert kept and all((tmp_path / name).exists() for name in kept)
+
+
+def test_learners_from_a_replay_buffer_play_in_leagues_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = SACConfig(hidden=(8,), rollout_length=12, buffer_size=500, batch_size=16, warmup_steps=20, critic="local")
+    shop = workshop(BOARD)
+
+    def make_learner(kind: str, seed: int) -> Learner:
+        return SAC(shop.spec, kind, small, "agent", seed, 1)
+
+    shop = replace(shop, make_learner=make_learner)
+    settings = config("fictitious", turns=3)
+    play(tmp_path / "whole", settings, shop)
+    for after in (5, 9):
+        with killing(monkeypatch, after), pytest.raises(Killed):
+            play(tmp_path / "killed", settings, shop)
+    play(tmp_path / "killed", settings, shop)
+    assert remembered(tmp_path / "killed") == remembered(tmp_path / "whole")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from scipy.stats import chisquare
 
 import environments
+from environments.spec import EnvSpec, TeamKind
 from league.opponents import Opponents
 from league.records import Match
 from league.student import Matchmaking
@@ -165,3 +168,23 @@ def test_an_earlier_state_that_is_being_played_survives_an_interruption() -> Non
 def test_a_choice_that_is_none_is_refused(data: dict[str, Any]) -> None:
     with pytest.raises((KeyError, ValueError)):
         Choice.from_json(data)
+
+
+def test_with_three_teams_each_draws_for_itself() -> None:
+    group = environments.make(BOARD, 1).spec.groups[0]
+    three = replace(group, agents=("a", "b", "c"))
+    spec = EnvSpec("three", 1, three.agents, (three,), (TeamKind(KIND, (three.name,), teams=3),))
+    seeds = np.arange(1, 3001, dtype=np.uint64) * np.uint64(7919)
+    env: Any = SimpleNamespace(spec=spec, num_envs=len(seeds))
+    choice = Choice((MIRROR, (1, FROZEN), (2, FROZEN)), (0.2, 0.3, 0.5))
+    learner = RandomPolicy(PolicySpec.of(spec, KIND))
+    rule = Matchmaking(env, "three", KIND, learner, ME, 7, Loaded(spec), lambda played: None, {KIND: choice}, 8)
+    rule.seats(seeds)
+    who = rule._who[KIND]
+    assert (who == ME).any(1).all()
+    shares = np.array([[(who[:, team] == number).mean() for number in (1, 2)] for team in range(3)])
+    np.testing.assert_allclose(shares, [[0.2, 1 / 3]] * 3, atol=0.03)  # two thirds of the seats are others'
+    apart = (who != ME).sum(1) == 2
+    others = np.sort(np.where(who == ME, 0, who)[apart], axis=1)[:, 1:]
+    mixed = (others[:, 0] != others[:, 1]).mean()
+    assert abs(mixed - 2 * (3 / 8) * (5 / 8)) < 0.04  # as two independent draws

@@ -31,7 +31,8 @@ def test_every_example_took_a_quarter_of_an_hour_at_most(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FOUND if name.startswith("psro")])
 def test_a_mixture_is_hardly_exploitable_where_its_members_are(name: str) -> None:
     told = [row["exploitability"] for row in result(name)["generations"]]
-    assert max(told) > 0.5 and told[-1] < 0.05
+    assert max(told) > 0.5 and told[-1] < 0.05 * max(told)
+    assert name != "psro-rps" or told[-1] < 0.05
 
 
 @pytest.mark.skipif("exploiter" not in FOUND, reason="its result is not committed yet")
