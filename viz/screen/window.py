@@ -92,7 +92,7 @@ class _Window:
                 stale = True
             self._rested = 0.0 if stale else self._rested + seconds
             if stale or (self.smoothness != FINE and self._rested > LONG_RESTED):
-                self._paint(FINE if not (stale and self._slow) else ROUGH)
+                self._paint(ROUGH if stale and self._slow and self.stack.top.moving else FINE)
             stale = False
 
     def _repeats_in_vain(self, event: Any) -> bool:
@@ -118,7 +118,7 @@ class _Window:
         pygame.display.flip()
         self.smoothness = smoothness
         taken = time.perf_counter() - before
-        self._slow = top.moving and taken > (SLOW_PAINTING if smoothness == FINE else SLOW_PAINTING / 8)
+        self._slow = taken > (SLOW_PAINTING if smoothness == FINE else SLOW_PAINTING / 8)
 
 
 def _fitting(size: tuple[int, int], scale: float) -> tuple[int, int]:
