@@ -34,9 +34,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal
 
-# Every probe for every learner; CI runs each once per core of learners.
+# Every probe for every learner, into results/probes.json and docs/probes.md; CI runs each once per core of learners.
 probes: $(VENV)/.installed-dev
-	PROBES=all $(VENV)/bin/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal tests/probes
+	$(VENV)/bin/python results/probes.py --workers $(JOBS)
 
 # Other people's environments, all of them anew: each examined and trained on for 2,000 steps; half an hour.
 test-envs: $(VENV)/.installed-dev

@@ -15,6 +15,7 @@ A file `NAME.json` here, or in a folder below, is one of these:
 - an object with `lines`, a tic-tac-toe player against every line of replies, as `tictactoe.py` writes it;
 - an object with `baselines`, random play in every scenario, as `baselines.py` writes it;
 - an object with `rounds`, a tournament's matches, which the script that played them renders itself;
+- an object with `probes`, which probe came to what for which learner, as `probes.py` writes and renders it;
 - an object with `doctor`, what `marl check` found in somebody else's environment, as `peers.py` writes it.
 
 Runs that differ by their seed alone are one row: the interquartile mean over seeds of the mean return per run, with
@@ -54,7 +55,7 @@ def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
             speeds += content
         elif isinstance(content, dict) and "evaluation" in content:
             runs.append(content)
-        elif isinstance(content, dict) and content.keys() & {"rounds", "doctor", "baselines", "lines"}:
+        elif isinstance(content, dict) and content.keys() & {"rounds", "doctor", "baselines", "lines", "probes"}:
             continue
         else:
             raise ValueError(f"{path} is neither a training run, a list of benchmark rows nor a tournament")

@@ -27,10 +27,11 @@ ONE_PER_CORE = {"happo": PROBES, "hatrpo": PROBES}
 """What CI runs: all probes of the cores that are not PPO's; `PROBES=all` (`make probes`) runs everything."""
 UNFIT = {("maa2c", test_ppo.reward_scale)}
 """With advantages as they are, the size of rewards is meant to matter."""
+WHOLE = os.environ.get("PROBES") == "all"
 CASES = [
     (which, probe)
     for which in OTHERS
-    for probe in (PROBES if os.environ.get("PROBES") == "all" else ONE_PER_CORE.get(which, [test_ppo.echo]))
+    for probe in (PROBES if WHOLE else ONE_PER_CORE.get(which, [test_ppo.echo]))
     if (which, probe) not in UNFIT
 ]
 
@@ -52,7 +53,7 @@ def test_probe(other: str, probe: Callable[[str], None]) -> None:
     probe(other)
 
 
-@pytest.mark.parametrize("other", ["happo", "hatrpo"], indirect=True)
+@pytest.mark.parametrize("other", list(OTHERS) if WHOLE else ["happo", "hatrpo"], indirect=True)
 def test_rewards_reach_whom_they_are_for(other: str) -> None:
     for reward in ("agent", "team_sum", "team_mean"):
         wages(other, reward)

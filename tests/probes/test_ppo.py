@@ -221,8 +221,9 @@ def test_who_am_i(critic: str) -> None:
     assert own_number(critic, agent_id=False) <= 0.3
 
 
-def test_only_a_central_critic_sees_the_state() -> None:
-    assert hidden_pay("central") < 0.003
+@pytest.mark.parametrize("critic", ["central"])
+def test_only_a_central_critic_sees_the_state(critic: str) -> None:
+    assert hidden_pay(critic) < 0.003
     near(hidden_pay("local"), 0.25, 0.02)
 
 

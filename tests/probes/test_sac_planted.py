@@ -17,6 +17,7 @@ from marl.algorithms.sac import SAC
 from marl.buffers import Rollout
 from marl.distributions import Categorical
 from marl.replay_buffer import ReplayBuffer, Sample, Views
+from tests.probes import test_across
 from tests.probes.test_sac import (
     bandit,
     endless,
@@ -28,6 +29,7 @@ from tests.probes.test_sac import (
     n_steps,
     quantal,
     rich_and_poor,
+    seen_pay,
     target,
     wages,
     zero_sum,
@@ -128,6 +130,21 @@ def bounds_are_taken_for_even(patch: Patch) -> None:
     patch.setattr(SAC, "_remembered", planted)
 
 
+def agents_see_what_stands_elsewhere(patch: Patch) -> None:
+    """Observations are remembered as those of other copies."""
+    whole = ReplayBuffer._rows
+
+    def planted(self: ReplayBuffer, rollout: Rollout, reward: Tensor) -> Any:
+        views, events, finals = whole(self, rollout, reward)
+        return {name: x.flip(1) if name.startswith("obs") else x for name, x in views.items()}, events, finals
+
+    patch.setattr(ReplayBuffer, "_rows", planted)
+
+
+def forced(name: str) -> None:
+    test_across.test_forced_moves_teach_actors_nothing(name)
+
+
 def squashing_is_forgotten(patch: Patch) -> None:
     patch.setattr(distributions, "_log_slope", torch.zeros_like)
 
@@ -146,6 +163,8 @@ PLANTED = [
     (actors_see_the_state, hidden_echo),
     (bounds_are_taken_for_even, target),
     (squashing_is_forgotten, idle),
+    (agents_see_what_stands_elsewhere, seen_pay),
+    (masks_are_forgotten, forced),
 ]
 
 
