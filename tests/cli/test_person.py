@@ -112,7 +112,7 @@ def test_a_person_plays_one_agent() -> None:
     [
         ([*CUP, "--workers", "2"], "a person plays in one process"),
         ([*CUP, "me=human"], "are the same player"),
-        (["tournament", "particle/spread", "human", "random", "--crossplay"], "--crossplay is for"),
+        (["tournament", "particle/spread", "human", "random", "--crossplay"], "human is a person"),
     ],
 )
 def test_what_a_person_cannot_do(
