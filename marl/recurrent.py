@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from marl.networks import HIDDEN_GAIN, AgentMLP, orthogonal, tanh
 from marl.policy_spec import PolicySpec
 
+LONGEST = 32
+"""Steps for which the most persistent units hold on to what they have, before they learn otherwise."""
+
 
 class Past(NamedTuple):
     """What recurrent networks need besides `[C L, n, ..]` views, which are `C` chunks of `L` steps each, in order."""
@@ -39,6 +42,9 @@ class AgentGRU(nn.Module):
 
     `shared` parameters are one network for all agents, `per_agent` ones are stacked, as in `AgentMLP`. Which agent it
     acts for a shared network learns from what it is fed. A layer's input products are taken for all steps at once.
+
+    The units keep what they hold for 2 to `LONGEST` steps at first, b_z = log u with u from 1 to `LONGEST` - 1 (Tallec
+    and Ollivier 2018, arXiv:1804.11188): from b_z = 0 half of it is gone after each step, and its gradient too.
     """
 
     def __init__(
@@ -59,6 +65,8 @@ class AgentGRU(nn.Module):
         """U of each layer."""
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stacks, 3 * width)) for _ in range(layers))
         """b of each layer."""
+        for bias in self.biases:
+            bias.data[:, width : 2 * width] = torch.linspace(1, LONGEST - 1, width).log()
         self.inner = nn.ParameterList(nn.Parameter(torch.zeros(stacks, width)) for _ in range(layers))
         """c_n of each layer."""
 

@@ -80,6 +80,12 @@ def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) ->
     return [Row(name, scenario, variant, steps, seeds, None, options) for name in ("mappo", "ippo")]
 
 
+SIX_EPISODES = ("--rollout-length", "126", "--num-envs", "64")
+"""Of `memory/recall`."""
+REMEMBERS = (*SIX_EPISODES, "--recurrent", "gru", "--chunk-length", "21")
+"""Gradients back to the sign."""
+
+
 def _cheetah(*names: str) -> list[Row]:
     """HalfCheetah with two players of three joints each: both are paid the same, so a team's return is twice that of
     its environment."""
@@ -130,6 +136,9 @@ ROWS = [
     *(row for k in (0, 25, 100) for row in _matrix("penalty", f"{k}", "--preset", "tuned", "--env.k", str(k))),
     *_values("particle/speaker_listener", "default", 300_000, 3),
     *_values("particle/spread", "default", 300_000, 3),
+    # a sign to be remembered for twenty steps: networks that can, and the same without a memory
+    *_both("memory/recall", "recurrent", 800_000, 5, *REMEMBERS),
+    *_both("memory/recall", "feed-forward", 800_000, 5, *SIX_EPISODES),
     Row("ippo", "roshambo/population", "default", 2_000_000, 3),
     # a goal that both know and that stays; that changes and only the leader knows; and the two steps between
     Row("ippo", "colorgrid/stationary", "default", 2_000_000, 5),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from marl.recurrent import AgentGRU
+from marl.recurrent import LONGEST, AgentGRU
 
 T, B, N, D, H = 7, 5, 3, 4, 6
 
@@ -125,9 +125,12 @@ def test_rows_and_agents_know_nothing_of_each_other() -> None:
     assert torch.equal(moved, expected)
 
 
-def test_weights_start_orthogonal_and_biases_at_nothing() -> None:
+def test_weights_start_orthogonal_and_units_keep_what_they_hold() -> None:
     net = AgentGRU(D, H, 1, N, "per_agent", torch.Generator().manual_seed(1))
     for n in range(N):
         for part in net.before[0][n].chunk(3, -1):
             torch.testing.assert_close(part.T @ part, torch.eye(H), rtol=0, atol=1e-5)
-    assert not net.biases[0].any() and not net.inner[0].any() and not net.start(2).any()
+    resets, keeps, candidates = net.biases[0].chunk(3, -1)
+    assert not resets.any() and not candidates.any() and not net.inner[0].any() and not net.start(2).any()
+    steps = 1 / (1 - torch.sigmoid(keeps))
+    torch.testing.assert_close(steps, torch.linspace(2, LONGEST, H).expand(N, H))
