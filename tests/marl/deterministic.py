@@ -7,19 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from torch import Tensor
 
 import environments
 from environments.vector import VectorEnv
 from marl.algorithms.ddpg import DDPG
 from marl.buffers import Rollout
-from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_replay import DDPGConfig
-from marl.replay_buffer import Sample
-from marl.seats import Seats
-from marl.seeding import torch_generator
-from tests.marl.rollouts import copied, kind_of, shaken
+from tests.marl.remembering import collected, fill
+from tests.marl.rollouts import kind_of, shaken
 from tests.marl.rollouts import make as made_before
 from tests.probes.environment import FunctionEnv, Rules
 
@@ -87,13 +83,8 @@ def learner(env: VectorEnv, name: str, game: str = "perilous", reward: str = "ag
 
 
 def collect(env: VectorEnv, made: DDPG, count: int) -> list[Rollout]:
-    """Consecutive rollouts of what a learner plays, the others being as untrained."""
-    seats = {}
-    for kind in env.spec.kinds:
-        actor = made.actor if kind.name == made.spec.kind else DDPG(env.spec, kind.name, SMALL, "agent", 0).actor
-        seats[kind.name] = Seats.all(actor, env.num_envs * kind.teams)
-    collector = Collector(env, seats, made.config.rollout_length, noise_key=9)
-    return [copied(collector.collect()[made.spec.kind]) for _ in range(count)]
+    """Consecutive rollouts of what a learner plays."""
+    return collected(env, made, count, lambda kind: DDPG(env.spec, kind, SMALL, "agent", 0))
 
 
 def ready(name: str, game: str = "perilous", reward: str = "agent", **changed: Any) -> DDPG:
@@ -102,30 +93,5 @@ def ready(name: str, game: str = "perilous", reward: str = "agent", **changed: A
     made = learner(env, name, game, reward, **changed)
     shaken(made.policy)
     shaken(made.target_policy, 4)
-    for rollout in collect(env, made, 5):
-        made.buffer.add(rollout, made._paid(rollout))
+    fill(made, collect(env, made, 5))
     return made
-
-
-def sample_of(made: DDPG, count: int = 64) -> Sample:
-    return made.buffer.sample(count, made.config.n_step, made.config.gamma, made.wait, torch_generator(0, "test"))
-
-
-def parameters(made: DDPG) -> list[Tensor]:
-    """Everything that an update may change."""
-    found: list[Tensor] = []
-
-    def add(x: Any) -> None:
-        if isinstance(x, dict):
-            for value in x.values():
-                add(value)
-        elif isinstance(x, list | tuple):
-            for value in x:
-                add(value)
-        elif isinstance(x, Tensor):
-            found.append(x.clone())
-
-    state = made.state_dict()
-    for name in (*made.MODULES, "optimisers"):
-        add(state[name])
-    return found

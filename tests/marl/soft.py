@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from environments.vector import VectorEnv
 from marl.algorithms.sac import SAC
 from marl.buffers import Rollout
-from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_replay import SACConfig
-from marl.replay_buffer import Sample
-from marl.seats import Seats
-from marl.seeding import torch_generator
-from tests.marl.rollouts import copied, kind_of, make, shaken
+from tests.marl.remembering import collected, fill
+from tests.marl.rollouts import kind_of, make, shaken
 
 SMALL = SACConfig(
     hidden=(16,),
@@ -42,13 +37,8 @@ def learner(env: VectorEnv, name: str, game: str = "", reward: str = "agent", **
 
 
 def collect(env: VectorEnv, made: SAC, count: int) -> list[Rollout]:
-    """Consecutive rollouts of what a learner plays, the others being as untrained."""
-    seats = {}
-    for kind in env.spec.kinds:
-        actor = made.actor if kind.name == made.spec.kind else SAC(env.spec, kind.name, SMALL, "agent", 0).actor
-        seats[kind.name] = Seats.all(actor, env.num_envs * kind.teams)
-    collector = Collector(env, seats, made.config.rollout_length, noise_key=9)
-    return [copied(collector.collect()[made.spec.kind]) for _ in range(count)]
+    """Consecutive rollouts of what a learner plays."""
+    return collected(env, made, count, lambda kind: SAC(env.spec, kind, SMALL, "agent", 0))
 
 
 def ready(game: str, name: str, reward: str = "agent", **changed: Any) -> SAC:
@@ -56,30 +46,5 @@ def ready(game: str, name: str, reward: str = "agent", **changed: Any) -> SAC:
     env = make(game)
     made = learner(env, name, game, reward, **changed)
     shaken(made.policy)
-    for rollout in collect(env, made, 5):
-        made.buffer.add(rollout, made._paid(rollout))
+    fill(made, collect(env, made, 5))
     return made
-
-
-def sample_of(made: SAC, count: int = 64) -> Sample:
-    return made.buffer.sample(count, made.config.n_step, made.config.gamma, made.wait, torch_generator(0, "test"))
-
-
-def parameters(made: SAC) -> list[Tensor]:
-    """Everything that an update may change."""
-    found: list[Tensor] = []
-
-    def add(x: Any) -> None:
-        if isinstance(x, dict):
-            for value in x.values():
-                add(value)
-        elif isinstance(x, list | tuple):
-            for value in x:
-                add(value)
-        elif isinstance(x, Tensor):
-            found.append(x.clone())
-
-    state = made.state_dict()
-    for name in ("policy", "critic", "target", "optimisers", "temperature", "team_temperature", "norm"):
-        add(state[name])
-    return found

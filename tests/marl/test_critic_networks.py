@@ -14,7 +14,8 @@ from environments.errors import UsageError
 from marl.critic_networks import DroQ, Simba
 from marl.seeding import torch_generator
 from tests.marl import soft
-from tests.marl.soft import config_of, ready, sample_of
+from tests.marl.remembering import sample_of
+from tests.marl.soft import config_of, ready
 from tests.probes import test_sac as probes
 
 

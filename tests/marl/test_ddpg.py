@@ -18,17 +18,8 @@ from marl.algorithms.ddpg import DDPG, Noisy
 from marl.critics import TwinQ
 from marl.distributions import Deterministic
 from marl.policy import View
-from tests.marl.deterministic import (
-    NAMES,
-    Perilous,
-    collect,
-    config_of,
-    learner,
-    make,
-    parameters,
-    ready,
-    sample_of,
-)
+from tests.marl.deterministic import NAMES, Perilous, collect, config_of, learner, make, ready
+from tests.marl.remembering import parameters, sample_of
 from tests.marl.rollouts import same_bits, shaken, spoil
 from tests.probes.environment import FunctionEnv, Rules
 

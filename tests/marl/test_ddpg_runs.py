@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +15,13 @@ import torch
 from gymnasium import spaces
 
 from environments.errors import UsageError
-from marl import checkpoint, policy, runs
+from marl import policy, runs
 from marl.algorithms.ddpg import DDPG
 from marl.cli.main import main
 from marl.config import ALGORITHMS
 from marl.policy_spec import read_spec
-from marl.trainer import Trainer
-from tests.marl.deterministic import NAMES, SMALL, collect, config_of, learner, make
+from tests.marl.deterministic import NAMES, SMALL, collect, learner, make
 from tests.marl.rollouts import shaken
-from tests.marl.test_trainer import digest, run
 from tests.probes.environment import FunctionEnv, Rules
 
 
@@ -89,89 +84,6 @@ def test_a_saved_policy_acts_alone_and_the_same_each_time(tmp_path: Path) -> Non
             y = torch.tanh(made.policy.actors[group.name](obs))[0, i].numpy()
         low, high = group.action_space.low, group.action_space.high  # type: ignore[attr-defined]
         np.testing.assert_allclose(acts[0][agent], (low + high) / 2 + (high - low) / 2 * y, rtol=1e-5, atol=1e-6)
-
-
-# --- going on -------------------------------------------------------------------------------------------------------
-
-CASES: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("perilous", "hatd3", "agent", {"n_step": 3, "value_norm": True}),
-    ("particle/tag", "maddpg", "team_mean", {}),
-    ("toy/dock", "matd3", "team_sum", {"critic": "local", "parameters": "shared"}),
-    ("particle/speaker_listener", "haddpg", "team_mean", {"policy_delay": 3}),
-]
-
-
-def trainer_of(game: str, name: str, reward: str, changed: dict[str, Any], seed: int = 0) -> Trainer:
-    env = make(game, seed=seed)
-    config = config_of(name, **{"buffer_size": 8 * 20 * 2, "warmup_steps": 60, "updates_per_step": 3 / 48, **changed})
-    learners = {kind.name: DDPG(env.spec, kind.name, config, reward, seed) for kind in env.spec.kinds}
-    return Trainer(env, learners, {}, total_steps=5000, rollout_length=6, seed=seed)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[1]}-{case[0]}")
-@pytest.mark.parametrize("done", [1, 4])
-def test_an_interruption_changes_no_bit(case: tuple, done: int) -> None:
-    """In the warm-up and after it, there between two updates of the actors; with the ring filling and full."""
-    whole = trainer_of(*case)
-    run(whole, done)
-    saved = copy.deepcopy(whole.state_dict())
-    metrics = run(whole, 4)
-    resumed = trainer_of(*case, seed=9)
-    resumed.collector.noise_key = whole.collector.noise_key
-    run(resumed, 2)
-    before = digest(saved)
-    resumed.load_state_dict(saved)
-    assert run(resumed, 4) == metrics
-    assert digest(resumed.state_dict()) == digest(whole.state_dict())
-    assert digest(saved) == before, "what was loaded was written into"
-
-
-@pytest.mark.parametrize(
-    "part", ["policy", "critic", "target", "target_policy", "norm", "optimisers", "generators", "counters", "buffer"]
-)
-def test_every_part_of_the_state_matters(part: str) -> None:
-    """Each part left out shows: so none of them is there in vain, and the comparison can see them."""
-    whole, other = trainer_of(*CASES[0]), trainer_of(*CASES[0], seed=9)
-    run(whole, 4)
-    run(other, 5)
-    saved = copy.deepcopy(whole.state_dict())
-    saved["learners"]["team"][part] = copy.deepcopy(other.state_dict()["learners"]["team"][part])
-    resumed = trainer_of(*CASES[0])
-    resumed.load_state_dict(saved)
-    run(resumed, 2)
-    run(whole, 2)
-    states = [trainer.state_dict()["learners"]["team"] for trainer in (whole, resumed)]
-    rest = [{k: v for k, v in state.items() if k != part} for state in states]
-    assert digest(rest[0]) != digest(rest[1])
-
-
-ELSEWHERE = """
-import sys
-from pathlib import Path
-from marl import checkpoint
-from tests.marl.test_ddpg_runs import CASES, trainer_of
-from tests.marl.test_trainer import digest, run
-for number, case in enumerate(CASES):
-    trainer = trainer_of(*case)
-    trainer.load_state_dict(checkpoint.load(Path(sys.argv[1]) / str(number))[1])
-    run(trainer, 3)
-    print(digest(trainer.state_dict()["learners"]))
-"""
-
-
-def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    wanted = []
-    for number, case in enumerate(CASES):
-        trainer = trainer_of(*case)
-        run(trainer, 4)
-        checkpoint.save(tmp_path / str(number), trainer.steps, trainer.state_dict())
-        run(trainer, 3)
-        wanted.append(digest(trainer.state_dict()["learners"]))
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path)]
-    told = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert told.stdout.split() == wanted
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

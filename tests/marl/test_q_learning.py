@@ -21,9 +21,10 @@ from marl.policy_spec import choices
 from marl.replay_buffer import Sample, Views
 from marl.seats import Seats
 from marl.seeding import torch_generator
+from tests.marl.remembering import parameters, sample_of
 from tests.marl.rollouts import make, same_bits, spoil
 from tests.marl.test_sac_alone import Alone
-from tests.marl.valued import NAMES, collect, config_of, learner, parameters, ready, sample_of
+from tests.marl.valued import NAMES, collect, config_of, learner, ready
 from tests.probes.environment import FunctionEnv, Rules
 
 GAMES = ["toy/meet", "toy/siege", "particle/speaker_listener", "toy/noughts"]

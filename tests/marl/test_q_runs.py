@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -16,14 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from marl import checkpoint, policy, runs
+from marl import policy, runs
 from marl.algorithms.q_learning import QLearning
 from marl.cli.main import main
 from marl.config import ALGORITHMS
 from marl.policy_spec import read_spec
-from marl.trainer import Trainer
 from tests.marl.rollouts import make, shaken
-from tests.marl.test_trainer import digest, run
 from tests.marl.valued import NAMES, collect, config_of, learner
 
 
@@ -77,91 +73,6 @@ def _views(made: QLearning, obs: torch.Tensor, mask: torch.Tensor) -> Any:
 
     (group,) = made.spec.groups
     return Views({group.name: obs}, {group.name: mask}, torch.ones(obs.shape[:2]).bool(), obs[:, 0], torch.zeros(1))
-
-
-# --- going on -------------------------------------------------------------------------------------------------------
-
-CASES: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("toy/siege", "qmix", "team_sum", {"n_step": 3, "value_norm": True, "epsilon_steps": 480}),
-    ("particle/tag", "iql", "agent", {"parameters": "per_agent"}),
-    ("toy/noughts", "vdn", "agent", {"target_period": 5, "polyak": 1.0}),
-    ("particle/speaker_listener", "qmix", "team_mean", {"double": False}),
-]
-
-
-def trainer_of(game: str, name: str, reward: str, changed: dict[str, Any], seed: int = 0) -> Trainer:
-    env = make(game, seed=seed)
-    seats = 8 * max(kind.teams for kind in env.spec.kinds)
-    config = config_of(name, **{"buffer_size": seats * 20, "warmup_steps": 60, "updates_per_step": 3 / 48, **changed})
-    learners = {kind.name: QLearning(env.spec, kind.name, config, reward, seed) for kind in env.spec.kinds}
-    return Trainer(env, learners, {}, total_steps=5000, rollout_length=6, seed=seed)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[1]}-{case[0]}")
-@pytest.mark.parametrize("done", [1, 3])
-def test_an_interruption_changes_no_bit(case: tuple, done: int) -> None:
-    """In the warm-up and after it, epsilon falling, between two moves of the targets; the ring filling and full."""
-    whole = trainer_of(*case)
-    run(whole, done)
-    saved = copy.deepcopy(whole.state_dict())
-    metrics = run(whole, 4)
-    resumed = trainer_of(*case, seed=9)
-    resumed.collector.noise_key = whole.collector.noise_key
-    run(resumed, 2)
-    before = digest(saved)
-    resumed.load_state_dict(saved)
-    assert run(resumed, 4) == metrics
-    assert digest(resumed.state_dict()) == digest(whole.state_dict())
-    assert digest(saved) == before, "what was loaded was written into"
-
-
-@pytest.mark.parametrize(
-    "part",
-    ["policy", "target_policy", "mixer", "target_mixer", "norm", "optimisers", "generators", "counters", "buffer"],
-)
-def test_every_part_of_the_state_matters(part: str) -> None:
-    """Each part left out shows: so none of them is there in vain, and the comparison can see them."""
-    whole, other = trainer_of(*CASES[0]), trainer_of(*CASES[0], seed=9)
-    run(whole, 4)
-    run(other, 5)
-    saved = copy.deepcopy(whole.state_dict())
-    saved["learners"]["guard"][part] = copy.deepcopy(other.state_dict()["learners"]["guard"][part])
-    resumed = trainer_of(*CASES[0])
-    resumed.load_state_dict(saved)
-    run(resumed, 2)
-    run(whole, 2)
-    states = [trainer.state_dict()["learners"]["guard"] for trainer in (whole, resumed)]
-    rest = [{k: v for k, v in state.items() if k != part} for state in states]
-    assert digest(rest[0]) != digest(rest[1])
-
-
-ELSEWHERE = """
-import sys
-from pathlib import Path
-from marl import checkpoint
-from tests.marl.test_q_runs import CASES, trainer_of
-from tests.marl.test_trainer import digest, run
-for number, case in enumerate(CASES):
-    trainer = trainer_of(*case)
-    trainer.load_state_dict(checkpoint.load(Path(sys.argv[1]) / str(number))[1])
-    run(trainer, 3)
-    print(digest(trainer.state_dict()["learners"]))
-"""
-
-
-def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    wanted = []
-    for number, case in enumerate(CASES):
-        trainer = trainer_of(*case)
-        run(trainer, 3)
-        checkpoint.save(tmp_path / str(number), trainer.steps, trainer.state_dict())
-        run(trainer, 3)
-        wanted.append(digest(trainer.state_dict()["learners"]))
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path)]
-    told = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert told.stdout.split() == wanted
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from marl.algorithms.sac import SAC, Hopes
 from marl.distributions import SquashedGaussian
+from tests.marl.remembering import parameters, sample_of
 from tests.marl.rollouts import make, same_bits, spoil
-from tests.marl.soft import collect, config_of, learner, parameters, ready, sample_of
+from tests.marl.soft import collect, config_of, learner, ready
 from tests.probes.environment import FunctionEnv, Rules
 
 # --- targets --------------------------------------------------------------------------------------------------------

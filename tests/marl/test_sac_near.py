@@ -18,7 +18,8 @@ from marl.algorithms import sac
 from marl.algorithms.sac import SAC, Hopes
 from marl.distributions import divergence
 from marl.replay_buffer import Views
-from tests.marl.soft import config_of, parameters, ready, sample_of
+from tests.marl.remembering import parameters, sample_of
+from tests.marl.soft import config_of, ready
 from tests.probes.environment import Rules
 from tests.probes.games import Played, end
 from tests.probes.test_sac import Probe

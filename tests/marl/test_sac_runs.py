@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +16,13 @@ from torch import nn
 from environments.errors import UsageError
 from environments.spec import TeamKind
 from environments.vector import StepBuffers, allocate
-from marl import checkpoint, policy
+from marl import policy
 from marl.algorithms.sac import SAC
 from marl.collector import Collector
 from marl.distributions import Categorical
 from marl.seats import Seats
-from marl.trainer import Trainer
 from tests.marl.rollouts import GAMES, make, shaken
 from tests.marl.soft import SMALL, collect, config_of, learner, ready
-from tests.marl.test_trainer import digest, run
 from tests.probes.environment import FunctionEnv, Rules
 
 # --- exploring, counting, refusing ----------------------------------------------------------------------------------
@@ -146,92 +140,6 @@ def test_a_discrete_speaker_and_a_continuous_listener_learn_to_talk(name: str, t
     per_game = float(listened.reward.sum() / (64 * 4))
     assert per_game > -0.75, per_game
     assert set(loaded.act({"speaker_0": np.array([1.0], np.float32)}, greedy=True)) == {"speaker_0"}
-
-
-# --- going on -------------------------------------------------------------------------------------------------------
-
-CASES: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("toy/dock", "hasac", "team_mean", {"drift": "kl", "n_step": 3}),
-    ("toy/siege", "masac", "team_sum", {"critic_temperature": "team", "value_norm": True, "critic_network": "droq"}),
-    ("particle/tag", "isac", "agent", {"critic_network": "simba", "hidden": (16, 16)}),
-    ("toy/noughts", "hasac", "agent", {"n_step": 2, "expectation": "own"}),
-]
-
-
-def trainer_of(game: str, name: str, reward: str, changed: dict[str, Any], seed: int = 0) -> Trainer:
-    env = make(game, seed=seed)
-    config = config_of(name, **{"buffer_size": 8 * 20 * 2, "warmup_steps": 60, **changed})
-    learners = {kind.name: SAC(env.spec, kind.name, config, reward, seed) for kind in env.spec.kinds}
-    return Trainer(env, learners, {}, total_steps=5000, rollout_length=6, seed=seed)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[1]}-{case[0]}")
-@pytest.mark.parametrize("done", [1, 5])
-def test_an_interruption_changes_no_bit(case: tuple, done: int) -> None:
-    """In the warm-up and after it; with the ring of memories filling and full."""
-    whole = trainer_of(*case)
-    run(whole, done)
-    saved = copy.deepcopy(whole.state_dict())
-    metrics = run(whole, 4)
-    resumed = trainer_of(*case, seed=9)
-    resumed.collector.noise_key = whole.collector.noise_key
-    run(resumed, 2)
-    before = digest(saved)
-    resumed.load_state_dict(saved)
-    assert run(resumed, 4) == metrics
-    assert digest(resumed.state_dict()) == digest(whole.state_dict())
-    assert digest(saved) == before, "what was loaded was written into"
-
-
-PARTS = ["policy", "critic", "target", "optimisers", "temperature", "norm", "generators", "counters", "buffer"]
-
-
-@pytest.mark.parametrize("part", [*PARTS, "team_temperature", "earlier"])
-def test_every_part_of_the_state_matters(part: str) -> None:
-    """Each part left out shows: so none of them is there in vain, and the comparison can see them."""
-    case = CASES[0] if part in ("earlier", "counters") else CASES[1]
-    whole, other = trainer_of(*case), trainer_of(*case, seed=9)
-    run(whole, 4)
-    run(other, 5)
-    saved = copy.deepcopy(whole.state_dict())
-    team = min(whole.learners)
-    saved["learners"][team][part] = copy.deepcopy(other.state_dict()["learners"][team][part])
-    resumed = trainer_of(*case)
-    resumed.load_state_dict(saved)
-    run(resumed, 2)
-    run(whole, 2)
-    states = [trainer.state_dict()["learners"][team] for trainer in (whole, resumed)]
-    rest = [{k: v for k, v in state.items() if k != part} for state in states]
-    assert digest(rest[0]) != digest(rest[1])
-
-
-ELSEWHERE = """
-import sys
-from pathlib import Path
-from marl import checkpoint
-from tests.marl.test_sac_runs import CASES, trainer_of
-from tests.marl.test_trainer import digest, run
-for case in range(2):
-    trainer = trainer_of(*CASES[case])
-    trainer.load_state_dict(checkpoint.load(Path(sys.argv[1]) / str(case))[1])
-    run(trainer, 3)
-    print(digest(trainer.state_dict()["learners"]))
-"""
-
-
-def test_another_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    wanted = []
-    for case in range(2):
-        trainer = trainer_of(*CASES[case])
-        run(trainer, 4)
-        checkpoint.save(tmp_path / str(case), trainer.steps, trainer.state_dict())
-        run(trainer, 3)
-        wanted.append(digest(trainer.state_dict()["learners"]))
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path)]
-    told = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert told.stdout.split() == wanted
 
 
 @pytest.mark.parametrize("game", list(GAMES))

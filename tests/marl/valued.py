@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from environments.vector import VectorEnv
 from marl.algorithms.q_learning import QLearning
 from marl.buffers import Rollout
-from marl.collector import Collector
 from marl.config_replay import QConfig
-from marl.replay_buffer import Sample
-from marl.seats import Seats
-from marl.seeding import torch_generator
-from tests.marl.rollouts import copied, kind_of, make, shaken
+from tests.marl.remembering import collected, fill
+from tests.marl.rollouts import kind_of, make, shaken
 
 MIXERS = {"iql": "none", "vdn": "sum", "qmix": "monotone"}
 NAMES = list(MIXERS)
@@ -43,14 +38,8 @@ def learner(env: VectorEnv, name: str, game: str = "", reward: str = "team_sum",
 
 
 def collect(env: VectorEnv, made: QLearning, count: int) -> list[Rollout]:
-    """Consecutive rollouts of what a learner plays, the others being as untrained."""
-    seats = {}
-    for kind in env.spec.kinds:
-        other = config_of("iql")
-        actor = made.actor if kind.name == made.spec.kind else QLearning(env.spec, kind.name, other, "agent", 0).actor
-        seats[kind.name] = Seats.all(actor, env.num_envs * kind.teams)
-    collector = Collector(env, seats, made.config.rollout_length, noise_key=9)
-    return [copied(collector.collect()[made.spec.kind]) for _ in range(count)]
+    """Consecutive rollouts of what a learner plays."""
+    return collected(env, made, count, lambda kind: QLearning(env.spec, kind, config_of("iql"), "agent", 0))
 
 
 def ready(game: str, name: str, reward: str = "team_sum", **changed: Any) -> QLearning:
@@ -59,30 +48,5 @@ def ready(game: str, name: str, reward: str = "team_sum", **changed: Any) -> QLe
     made = learner(env, name, game, reward, **changed)
     shaken(made.policy)
     shaken(made.target_policy, 4)
-    for rollout in collect(env, made, 5):
-        made.buffer.add(rollout, made._paid(rollout))
+    fill(made, collect(env, made, 5))
     return made
-
-
-def sample_of(made: QLearning, count: int = 64) -> Sample:
-    return made.buffer.sample(count, made.config.n_step, made.config.gamma, made.wait, torch_generator(0, "test"))
-
-
-def parameters(made: QLearning) -> list[Tensor]:
-    """Everything that an update may change."""
-    found: list[Tensor] = []
-
-    def add(x: Any) -> None:
-        if isinstance(x, dict):
-            for value in x.values():
-                add(value)
-        elif isinstance(x, list | tuple):
-            for value in x:
-                add(value)
-        elif isinstance(x, Tensor):
-            found.append(x.clone())
-
-    state = made.state_dict()
-    for name in (*made.MODULES, "optimisers"):
-        add(state[name])
-    return found
