@@ -13,6 +13,8 @@ from marl import files
 
 SCHEMA = 1
 STATE = "state.json"
+COUNTS = ("number", "generation", "steps", "total", "since", "snapshots")
+"""Fields of a line that are whole numbers."""
 Key = tuple[int, int]
 """A player's number in the store, and for a learner in some state its steps; -1 for those who never change."""
 FROZEN = -1
@@ -113,6 +115,11 @@ class State:
             if state["schema"] != SCHEMA:
                 raise ValueError(f"it has schema {state['schema']}; this version reads {SCHEMA}")
             turn = None if state["turn"] is None else Turn.from_json(state["turn"])
-            return cls(int(state["turns"]), tuple(Line(**line) for line in state["lines"]), turn)
-        except (KeyError, TypeError, ValueError) as error:
+            lines = tuple(Line(**line) for line in state["lines"])
+            if not lines or (turn is not None and turn.line not in {line.name for line in lines}):
+                raise ValueError("whose turn it is does not learn here")
+            if not all(isinstance(getattr(line, name), int) for line in lines for name in COUNTS):
+                raise ValueError("a count is no whole number")
+            return cls(int(state["turns"]), lines, turn)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RefusedFile(f"{path} is not the state of a league ({type(error).__name__}: {error})") from None

@@ -58,6 +58,8 @@ def open_league(folder: Path) -> tuple[runs.Run, Plan, LeagueConfig]:
     run = runs.open_run(folder)
     if not isinstance(run.config.get("league"), dict):
         raise UsageError(f"{folder} is a run, not a league: marl resume {shlex.quote(str(folder))}")
+    if not isinstance(run.config.get("given"), dict):
+        raise RefusedFile(f"{folder / runs.CONFIG} is not the config of a league: it has no given players")
     try:
         return run, plans.of_run(run), settings.changed(LeagueConfig(), run.config["league"])
     except UsageError as error:

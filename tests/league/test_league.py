@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from environments.errors import RefusedFile
 from league.league import League
 from league.store import Store
+from league.turns import MIRROR, Choice, Line, State, Turn
 from marl.algorithms.sac import SAC
 from marl.config_replay import SACConfig
 from marl.trainer import Learner
@@ -100,3 +104,26 @@ def test_learners_from_a_replay_buffer_play_in_leagues_too(tmp_path: Path, monke
             play(tmp_path / "killed", settings, shop)
     play(tmp_path / "killed", settings, shop)
     assert remembered(tmp_path / "killed") == remembered(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.pop("lines"),
+        lambda state: state.update(schema=99),
+        lambda state: state["turn"].update(line="nobody"),
+        lambda state: state["turn"].update(choices=[1]),
+        lambda state: state["lines"][0].update(steps="many"),
+        lambda state: state["lines"][0].update(colour="red"),
+        lambda state: state.update(turns=None),
+    ],
+)
+def test_a_state_that_is_none_is_refused(damage: Any, tmp_path: Path) -> None:
+    choice = Choice((MIRROR,), (1.0,))
+    State(3, (Line("main", "player", "main", 1),), Turn("main", 96, {"player": choice})).write(tmp_path)
+    assert State.read(tmp_path).turn == Turn("main", 96, {"player": choice})
+    content = json.loads((tmp_path / "state.json").read_text())
+    damage(content)
+    (tmp_path / "state.json").write_text(json.dumps(content))
+    with pytest.raises(RefusedFile, match="is not the state of a league"):
+        State.read(tmp_path)
