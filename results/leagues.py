@@ -180,12 +180,15 @@ def do(words: list[str]) -> None:
 
 def run(name: str) -> None:
     """One example, unless its result is there."""
-    file = FOLDER / f"{name}.json"
+    file, clock = FOLDER / f"{name}.json", LEAGUES / f"{name}.seconds.json"
     if not file.exists():
-        started = time.time()
-        found = EXAMPLES[name]()
+        started, before = time.time(), float(files.read_json(clock)) if clock.exists() else 0.0
+        try:
+            found = EXAMPLES[name]()
+        finally:  # also where it was interrupted: the next part adds its own
+            files.write_json(clock, before + time.time() - started)
         where = {"machine": runs.machine()["cpu"], "cores": runs.machine()["cores"]}
-        files.write_json(file, {"name": name, "seconds": round(time.time() - started), **where, **found})
+        files.write_json(file, {"name": name, "seconds": round(files.read_json(clock)), **where, **found})
 
 
 if __name__ == "__main__":
