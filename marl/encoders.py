@@ -102,6 +102,8 @@ class Encoders(nn.ModuleDict):
         )
         self.sizes = {group.name: math.prod(group.observation_space.shape) for group in spec.groups}
         """Numbers that a network is fed of one agent's observation, by group."""
+        self.pixels = sum(self.sizes[group.name] * spec.members(group) for group in spec.groups if group.name in self)
+        """Numbers in the images that a team sees at once."""
         for name, encoder in self.items():
             self.sizes[name] = encoder.size  # type: ignore[assignment]
 

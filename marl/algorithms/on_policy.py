@@ -33,8 +33,8 @@ Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Reward, value, bootstrap, who acts, what ended: as `marl.returns` takes them."""
 BLOCK_SAMPLES = 2048
 """Joint samples per gradient block: enough that torch's overhead per call is small."""
-IMAGES_SHARE = 16
-"""Where samples are images, which need memory, one of so many goes into a block."""
+BLOCK_PIXELS = 2**23
+"""Numbers of images in a block, at most: what is between the layers must be kept until the gradient is taken."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class OnPolicy(ABC):
     def blocks(self, index: Tensor) -> tuple[Tensor, ...]:
         """An index in parts whose gradients are taken one after the other: fewer samples where they are images, and
         whole chunks where networks remember."""
-        most = BLOCK_SAMPLES if not self.policy.encoders else max(1, BLOCK_SAMPLES // IMAGES_SHARE)
+        most = min(BLOCK_SAMPLES, BLOCK_PIXELS // max(1, self.policy.encoders.pixels))
         return torch.split(index, max(1, most // self.span) * self.span)
 
     @torch.no_grad()
