@@ -184,7 +184,7 @@ def _difference(replay: Replay, frame: Frame, t: int, digests: bool) -> tuple[st
             compared.append((f"truncated {label}", played.truncated, track.truncated[t - 1]))
     if digests and t > 0:
         compared.append(("metrics", frame.metrics, replay.metrics[t - 1]))
-        if t == replay.steps and replay.damage is None:
+        if t == replay.steps and replay.damage is None and not replay.left_open:
             compared.append(("outcome", frame.outcome, replay.outcome))
     worst, own, recorded = max(compared, key=lambda item: _last_places(item[1], item[2]))
     size = _last_places(own, recorded)

@@ -84,6 +84,11 @@ class Replay:
         return np.asarray(said, np.float32)
 
     @property
+    def left_open(self) -> bool:
+        """True where somebody stopped before the episode's end; all that was played is here."""
+        return self.header.get("left_open") is True
+
+    @property
     def policies(self) -> dict[str, Identity]:
         """Who sat where: `spec.team_names` -> name, file and steps of training, as far as the recorder was told."""
         listed = self.header.get("policies")

@@ -32,6 +32,7 @@ OWN_HEADER = frozenset(
         "left_out",
         "no_pictures",
         "fault",
+        "left_open",
     }
 )
 VIEW_BYTES = 8192
@@ -144,15 +145,21 @@ class Recorder:
         self._spent += time.perf_counter() - began
         return self._outcome is not None
 
-    def finish(self) -> Replay:
-        """Write what is left, give the file its name, and read it. EnvironmentFailure, StorageFailure as in `add`."""
-        if self._outcome is None or self._writer is None:
-            raise ValueError("the recorded episode is not over")
+    def finish(self, left_open: bool = False) -> Replay:
+        """Write what is left, give the file its name, and read it. EnvironmentFailure, StorageFailure as in `add`.
+
+        `left_open`: also where the episode is not over yet, which the replay then says. ValueError where it is not
+        over, or nothing was recorded.
+        """
+        if self._writer is None or not (self._outcome is not None or left_open):
+            raise ValueError("the recorded episode is not over" if self._writer else "there is no step to keep")
         began = time.perf_counter()
         if self._waiting:
             self._flush(self._writer)
         self._source.close()
-        ending: dict[str, Any] = {"outcome": [float(score) for score in self._outcome]}
+        ending: dict[str, Any] = {"left_open": True}
+        if self._outcome is not None:
+            ending = {"outcome": [float(score) for score in self._outcome]}
         if self._left_out:
             ending["left_out"] = self._left_out
         if self._fault:

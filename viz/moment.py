@@ -144,7 +144,7 @@ class ReplayMoments:
             past={name: array[first:frame] for name, array in replay.frames.items()},
             agents=tuple(sorted(agents, key=lambda row: row.place)),
             scores=scores,
-            outcome=replay.outcome if frame == replay.steps and replay.damage is None else None,
+            outcome=replay.outcome if frame == replay.steps and not (replay.damage or replay.left_open) else None,
             metrics=_named(spec, replay.metrics[frame - 1]) if known else (),
             policies=self._policies,
             film=None if replay.pictures is None else Film(replay.pictures.size, replay.pictures.at(frame)),

@@ -96,8 +96,8 @@ class Playing(Shown):
         speed: float = 1.0,
         who: str = "",
     ) -> None:
-        """`ended` is told when the episode is over and says what became of it, in a line; `after` is what return then
-        opens, `again` what n does. `who`: who plays, in a line. ValueError where no person plays in the session."""
+        """`ended` is told when the episode is over, or left before, and says what became of it, in a line; `after` is
+        what return then opens, `again` what n does. `who`: who plays, in a line. ValueError where nobody plays."""
         if session.human is None:
             raise ValueError("nobody plays")
         self.session = session
@@ -293,11 +293,17 @@ class Playing(Shown):
             return film_view(self._moment.film.size)
         return self._drawing.view(self._moment.spec, self._moment.arrays)
 
+    def escape(self) -> None:
+        """Leave; what was played so far is kept."""
+        if not (self.quit or self.session.over):
+            self.said = self._ended()
+        self.quit = True
+
     def press(self, key: str) -> bool:
         """A key: an action's, or one of the window's own."""
         plain = key.removeprefix("shift ")
         if plain == "escape":
-            self.quit = True
+            self.escape()
         elif plain == "p":
             self.paused, self.begun = self.begun and not self.paused, True
         elif plain in ("[", "]"):

@@ -62,6 +62,9 @@ class Session:
         self.env = env
         self.human = human
         self.over = False
+        self.repeated = 0
+        """Steps that were made before: those of a fork's parent."""
+        self._kept = False
         self._steps = 0
         self._others = others
         self._place = None if human is None else place_of(env.spec, human)
@@ -107,10 +110,10 @@ class Session:
     def step(self, own: Array | None = None) -> None:
         """Make a step; `own` is what the person's agent does, None where it waits or nobody plays.
 
-        ValueError where the episode is over or `own` is missing.
+        ValueError where the episode is over or left, or `own` is missing.
         """
-        if self.over:
-            raise ValueError("the episode is over")
+        if self.over or self._kept:
+            raise ValueError("the episode is over" if self.over else "the episode was left")
         if self.asked and own is None:
             raise ValueError(f"{self.human} acts now, and nobody says what it does")
         turn = self._others(self.env)
@@ -145,8 +148,12 @@ class Session:
         return replace(now, agents=rows, past=past)
 
     def replay(self) -> Replay:
-        """What was played, as a replay that has been verified once. ValueError before the episode is over."""
-        return self._recorder.finish()
+        """What was played, as a replay that has been verified once; left open where the episode is not over.
+
+        Nothing can be played after that. ValueError before the first step.
+        """
+        self._kept = True
+        return self._recorder.finish(left_open=not self.over)
 
     def _make(self, actions: Actions, thoughts: Mapping[str, PolicyTrace]) -> None:
         if self._held:
@@ -182,14 +189,14 @@ def forked(
     UsageError where nothing is left to decide there; RefusedFile where the environment is not the one recorded, or the
     recorded actions lead to another state here.
     """
-    if not 0 <= step < replay.steps:
-        raise UsageError(
-            f"the replay has {replay.steps} steps: it can be forked at 0 to {replay.steps - 1}, not {step}"
-        )
+    last = replay.steps if replay.left_open and not replay.damage else replay.steps - 1
+    if not 0 <= step <= last:
+        raise UsageError(f"the replay has {replay.steps} steps: it can be forked at 0 to {last}, not {step}")
     named = {**(header or {}), "parent": {"identity": replay.identity, "step": step}}
     outside = ":" in replay.spec.name
     env = at_start(replay) if outside else one_copy(replay.spec, replay.initial)
     session = Session(env, others, human, named)
+    session.repeated = step
     for t in range(step):
         thoughts = {
             name: PolicyTrace(track.probabilities[t], track.value[t])

@@ -35,7 +35,9 @@ class Take:
         self.marks = [*marks_of(replay), *self._end()]
 
     def _end(self) -> list[Mark]:
-        """The episode's end, with how it went; none where the file is cut."""
+        """The episode's end, with how it went, or where somebody stopped; none where the file is cut."""
+        if self.replay.left_open and self.replay.damage is None:
+            return [Mark(self.replay.steps, "left open here: the episode had not ended", "end")]
         if self.replay.damage is not None or not np.isfinite(self.replay.outcome).all():
             return []
         spec = self.replay.spec

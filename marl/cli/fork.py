@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ FORKS = "forks"
 
 @dataclass(frozen=True)
 class Fork:
-    """Restore the simulator at a step of a replay and go on to the episode's end; the fork is a replay of its own.
+    """Restore the simulator at a step of a replay and go on to the episode's end, or less far; the fork is a replay of
+    its own.
 
     It names its parent and the step, and `marl verify` and `marl watch` take it like any other.
     """
@@ -27,6 +29,8 @@ class Fork:
     """A .replay file, or a run's folder: its newest replay is taken."""
     step: int
     """Steps that both episodes have in common; 0 to one less than the replay has."""
+    steps: int | None = None
+    """Steps of its own after which the fork stops, 1 to 2^20, and is left open; by default it goes on to the end."""
     team: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """NAME=PLAYER, once for each team that somebody else shall play from there: a run, a policy's file, `bot:NAME` or
     `random`. Other teams go on with the policies that were recorded."""
@@ -56,6 +60,12 @@ def run(options: Fork) -> int:
     if options.out is not None and options.out.suffix != ".replay":
         raise UsageError(f"the file of --out ends with .replay, and {options.out} does not")
     play.check_speed(options.speed)
+    if options.steps is not None and not 1 <= options.steps <= 2**20:
+        raise UsageError(f"--steps must be 1 to 2^20, not {options.steps}")
+    if options.steps is not None and options.human is not None:
+        raise UsageError(
+            "--steps is for forks without a person; a person closes the window, and what was played is kept"
+        )
     if options.human is not None:
         play.check_display(f"marl fork {options.file} --step {options.step} --team NAME=PLAYER")
     path = newest_replay(options.file)
@@ -67,11 +77,14 @@ def run(options: Fork) -> int:
         return play.in_window(
             play.fork_by_hand(match, parent, options.step, options.human, key, greedy, out, options.speed, options.wait)
         )
-    fork = play_on(match, parent, options.step, key, greedy)
+    fork = play_on(match, parent, options.step, key, greedy, options.steps)
     fork.save(out)
     print(f"fork    {out}  (step {options.step} of {path}, then {fork.steps - options.step} steps of its own)")
-    for team, score, before in zip(fork.spec.team_names, fork.outcome, parent.outcome, strict=True):
-        print(f"  {team}  {score:.2f}   (was {before:.2f})")
+    if fork.left_open:
+        print(f"left open: marl fork {out} --step {fork.steps} goes on")
+    else:
+        for team, score, before in zip(fork.spec.team_names, fork.outcome, parent.outcome, strict=True):
+            print(f"  {team}  {score:.2f}" + (f"   (was {before:.2f})" if isfinite(before) else ""))
     print(f"watch   marl watch {out}")
     return 0
 
@@ -118,13 +131,13 @@ def acting_of(parent: Replay, options: Fork) -> tuple[int, bool]:
     return key, greedy if options.greedy is None else options.greedy
 
 
-def play_on(match: Match, parent: Replay, step: int, key: int, greedy: bool) -> Replay:
-    """The fork without a person in it, to its end. Imports torch, compiles the game."""
+def play_on(match: Match, parent: Replay, step: int, key: int, greedy: bool, most: int | None = None) -> Replay:
+    """The fork without a person in it, to its end or for `most` steps. Imports torch, compiles the game."""
     from marl.cli import company
     from viz.session import forked
 
     others = company.seated(match, key, greedy)
     session = forked(parent, step, others, header=company.header(match, None, key, greedy))
-    while not session.over:
+    while not session.over and (most is None or session.steps < step + most):
         session.step()
     return session.replay()

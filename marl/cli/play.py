@@ -137,7 +137,7 @@ def fork_by_hand(
 def by_hand(
     session: Session, match: Match, out: Path, speed: float, wait: bool, again: Callable[[], Playing] | None = None
 ) -> Playing:
-    """A window's content for a session with a person in it; the replay goes to `out` when it is over."""
+    """A window's content for a session with a person in it; the replay goes to `out` when it is over, or left."""
     from viz.controls import Controls
     from viz.playing import Playing
     from viz.viewer import Viewer
@@ -145,6 +145,8 @@ def by_hand(
     kept: list[Replay] = []
 
     def ended() -> str:
+        if session.steps == session.repeated:
+            return "nothing was kept"
         kept.append(session.replay())
         kept[0].save(out)
         print(f"kept    {out}")
@@ -163,5 +165,5 @@ def in_window(playing: Playing) -> int:
     if playing.session.over:
         print(playing.result())
     else:
-        print(f"closed after {playing.session.moment().step} steps, before the end: nothing was kept")
+        print(f"closed after {playing.session.moment().step} steps, before the end: {playing.said}")
     return 0

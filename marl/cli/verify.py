@@ -29,6 +29,8 @@ def run(options: Verify) -> int:
     recorded = replay.load(path)
     verdict = replay.verify(recorded)
     print(f"{path}: {verdict}")
+    if recorded.left_open:
+        print(f"{path}: left open after step {recorded.steps}: the episode had not ended")
     if recorded.damage:
         print(f"{path}: {recorded.damage}; only the first {recorded.steps} steps were compared")
     return 0 if (verdict.exact or verdict.last_bit) and not recorded.damage else RefusedFile.exit_code

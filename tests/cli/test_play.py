@@ -161,12 +161,41 @@ def test_the_game_is_the_one_that_evaluate_plays(parent: Path, monkeypatch: pyte
     assert replay.load(out).header["episode_seed"] == replay.load(parent).header["episode_seed"]
 
 
+@pytest.mark.parametrize("turns", [0, 2])
 def test_closed_before_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    play_by(monkeypatch, ["left"], turns=2)
-    assert main(["play", "particle/spread", "--out", str(tmp_path / "a.replay")]) == 0
-    assert "before the end: nothing was kept" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    """What was played is kept, left open, and can be gone on with; nothing is kept of nothing."""
+    out = tmp_path / "a.replay"
+    play_by(monkeypatch, ["left"], turns)
+    assert main(["play", "particle/spread", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    if not turns:
+        assert "closed after 0 steps, before the end: nothing was kept" in said and not list(tmp_path.iterdir())
+        return
+    assert f"closed after 2 steps, before the end: kept in {out}" in said and list(tmp_path.iterdir()) == [out]
+    kept = replay.load(out)
+    assert kept.left_open and kept.damage is None and kept.steps == 2 and np.isnan(kept.outcome).all()
+    assert main(["verify", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "exact: all 2 steps" in said and "left open after step 2" in said
+    assert main(["fork", str(out), "--step", "2", "--team", "team=random", "--out", str(tmp_path / "b.replay")]) == 0
+    ended = replay.load(tmp_path / "b.replay")
+    assert ended.steps == 25 and not ended.left_open and ended.parent == (kept.identity, 2)
+    assert (ended.digests[:3] == kept.digests).all() and "was" not in capsys.readouterr().out
+
+
+def test_a_fork_stops_where_it_is_told_to(parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fork", str(parent), "--step", "2", "--steps", "1"]) == 0
+    out = parent.parent / "forks" / "evaluation-0-0-fork-2.replay"
+    assert f"left open: marl fork {out} --step 3 goes on" in capsys.readouterr().out
+    stopped, before = replay.load(out), replay.load(parent)
+    assert stopped.left_open and stopped.steps == 3 and (stopped.digests == before.digests[:4]).all()
+    assert main(["fork", str(out), "--step", "3"]) == 0
+    assert replay.load(out.with_name("evaluation-0-0-fork-2-fork-3.replay")).identity == before.identity
+    assert main(["fork", str(out), "--step", "4"]) == 2
+    assert main(["fork", str(parent), "--step", "2", "--steps", "0"]) == 2
+    assert "--steps must be 1 to 2^20, not 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

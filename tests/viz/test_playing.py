@@ -230,6 +230,15 @@ def test_the_end_is_told_and_kept() -> None:
     assert game.quit
 
 
+def test_who_closes_the_window_before_the_end_is_told_what_became_of_it_once() -> None:
+    session = Session(one_copy("board/tictactoe"), AtRandom(), "player_0")
+    told: list[int] = []
+    game = Playing(session, Controls(session.env.spec, session.group), lambda: str(told.append(1)))
+    for _ in range(2):
+        game.escape()
+    assert game.quit and told == [1]
+
+
 def test_after_the_end_there_is_more() -> None:
     session = Session(one_copy("board/tictactoe"), AtRandom(), "player_0")
     replay, another = Shown(), Shown()

@@ -15,6 +15,7 @@ from environments.vector import Array
 from tests.recording import record
 from tests.viz.persons import AtRandom, one_copy
 from viz.session import Session, forked
+from viz.viewer import Viewer
 
 
 def play_out(session: Session, own: int | Array = 0) -> Replay:
@@ -55,6 +56,25 @@ def test_moments_say_what_was_paid_and_where_things_were() -> None:
     totals = played.groups["agent"].reward.sum(0, dtype=np.float64)
     assert np.allclose([row.total for row in session.moment().agents], totals)
     assert session.moment().over
+
+
+def test_what_was_left_open_says_so_and_ends_there(tmp_path: Path) -> None:
+    session = Session(one_copy("particle/spread"), AtRandom(), "agent_1")
+    with pytest.raises(ValueError, match="no step to keep"):
+        session.replay()
+    session = Session(one_copy("particle/spread"), AtRandom())
+    for _ in range(4):
+        session.step()
+    session.replay().save(tmp_path / "open.replay")
+    kept = replays.load(tmp_path / "open.replay")
+    assert kept.left_open and kept.steps == 4 and verify(kept).exact
+    viewer = Viewer(kept)
+    assert viewer.moments[4].outcome is None
+    assert viewer.playback.marks[-1] == (4, "left open here: the episode had not ended", "end")
+    with pytest.raises(ValueError, match="was left"):
+        session.step()
+    lied = replace(kept, metrics=kept.metrics, header={**kept.header, "left_open": "yes"})
+    assert not lied.left_open and not verify(lied).exact
 
 
 def test_no_such_agent() -> None:
