@@ -88,7 +88,6 @@ class RolloutConfig:
     def _check_recurrent(self) -> None:
         steps, chunk = self.rollout_length, self.chunk_length
         require(self.recurrent_layers <= 64, f"recurrent_layers must be 1 to 64, not {self.recurrent_layers}")
-        require(bool(self.hidden), "recurrent layers are as wide as the last hidden one: give --hidden at least one")
         divisors = [k for k in range(1, steps + 1) if steps % k == 0]
         near = min(divisors, key=lambda k: abs(k - chunk))
         require(

@@ -1,0 +1,109 @@
+"""Networks that remember, from the command line: they train, go on, play themselves, are measured, are refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from environments import replay
+from marl import files, policy, runs
+from marl.cli.main import main
+from marl.config import ALGORITHMS
+from tests.cli.test_train import content, measured
+
+SMALL = ["--num-envs", "4", "--rollout-length", "12", "--hidden", "8", "--threads", "1", "--recurrent", "gru"]
+SMALL += ["--chunk-length", "4", "--minibatches", "2"]
+
+
+@pytest.fixture(scope="module")
+def noughts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of both seats, against itself, its past and random play; interrupted in the middle of episodes."""
+    folder = tmp_path_factory.mktemp("runs") / "noughts"
+    words = ["train", "ippo", "board/tictactoe", *SMALL, "--self-play", "--self-play-every", "2"]
+    words += ["--total-steps", "288", "--checkpoint-every", "96", "--run-dir", str(folder)]
+    assert main(words) == 0
+    return folder
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(noughts: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(noughts, again)
+    lost = again / "checkpoints" / "000000000000288"
+    shutil.rmtree(lost)
+    command = [sys.executable, "-m", "marl.cli.main", "resume", str(again)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "resumed at step 192" in done.stdout
+    assert measured(again) == measured(noughts)
+    arrays = f"checkpoints/{lost.name}/arrays.safetensors"
+    assert files.sha256(again / arrays) == files.sha256(noughts / arrays)
+    own = [content(runs.open_run(run).policy("player")) for run in (noughts, again)]
+    assert own[0] == own[1]
+
+
+def test_it_is_measured_recorded_verified_and_loaded(
+    noughts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(noughts), "--episodes", "6", "--record", "2", "--out", str(tmp_path)]) == 0
+    paths = sorted(tmp_path.glob("*.replay"))
+    assert len(paths) == 2
+    assert main(["verify", str(paths[0])]) == 0
+    recorded = replay.load(paths[0])
+    assert recorded.groups["player"].probabilities.shape[2] == 9
+    against = ["--team", f"player_0={noughts}", "--team", "player_1=random"]
+    assert main(["evaluate", str(noughts), "--episodes", "6", *against]) == 0
+    capsys.readouterr()
+    assert policy.load(runs.open_run(noughts).policy("player")).memory == {"player": 8}
+
+
+def test_weights_go_where_networks_are_alike(noughts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(runs.open_run(noughts).policy("player"))
+    words = ["board/tictactoe", "--total-steps", "48", "--init", file, "--run-dir", str(tmp_path / "next")]
+    assert main(["train", "mappo", *words, *SMALL]) == 0
+    assert main(["train", "mappo", *words, "--hidden", "8"]) == 3
+    assert "has recurrent gru, the run none; set --recurrent" in capsys.readouterr().err
+    assert main(["train", "iql", *words, "--hidden", "8", "--activation", "tanh"]) == 3
+    assert "remembers, and iql is feed-forward only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "hasac particle/spread --recurrent gru",
+            "hasac is feed-forward only; networks that remember have ia2c, maa2c,",
+        ),
+        ("qmix particle/spread --chunk_length=4", "qmix is feed-forward only"),
+        ("ippo particle/tag --team good=vdn,recurrent=gru", "vdn is feed-forward only"),
+        (
+            "ippo particle/spread --recurrent gru --chunk-length 10",
+            "128 steps cannot be cut into chunks of 10: set --chu",
+        ),
+        ("ippo particle/spread --recurrent lstm", "--recurrent cannot be 'lstm'"),
+        ("ippo particle/spread --recurrent gru --recurrent-layers 65", "recurrent_layers must be 1 to 64, not 65"),
+        ("ippo particle/spread --recurrent gru --chunk-length 0", "chunk_length must be at least 1"),
+        ("ippo particle/spread --recurrent gru --engine fused", "recurrent networks have no compiled gradients: leave"),
+        (
+            "ippo particle/spread --recurrent gru --num-envs 1 --minibatches 9",
+            "8 chunks of 16 steps cannot be cut into 9",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *words.split()]) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1
+
+
+def test_the_list_says_who_can_remember(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "algorithms"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines[0].index("recurrent")
+    found = {line.split()[0]: line[place:].split()[0] for line in lines[1:] if line.split()[0] in ALGORITHMS}
+    assert {name for name, said in found.items() if said == "yes"} == {
+        known.name for known in ALGORITHMS.values() if known.family in ("ppo", "a2c", "trpo")
+    }
+    assert set(found.values()) == {"yes", "no"}
