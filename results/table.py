@@ -16,6 +16,7 @@ A file `NAME.json` here, or in a folder below, is one of these:
 - an object with `baselines`, random play in every scenario, as `baselines.py` writes it;
 - an object with `rounds`, a tournament's matches, which the script that played them renders itself;
 - an object with `probes`, which probe came to what for which learner, as `probes.py` writes and renders it;
+- an object with `generations`, a league that grew against its own mixtures, as `leagues.py` writes and renders it;
 - an object with `doctor`, what `marl check` found in somebody else's environment, as `peers.py` writes it.
 
 Runs that differ by their seed alone are one row: the interquartile mean over seeds of the mean return per run, with
@@ -41,6 +42,8 @@ PAGES = ("README.md", "docs/**/*.md")
 MARKED = re.compile(r"(<!-- results:(\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SPEED_AT = "4096 copies, 2 threads"
 NOTHING = "Not measured yet.\n"
+OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "generations"}
+"""What only files have that are rendered elsewhere."""
 
 Run = Mapping[str, Any]
 
@@ -55,7 +58,7 @@ def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
             speeds += content
         elif isinstance(content, dict) and "evaluation" in content:
             runs.append(content)
-        elif isinstance(content, dict) and content.keys() & {"rounds", "doctor", "baselines", "lines", "probes"}:
+        elif isinstance(content, dict) and content.keys() & OTHERS:
             continue
         else:
             raise ValueError(f"{path} is neither a training run, a list of benchmark rows nor a tournament")
