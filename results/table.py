@@ -16,7 +16,7 @@ A file `NAME.json` here, or in a folder below, is one of these:
 - an object with `baselines`, random play in every scenario, as `baselines.py` writes it;
 - an object with `rounds`, a tournament's matches, which the script that played them renders itself;
 - an object with `probes`, which probe came to what for which learner, as `probes.py` writes and renders it;
-- an object with `generations`, a league that grew against its own mixtures, as `leagues.py` writes and renders it;
+- an object with `cores`, a league that was grown or measured, as `leagues.py` writes and renders it;
 - an object with `doctor`, what `marl check` found in somebody else's environment, as `peers.py` writes it.
 
 Runs that differ by their seed alone are one row: the interquartile mean over seeds of the mean return per run, with
@@ -42,7 +42,7 @@ PAGES = ("README.md", "docs/**/*.md")
 MARKED = re.compile(r"(<!-- results:(\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SPEED_AT = "4096 copies, 2 threads"
 NOTHING = "Not measured yet.\n"
-OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "generations"}
+OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "cores"}
 """What only files have that are rendered elsewhere."""
 
 Run = Mapping[str, Any]
