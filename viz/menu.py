@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from environments.errors import MarlError
 from viz.page import Pane, pixels
+from viz.ready import GETTING_READY, Task
 from viz.scene import EDGE, FAINT_INK, GOLD, INK, PANEL, SOFT_INK, Box, Line, Shape, Text
 from viz.shown import Shown
 
@@ -25,17 +26,28 @@ class Entry(NamedTuple):
     detail: str = ""
     open: Callable[[], Shown | None] | None = None
     """What choosing it shows; None for a heading, which cannot be chosen. A MarlError of it is told in the list."""
+    slow: bool = False
+    """It takes seconds: the list says so meanwhile."""
 
 
 class Menu(Shown):
     """A list of entries; `entries` is asked again from time to time, so that a list may grow."""
 
-    def __init__(self, title: str, entries: Callable[[], Sequence[Entry]], hint: str = "", leave: bool = False) -> None:
-        """`hint` stands below the list. `leave`: the list ends when something was chosen."""
+    def __init__(
+        self,
+        title: str,
+        entries: Callable[[], Sequence[Entry]],
+        hint: str = "",
+        leave: bool = False,
+        apart: bool = True,
+    ) -> None:
+        """`hint` stands below the list. `leave`: the list ends when something was chosen. `apart`: as in `Task`."""
         self.title, self.hint = title, hint
         self.note = ""
         """What went wrong with the last choice."""
-        self._ask, self._leave = entries, leave
+        self._ask, self._leave, self._apart = entries, leave, apart
+        self._task: Task[Shown | None] | None = None
+        """What makes the slow entry that was chosen."""
         self.entries = list(entries())
         self.at = next((i for i, entry in enumerate(self.entries) if entry.open), 0)
         """The entry that return chooses."""
@@ -82,6 +94,8 @@ class Menu(Shown):
 
     def advance(self, seconds: float) -> bool:
         """Look from time to time whether there is more to choose from; what is pointed at stays pointed at."""
+        if self._task is not None:
+            return self._wait(self._task)
         self._waited += seconds
         if self._waited < REFRESH:
             return False
@@ -95,8 +109,17 @@ class Menu(Shown):
         self._point(same[0] if same else min(self.at, len(fresh) - 1))
         return True
 
+    def _wait(self, task: Task[Shown | None]) -> bool:
+        if not task.done():
+            return False
+        self._task = None
+        self._take(task.result)
+        return True
+
     def press(self, key: str) -> bool:
-        """Arrows and pages move, return chooses, escape goes back."""
+        """Arrows and pages move, return chooses, escape goes back; what was chosen and is not ready is then left."""
+        if self._task is not None and key not in ("escape", "q"):
+            return False
         far = {"up": -1, "down": 1, "page up": -self.fitting, "page down": self.fitting}
         if key in far:
             self._move(far[key])
@@ -106,7 +129,7 @@ class Menu(Shown):
         elif key in ("return", "enter", "right"):
             self._choose()
         elif key in ("escape", "q", "left"):
-            self.quit = True
+            self._task, self.quit = None, True
         else:
             return False
         return True
@@ -130,11 +153,18 @@ class Menu(Shown):
             self._first = 0
 
     def _choose(self) -> None:
-        if not self.entries or self.entries[self.at].open is None:
+        entry = self.entries[self.at] if self.entries else None
+        if entry is None or entry.open is None:
             return
+        if entry.slow:
+            self.note, self._task = f"{GETTING_READY} — {entry.title}", Task(entry.open, self._apart)
+        else:
+            self._take(entry.open)
+
+    def _take(self, made: Callable[[], Shown | None]) -> None:
         self.note = ""
         try:
-            self._opened = self.entries[self.at].open()  # type: ignore[misc]
+            self._opened = made()
         except MarlError as error:
             self.note = str(error)
         else:
@@ -147,6 +177,8 @@ class Menu(Shown):
 
     def mouse_down(self, x: float, y: float) -> bool:
         """A click chooses."""
+        if self._task is not None:
+            return False
         i = self._first + int((y - HEADER - 4) // ROW)
         if y < HEADER + 4 or i >= min(len(self.entries), self._first + self.fitting) or not self.entries[i].open:
             return False

@@ -54,7 +54,7 @@ class Rerun:
         """Begin to make the simulator; done by the first `advance`."""
         if self._thread is None:
             self.note = "the simulator is being made"
-            self._thread = threading.Thread(target=self._make, daemon=True)
+            self._thread = threading.Thread(target=self._make)
             self._thread.start()
 
     def _make(self) -> None:

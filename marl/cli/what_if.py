@@ -12,6 +12,7 @@ from environments.errors import MarlError
 from environments.replay import Replay
 from marl.cli import company, fork, play, players
 from viz.menu import Entry, Menu
+from viz.ready import Ready
 from viz.shown import Extra, Shown
 from viz.viewer import Viewer
 
@@ -21,40 +22,52 @@ SEEDS = 2**31
 
 def extra(path: Path, replay: Replay, others: Sequence[str] = ()) -> Extra:
     """The key of a viewer that shows `replay`; `others` are PLAYERs who may be chosen too."""
-    return Extra(KEY, "what if: go on from here with others, or by hand", partial(menu, path, replay, others))
+    return Extra(KEY, "what if: go on from here with others, or by hand", partial(ask, path, replay, others))
 
 
-def menu(path: Path, replay: Replay, others: Sequence[str], viewer: Viewer) -> Shown:
-    """Who could go on from the frame that a viewer shows."""
+def ask(path: Path, replay: Replay, others: Sequence[str], viewer: Viewer) -> Shown:
+    """Who could go on from the frame that a viewer shows; to find that out may take a while."""
     viewer.playback.pause()
     step = viewer.playback.frame
+    make = partial(menu, path, replay, others, step, viewer.selected)
+    return Ready(f"what if — from step {step}", make, _apart(replay))
+
+
+def _apart(replay: Replay) -> bool:
+    """True where a thread of its own may make the environment: somebody else's is drawn in the thread that made it."""
+    return ":" not in replay.spec.name
+
+
+def menu(path: Path, replay: Replay, others: Sequence[str], step: int, selected: int | None = None) -> Menu:
+    """Who could go on from a frame; of agents, the selected one comes first."""
     rows = list(replay.spec.agents)
-    if viewer.selected is not None:
-        rows.insert(0, rows.pop(viewer.selected))
+    if selected is not None:
+        rows.insert(0, rows.pop(selected))
     try:
         told = [why for _, why in company.stand_ins(replay, fork.spec_of(replay)).values()]
     except MarlError as error:
         refused = [Entry(str(error))]
         return Menu(f"what if — from step {step}", lambda: refused)
     hint = "; ".join([*told, f"the fork goes to {fork.name_of(path, step)}"])
-    return Menu(f"what if — from step {step}", lambda: entries(path, replay, step, others, rows), hint, leave=True)
+    found = entries(path, replay, step, others, rows)
+    return Menu(f"what if — from step {step}", lambda: found, hint, leave=True, apart=_apart(replay))
 
 
 def entries(path: Path, replay: Replay, step: int, others: Sequence[str], agents: Sequence[str]) -> list[Entry]:
     """A person for each agent, others for each kind of team, and the same players with other luck."""
     found = [Entry("you play, the others go on")]
     found += [
-        Entry(agent, company.own_team(replay.spec, agent), partial(_by_hand, path, replay, step, agent))
+        Entry(agent, company.own_team(replay.spec, agent), partial(_by_hand, path, replay, step, agent), slow=True)
         for agent in agents
     ]
     found.append(Entry("others play"))
     for kind in replay.spec.kinds:
         for text in candidates(path, replay, kind.name, others):
             team = f"{kind.name}={text}"
-            found.append(
-                Entry(f"{kind.name} is played by", text, partial(_by_others, path, replay, step, others, (team,)))
-            )
-    found.append(Entry("the same players, other luck", "", partial(_by_others, path, replay, step, others, ())))
+            does = partial(_by_others, path, replay, step, others, (team,))
+            found.append(Entry(f"{kind.name} is played by", text, does, slow=True))
+    does = partial(_by_others, path, replay, step, others, ())
+    found.append(Entry("the same players, other luck", "", does, slow=True))
     return found
 
 

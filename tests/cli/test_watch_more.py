@@ -21,6 +21,7 @@ from tests.recording import record
 from viz.live import Live
 from viz.menu import Menu
 from viz.playing import Playing
+from viz.ready import GETTING_READY, Ready
 from viz.viewer import Viewer
 
 
@@ -40,8 +41,23 @@ def open_file(path: Path) -> Viewer:
 def choose(menu: Menu, title: str, detail: str = "") -> Any:
     menu.at = next(i for i, entry in enumerate(menu.entries) if entry[:2] == (title, detail or entry.detail))
     menu.press("return")
+    while not menu.quit and menu.note.startswith(GETTING_READY):
+        menu.advance(0.01)
     assert not menu.note, menu.note
     return menu.opened()
+
+
+def ask(viewer: Viewer) -> Menu:
+    """What w opens, once it is ready."""
+    assert viewer.press("w")
+    ready = viewer.opened()
+    assert isinstance(ready, Ready)
+    while not ready.quit:
+        ready.advance(0.01)
+        assert not ready.error
+    menu = ready.opened()
+    assert isinstance(menu, Menu)
+    return menu
 
 
 def test_a_league_is_looked_through(tournament: Path) -> None:
@@ -116,29 +132,25 @@ def viewer(tmp_path: Path) -> Viewer:
 
 
 def test_what_if_others_had_gone_on(viewer: Viewer, tmp_path: Path) -> None:
-    viewer.press("w")
-    menu = viewer.opened()
-    assert isinstance(menu, Menu) and "from step 2" in menu.title
+    menu = ask(viewer)
+    assert "from step 2" in menu.title
     shown = choose(menu, "player is played by", "bot:board/tictactoe/perfect")
     assert isinstance(shown, Viewer) and menu.quit and shown.playback.frame == 2 and len(shown.takes) == 2
     fork = replay.load(tmp_path / "forks" / "evaluation-0-0-fork-2.replay")
     assert verify(fork).exact and fork.parent == (viewer.replay.identity, 2)
-    shown.press("w")
-    again = shown.opened()
-    assert isinstance(again, Menu) and "evaluation-0-0-fork-2-fork-2.replay" in again.hint
+    again = ask(shown)
+    assert "evaluation-0-0-fork-2-fork-2.replay" in again.hint
 
 
 def test_what_if_luck_had_been_another(viewer: Viewer) -> None:
-    viewer.press("w")
-    shown = choose(viewer.opened(), "the same players, other luck")  # type: ignore[arg-type]
+    shown = choose(ask(viewer), "the same players, other luck")
     assert shown.replay.identity != viewer.replay.identity and shown.replay.parent.step == 2
 
 
 def test_what_if_i_had_played(viewer: Viewer, tmp_path: Path) -> None:
     viewer.select(1)
-    viewer.press("w")
-    menu = viewer.opened()
-    assert isinstance(menu, Menu) and menu.entries[menu.at].title == "player_1", "the selected agent comes first"
+    menu = ask(viewer)
+    assert menu.entries[menu.at].title == "player_1", "the selected agent comes first"
     playing = choose(menu, "player_0")
     assert isinstance(playing, Playing) and playing.moment().step == 2
     while not playing.session.over:
@@ -151,24 +163,23 @@ def test_what_if_i_had_played(viewer: Viewer, tmp_path: Path) -> None:
 
 def test_what_if_at_the_end_says_why_not(viewer: Viewer) -> None:
     viewer.press("end")
-    viewer.press("w")
-    menu = viewer.opened()
-    assert isinstance(menu, Menu)
+    menu = ask(viewer)
     menu.press("return")
+    while not menu.advance(0.01):
+        pass
     assert "can be forked at 0 to" in menu.note and not menu.quit
 
 
 def test_who_is_not_to_be_had_is_told(viewer: Viewer, tmp_path: Path) -> None:
     said = {"player_0": {"player": str(tmp_path / "gone.safetensors")}, "player_1": {"player": "random"}}
     told = replace(viewer.replay, header={**viewer.replay.header, "policies": said})
-    menu = what_if.menu(tmp_path / "a.replay", told, (), viewer)
-    assert isinstance(menu, Menu)
+    menu = what_if.menu(tmp_path / "a.replay", told, (), 2)
     assert "player_0: at random, who played is not to be had" in menu.hint and "player_1" not in menu.hint
     playing = choose(menu, "player_1")
     assert isinstance(playing, Playing) and playing.session.human == "player_1"
     somebody = replace(told, spec=replace(told.spec, name="somebody:else"))
-    menu = what_if.menu(tmp_path / "a.replay", somebody, (), viewer)
-    assert isinstance(menu, Menu) and "environment cannot be made" in menu.entries[0].title
+    menu = what_if.menu(tmp_path / "a.replay", somebody, (), 2)
+    assert "environment cannot be made" in menu.entries[0].title
 
 
 def test_who_may_be_chosen(tmp_path: Path) -> None:

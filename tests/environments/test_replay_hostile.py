@@ -42,7 +42,11 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     except RefusedFile as error:
         told[path.name] = f"refused: {error}"
     told[path.name] += f" ({time.perf_counter() - began:.1f} s)"
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+status = Path("/proc/self/status")
+if status.exists():  # `ru_maxrss` of a new process is at least what the process that started it held
+    peak = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"told": told, "peak": peak, "heavy": [m for m in ("torch", "numba") if m in sys.modules]}))
 """
 
