@@ -2,7 +2,8 @@
 
 It speaks the protocol of `league.outside` on standard input and output; what the class prints goes to standard error.
 The class has `act(obs, mask=None, state=None) -> action` and, if it likes, `reset(seed)`. One object is made for every
-agent. Imports neither torch nor numba unless the class does.
+agent. Who takes a `state` answers with a pair, `(action, state)`, and is handed that state with the next observation;
+it is None where a game begins. Imports neither torch nor numba unless the class does.
 """
 
 from __future__ import annotations
@@ -50,19 +51,24 @@ def find(text: str) -> Callable[[], Any]:
 def serve(player: Callable[[], Any], requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
     agents: dict[str, Any] = {}
-    takes_mask = False
+    states: dict[str, Any] = {}
+    taken: set[str] = set()
     for line in requests:
         request = json.loads(line)
         agent = request["agent"]
         if request["type"] == "reset":
             agents[agent] = agents.get(agent) or player()
-            takes_mask = "mask" in inspect.signature(agents[agent].act).parameters
+            taken = set(inspect.signature(agents[agent].act).parameters)
+            states[agent] = None
             if hasattr(agents[agent], "reset"):
                 agents[agent].reset(request["seed"])
             continue
         obs = np.asarray(request["obs"], np.float32)
         mask = None if request["mask"] is None else np.asarray(request["mask"], np.bool_)
-        action = agents[agent].act(obs, mask=mask) if takes_mask else agents[agent].act(obs)
+        told = {"mask": mask, "state": states[agent]}
+        action = agents[agent].act(obs, **{name: value for name, value in told.items() if name in taken})
+        if "state" in taken and isinstance(action, tuple) and len(action) == 2:
+            action, states[agent] = action
         answers.write(json.dumps({"action": np.asarray(action).tolist()}) + "\n")
         answers.flush()
 

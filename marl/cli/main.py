@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("marl: terminated", file=sys.stderr)
         return TERMINATED
     except KeyboardInterrupt:
-        print("marl: interrupted", file=sys.stderr)
+        again = "; the same command goes on" if words[:1] == ["tournament"] else ""
+        print(f"marl: interrupted{again}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `marl list ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

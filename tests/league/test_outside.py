@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 
 import environments
 from environments.errors import UsageError
-from league import matches, programs
+from league import host, matches, programs
 from league.contest import Contest, Entrant, blocks
 from league.programs import Limits
 from league.records import Match
@@ -47,6 +49,21 @@ def hold(folder: Path, names: list[str], games: int = 2, workers: int = 1, forma
         contest = Contest("board/tictactoe", {}, load, games, folder=folder, limits=QUICK, record=1)
         run(contest, entered, store, FORMATS[format], workers)
         return list(store.matches())
+
+
+def test_a_class_is_handed_the_state_that_it_answered_with() -> None:
+    """Agents apart, and from nothing again where a game begins."""
+
+    class Counts:
+        def act(self, obs: np.ndarray, state: int | None = None) -> tuple[int, int]:
+            return state or 0, (state or 0) + 1
+
+    told = [("reset", "a"), ("act", "a"), ("act", "a"), ("reset", "b"), ("act", "b"), ("act", "a")]
+    told += [("reset", "a"), ("act", "a"), ("act", "b")]
+    asked = [{"type": kind, "agent": agent, "seed": 0, "obs": [0.0], "mask": None} for kind, agent in told]
+    answers = io.StringIO()
+    host.serve(Counts, io.StringIO("".join(json.dumps(request) + "\n" for request in asked)), answers)
+    assert [json.loads(line)["action"] for line in answers.getvalue().splitlines()] == [0, 1, 0, 2, 0, 1]
 
 
 def test_a_class_plays_as_it_would_in_this_process(tmp_path: Path) -> None:

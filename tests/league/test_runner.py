@@ -103,9 +103,11 @@ def test_who_moves_first_is_who_the_log_says(tmp_path: Path) -> None:
 def test_any_number_of_workers_gives_the_same_log(tmp_path: Path) -> None:
     names = ["random", "first", "last"]
     alone, _ = hold(tmp_path / "1", names, games=8)
-    shared, _ = hold(tmp_path / "2", names, workers=2, games=8)
-    assert alone == shared
-    assert (tmp_path / "1" / "journal.jsonl").read_bytes() == (tmp_path / "2" / "journal.jsonl").read_bytes()
+    for workers in (2, 4):
+        shared, _ = hold(tmp_path / str(workers), names, workers=workers, games=8)
+        assert alone == shared
+        journals = [(tmp_path / str(count) / "journal.jsonl").read_bytes() for count in (1, workers)]
+        assert journals[0] == journals[1]
 
 
 def test_what_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
