@@ -38,18 +38,18 @@ def frame_size(height: int, panel: bool, shape: float = 1.0) -> tuple[int, int]:
 
 
 def _size(viewer: Viewer, height: int, panel: bool) -> tuple[int, int]:
-    """Of a square board, or of one as wide as what the environment itself drew, within reason."""
+    """Of a square board, or of one as wide as what the environment itself drew, within reason; of two side by side."""
     pictures = viewer.replay.pictures
     shape = 1.0 if pictures is None else min(max(pictures.size[1] / pictures.size[0], 0.75), 2.0)
-    return frame_size(height, panel, shape)
+    return frame_size(height, panel, shape * len(viewer.takes))
 
 
 def image(viewer: Viewer, frame: int, height: int = 640, panel: bool = False) -> NDArray[np.uint8]:
     """`[height, width, 3]` picture of one frame. UsageError where there is no such frame."""
     from viz.screen.raster import picture
 
-    if not 0 <= frame <= viewer.replay.steps:
-        raise UsageError(f"there is no frame {frame}: this replay has frames 0 to {viewer.replay.steps}")
+    if not 0 <= frame <= viewer.playback.last:
+        raise UsageError(f"there is no frame {frame}: this replay has frames 0 to {viewer.playback.last}")
     width, height = _size(viewer, height, panel)
     panes = (viewer.board_and_panel if panel else viewer.board)(frame, width, height)
     return picture(panes, width, height, SMOOTHNESS)
@@ -66,7 +66,7 @@ def _frames(
 
 def _range(viewer: Viewer, frames: range | None) -> range:
     """All frames, or those asked for. UsageError where some of them are not there, or there are none."""
-    last = viewer.replay.steps
+    last = viewer.playback.last
     chosen = range(last + 1) if frames is None else frames
     if not chosen or not 0 <= chosen[0] <= chosen[-1] <= last:
         raise UsageError(f"there are no such frames: this replay has frames 0 to {last}")

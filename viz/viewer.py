@@ -18,10 +18,10 @@ from viz.help import help_pane, prompt_pane
 from viz.insight import Insights
 from viz.keys import KEYS
 from viz.moment import Moment
-from viz.page import FOOTER, HEADER, Mark, Pane, board_page, footer, header, pixels
+from viz.page import FOOTER, HEADER, Mark, Pane, footer, header, pixels
 from viz.panel import card_at, panel, visible_cards
 from viz.playback import Playback
-from viz.scene import EDGE, Fit, View, fit
+from viz.scene import EDGE, Fit, Scene, View, fit
 from viz.shown import SMALLEST, Extra, Shown
 from viz.take import Take
 from viz.teams import players, team_color, team_colors
@@ -64,6 +64,8 @@ class Viewer(Shown):
         self.replay = replay
         self.view = view
         self.moments = self.takes[0].moments
+        self.parted = first_difference(replay, other) if other is not None else None
+        """Where compared replays part; None where they do not."""
         frames = max(each.steps for each in replays) + 1
         self.playback = Playback(frames, replay.spec.step_seconds, self._marks(), speed)
         self.timeline = Timeline(self.playback)
@@ -84,8 +86,12 @@ class Viewer(Shown):
 
     def _marks(self) -> list[Mark]:
         marks = [mark for take in self.takes for mark in take.marks]
-        difference = first_difference(self.takes[0].replay, self.takes[1].replay) if len(self.takes) > 1 else None
-        return sorted([*marks, *([difference] if difference else [])], key=lambda mark: mark.frame)
+        return sorted([*marks, *([self.parted] if self.parted else [])], key=lambda mark: mark.frame)
+
+    @property
+    def _longest(self) -> Take:
+        """The replay that counts the steps."""
+        return max(self.takes, key=lambda take: take.replay.steps)
 
     @property
     def moment(self) -> Moment:
@@ -98,28 +104,31 @@ class Viewer(Shown):
         return self.playback.playing or self._drag is not None
 
     def board(self, frame: int, width: int, height: int) -> list[Pane]:
-        """Title, board and scores of a frame."""
-        moment = self.moments[frame]
-        return board_page(moment, draw(moment, self.view), width, height)
+        """Title, board and scores of a frame, for pictures and films; boards side by side, and what parts them."""
+        note = self._parting() if self.parted is not None and frame >= self.parted.frame else ""
+        panes = [Pane(0, 0, width, HEADER, header(self._longest.moments.at(frame, 0.0), width, note))]
+        for take, place in zip(self.takes, self._places(width, height - HEADER - FOOTER), strict=True):
+            moment = take.moments.at(frame, 0.0)
+            panes += _board(take, moment, draw(moment, self.view), place)
+        return panes
 
     def board_and_panel(self, frame: int, width: int, height: int) -> list[Pane]:
         """The same with the agents' panel beside it."""
-        inner = width - PANEL_WIDTH
-        side = panel(self.moments[frame], PANEL_WIDTH, height, 0, self.detailed)
-        return [*self.board(frame, inner, height), Pane(inner, 0, PANEL_WIDTH, height, side)]
+        inner, high = width - PANEL_WIDTH, height // len(self.takes)
+        panes = self.board(frame, inner, height)
+        for k, take in enumerate(self.takes):
+            side = panel(take.moments.at(frame, 0.0), PANEL_WIDTH, high, 0, self.detailed)
+            panes.append(Pane(inner, k * high, PANEL_WIDTH, high, side))
+        return panes
 
     def page(self) -> list[Pane]:
         """The whole window at its present size."""
         width, height = self.size
-        panes = [Pane(0, 0, width, HEADER, header(self.moment, width, self._note()))]
+        now = self._longest.moments.at(self.playback.frame, self.playback.share)
+        panes = [Pane(0, 0, width, HEADER, header(now, width, self._note()))]
         for take, place in zip(self.takes, self._boards(), strict=True):
             moment = take.moments.at(self.playback.frame, self.playback.share)
-            scene = take.scene(moment, self.camera, self.selected, self.sight)
-            panes.append(Pane(*place, scene))
-            left, top, inner, body = place
-            panes.append(Pane(left, top + body, inner, FOOTER, footer(moment, scene, inner, take.name)))
-            if left:
-                panes.append(Pane(left, top, 1, body + FOOTER, pixels(1, body + FOOTER, [], EDGE)))
+            panes += _board(take, moment, take.scene(moment, self.camera, self.selected, self.sight), place)
         if self.has_panel:
             panes += self._panels()
         panes += self.timeline.panes(height - TIMELINE, width, self._curves())
@@ -133,10 +142,13 @@ class Viewer(Shown):
         return self.size[0] - (PANEL_WIDTH if self.has_panel else 0)
 
     def _boards(self) -> list[tuple[int, int, int, int]]:
-        """(left, top, width, height) of each picture."""
-        body = self.size[1] - HEADER - FOOTER - TIMELINE
+        """(left, top, width, height) of each picture in the window."""
+        return self._places(self._inner(), self.size[1] - HEADER - FOOTER - TIMELINE)
+
+    def _places(self, width: int, body: int) -> list[tuple[int, int, int, int]]:
+        """The same, where all of them have that room."""
         count = len(self.takes)
-        ends = [self._inner() * k // count for k in range(count + 1)]
+        ends = [width * k // count for k in range(count + 1)]
         return [(ends[k], HEADER, ends[k + 1] - ends[k], body) for k in range(count)]
 
     def _panels(self) -> list[Pane]:
@@ -169,9 +181,12 @@ class Viewer(Shown):
         if near:
             return near[-1].name
         if len(self.takes) > 1:
-            parted = [mark for mark in self.playback.marks if mark.tone == "difference"]
-            return f"step {parted[0].frame}: {parted[0].name}" if parted else "no difference at all"
+            return self._parting()
         return f"damaged file: {self.replay.damage}" if self.replay.damage else ""
+
+    def _parting(self) -> str:
+        """Where compared replays part, in words."""
+        return f"step {self.parted.frame}: {self.parted.name}" if self.parted is not None else "no difference at all"
 
     def _curves(self) -> list[Curve]:
         """Rewards below the time line: of the selected agent, or of every team."""
@@ -361,3 +376,12 @@ class Viewer(Shown):
             most = max(0, len(self.replay.spec.agents) - visible_cards(high, self.detailed))
         self.scroll = min(max(before - turns, 0), most)
         return self.scroll != before
+
+
+def _board(take: Take, moment: Moment, scene: Scene, place: tuple[int, int, int, int]) -> list[Pane]:
+    """A picture with its legend below, and a line beside it where another one is on the left."""
+    left, top, width, body = place
+    panes = [Pane(*place, scene), Pane(left, top + body, width, FOOTER, footer(moment, scene, width, take.name))]
+    if left:
+        panes.append(Pane(left, top, 1, body + FOOTER, pixels(1, body + FOOTER, [], EDGE)))
+    return panes

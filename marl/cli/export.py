@@ -83,8 +83,7 @@ def export(viewer: Viewer, path: Path, options: Export) -> None:
     """Write what was asked for, printing each file's name."""
     from viz import numbers, video
 
-    steps = viewer.replay.steps
-    frames = options.frames(steps)
+    frames = options.frames(viewer.playback.last)
     look: dict[str, Any] = {"height": options.height, "panel": options.panel}
     film = {**look, "speed": options.speed, "frames": frames}
     if options.png is not None:
@@ -111,7 +110,7 @@ def _picture(viewer: Viewer, path: Path, options: Export, look: dict[str, Any]) 
     from environments.errors import UsageError
     from viz import video
 
-    frames = viewer.replay.steps + 1
+    frames = viewer.playback.frames
     assert options.png is not None
     if not -frames <= options.png < frames:
         raise UsageError(f"there is no frame {options.png}: this replay has frames 0 to {frames - 1}")

@@ -26,7 +26,8 @@ class Watch(export.Export):
     file: tyro.conf.Positional[Path]
     """A .replay file; a run's folder, whose newest replay is exported; or the folder of a league or tournament."""
     compare: Path | None = None
-    """A second replay of the same agents, or a run: both side by side, in step, with their first difference marked."""
+    """A second replay of the same agents, or a run: both side by side, in step, with their first difference marked, in
+    the window, in films and in pictures."""
     player: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """PLAYER, or TEAM=PLAYER, who can be chosen too where you ask what if; once for each."""
 
@@ -36,8 +37,8 @@ def run(options: Watch) -> int:
     from environments.errors import UsageError
 
     options.check()
-    if options.compare and options.wanted:
-        raise UsageError("--compare shows a window; leave it out to write files")
+    if options.compare and (options.csv or options.npz):
+        raise UsageError("--csv and --npz hold the numbers of one replay: leave out --compare")
     if options.file.is_dir() and not options.wanted and not options.compare:
         return folder(options)
     path = newest_replay(options.file)

@@ -13,12 +13,16 @@ import pytest
 from PIL import Image
 
 from environments.errors import UsageError
-from environments.replay import Replay
+from environments.replay import Replay, load
 from marl.cli.main import main
 from tests.environments.external.test_pictures import watched
 from tests.recording import record
 from viz import numbers, video
+from viz.drawings import draw
 from viz.gif import LONGEST, GifWriter
+from viz.page import FOOTER, HEADER, Pane
+from viz.scene import Text
+from viz.screen import raster
 from viz.viewer import Viewer
 
 
@@ -199,6 +203,35 @@ def test_wrong_ranges_are_one_line(words: list[str], message: str, replay: Path,
     assert main(["watch", str(replay), *words]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_two_replays_side_by_side(replay: Path, tmp_path: Path, capsys: Any) -> None:
+    """Both halves are what each replay alone looks like, and the shorter one rests on its end."""
+    other = tmp_path / "shorter.replay"
+    record("particle/spread", seed=1, max_cycles=30).save(other)
+    words = ["watch", str(replay), "--compare", str(other), "--height", "240"]
+    gif = ["--gif", str(tmp_path / "a.gif"), "--from", "68"]
+    assert main([*words, *gif, "--png", "50", "--out", str(tmp_path / "a.png")]) == 0
+    wide, high = video.frame_size(240, False, 2.0)
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == 3 and film.size == (wide, high)  # type: ignore[attr-defined]
+    with Image.open(tmp_path / "a.png") as file:
+        both = np.asarray(file).astype(int)
+    boards = slice(HEADER, 240 - FOOTER)
+    one, two = load(replay), load(other)
+    view = Viewer(one, other=two).view
+    for recorded, frame, half in ((one, 50, both[boards, : wide // 2]), (two, 30, both[boards, wide // 2 + 1 :])):
+        alone = Viewer(recorded)
+        moment = alone.moments[frame]
+        scene = draw(moment, view)
+        pane = Pane(0, 0, wide // 2, 240 - HEADER - FOOTER, scene)
+        image = raster.picture([pane], wide // 2, 240 - HEADER - FOOTER, video.SMOOTHNESS)[:, -half.shape[1] :]
+        np.testing.assert_array_equal(half, image)
+    viewer = Viewer(one, other=two)
+    texts = [s.text for pane in viewer.board_and_panel(50, 900, 480) for s in pane.scene.shapes if isinstance(s, Text)]
+    assert "step 50 / 70" in texts and "step 0: they begin differently" in texts and texts.count("agent_0") == 2
+    with pytest.raises(UsageError, match="frames 0 to 70"):
+        video.image(viewer, 71)
 
 
 def test_films_of_somebody_elses_environment(tmp_path: Path) -> None:
