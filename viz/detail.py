@@ -28,12 +28,14 @@ from viz.scene import (
     Box,
     Color,
     Line,
+    Picture,
     Point,
     Scene,
     Shape,
     Text,
 )
 from viz.teams import amount, team_color
+from viz.thumbnail import thumbnail
 
 MARGIN = 16
 ROW = 17
@@ -278,7 +280,7 @@ def _observation(page: _Page, agent: Agent, scroll: int) -> None:
         return
     own = np.asarray(agent.insight.obs[agent.number])
     if own.ndim != 1:
-        page.heading("observation", f"an image, {' × '.join(map(str, own.shape))}")
+        _image(page, own)
         return
     names = agent.insight.features or tuple(f"[{k}]" for k in range(len(own)))
     lines = max(1, int((page.height - page.y - 30) // ROW))
@@ -293,6 +295,21 @@ def _observation(page: _Page, agent: Agent, scroll: int) -> None:
         y = page.y + ((k - first) // across + 0.5) * ROW
         _column(page, names[k], float(own[k]), (x, y), wide)
     page.y += ROW * -(-(last - first) // across)
+
+
+def _image(page: _Page, own: Array) -> None:
+    """An observation that is a grid, as large as there is room for."""
+    page.heading("observation", " × ".join(map(str, own.shape)))
+    image = thumbnail(own)
+    wide, high = page.right - page.left, page.height - page.y - 10
+    if image is None or high < 8:
+        return
+    rows, columns = image.shape[:2]
+    scale = min(wide / columns, high / rows)
+    opposite = (page.left + scale * columns, page.y + scale * rows)
+    page.shapes.append(Picture((page.left, page.y), opposite, image))
+    page.shapes.append(Box((page.left, page.y), opposite, None, GRID, 1))
+    page.y = opposite[1]
 
 
 def _column(page: _Page, name: str, number: float, at: Point, wide: float) -> None:

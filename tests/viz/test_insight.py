@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+from gymnasium import spaces
 
 import environments
 from environments.replay import GroupTrack, PolicyTrace, ViewTrack
@@ -15,7 +16,8 @@ from environments.vector import VectorEnv
 from tests.recording import record
 from tests.viz.test_playback import words
 from viz.rerun import KEPT, Rerun
-from viz.scene import RED, Line
+from viz.scene import RED, Line, Picture
+from viz.thumbnail import thumbnail
 from viz.viewer import PANEL_WIDTH, Viewer
 
 
@@ -136,3 +138,42 @@ def test_rounding_of_another_machine_is_no_other_way() -> None:
         here, there = told.at(step), rerun().at(step)
         assert here is not None and there is not None and told.note == ""
         np.testing.assert_allclose(here["agent"].obs, there["agent"].obs, atol=1e-3)
+
+
+def test_images_are_shown() -> None:
+    """What each agent sees, at its own step, whole and within the page."""
+    recorded = record("board/tictactoe")
+    spec = recorded.spec
+    seen = np.random.default_rng(0).integers(0, 255, (recorded.steps, 2, 12, 20, 3), np.uint8)
+    group = replace(spec.group("player"), observation_space=spaces.Box(0, 255, (12, 20, 3), np.uint8), features=())
+    views = {"player": ViewTrack(seen, np.ones((recorded.steps, 2, 9), np.bool_))}
+    viewer = Viewer(replace(recorded, spec=replace(spec, groups=(group,)), views=views))
+    viewer.select(1)
+    viewer.playback.pause()
+    for size in ((1280, 720), (640, 420), (3000, 2000)):
+        viewer.resize(*size)
+        viewer.playback.seek(3)
+        found = [(shape, pane) for pane in viewer.page() for shape in pane.scene.shapes if isinstance(shape, Picture)]
+        if size == (640, 420):
+            assert not found, "there is no room"
+            continue
+        ((shape, pane),) = found
+        np.testing.assert_array_equal(shape.pixels, seen[3, 1])
+        assert max(shape.opposite[0] / pane.width, shape.opposite[1] / pane.height) < 1
+        assert "12 × 20 × 3" in words(viewer)
+
+
+def test_grids_of_numbers_become_pixels() -> None:
+    rng = np.random.default_rng(1)
+    colors = rng.integers(0, 255, (4, 6, 3), np.uint8)
+    np.testing.assert_array_equal(thumbnail(colors), colors)
+    np.testing.assert_array_equal(thumbnail(np.moveaxis(colors, -1, 0)), colors)
+    grey = thumbnail(np.array([[-2.0, 0.0], [2.0, np.nan]], np.float32))
+    assert grey is not None and grey[..., 0].tolist() == [[0, 128], [255, 128]] and (grey[..., 0] == grey[..., 2]).all()
+    for planes in (rng.integers(0, 2, (8, 8, 5), np.uint8), rng.integers(0, 2, (5, 8, 8), np.uint8)):
+        tiled = thumbnail(planes)
+        assert tiled is not None and tiled.shape == (17, 26, 3)
+        last = planes[4] if planes.shape[0] == 5 else planes[..., 4]
+        np.testing.assert_array_equal(tiled[9:, 9:17, 0], 255 * last)
+    assert thumbnail(np.zeros((2, 2), np.float32)).max() == 0  # type: ignore[union-attr]
+    assert thumbnail(np.zeros((2, 2, 2, 2))) is None and thumbnail(np.zeros((0, 3))) is None
