@@ -11,8 +11,8 @@ from pettingzoo import ParallelEnv
 
 
 class Drawn(ParallelEnv):  # type: ignore[misc]
-    """`trouble`: "blind" has no such render mode, "late" fails to draw from step 5 on, "grows" draws larger, "slow" takes
-    10 ms."""
+    """`trouble`: "blind" has no such render mode, "late" fails to draw from step 5 on, "grows" draws larger, "slow"
+    takes 10 ms."""
 
     def __init__(self, length: int = 100, trouble: str = "", size: int = 40, render_mode: str | None = None) -> None:
         self.metadata = {"render_modes": [] if trouble == "blind" else ["human", "rgb_array"], "render_fps": 20}
