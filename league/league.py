@@ -16,7 +16,8 @@ league that was killed plays the turn under way again, match for match, and the 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -345,13 +346,19 @@ class League:
         trainer = Trainer(env, {line.kind: learner}, {}, whole, shop.rollout_length, seed, seating=seating)
         made = Student(trainer, learner, seating)
         if line.steps:
-            folder = self._states(line)
-            state = checkpoint.read(checkpoint.find(folder, line.steps))
-            try:
-                trainer.load_state_dict(state["trainer"])
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                raise RefusedFile(f"{folder} does not fit this league ({' '.join(str(error).split())[:160]})") from None
+            with self._kept(line) as state:
+                trainer.load_state_dict(state)
         return made
+
+    @contextmanager
+    def _kept(self, line: Line) -> Iterator[dict[str, Any]]:
+        """A learner's complete state, as it was saved. RefusedFile where it cannot be read or taken up."""
+        folder = self._states(line)
+        state = checkpoint.read(checkpoint.find(folder, line.steps))
+        try:
+            yield state["trainer"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RefusedFile(f"{folder} does not fit this league ({' '.join(str(error).split())[:160]})") from None
 
     def _load(self, key: Key, kind: str) -> Actor:
         """Somebody who acts: a snapshot or a given player, or a learner as it is now."""
@@ -362,10 +369,14 @@ class League:
         return frozen(self.policy(line))
 
     def policy(self, line: Line) -> Policy:
-        """What a learner plays now."""
-        if line.steps or line.name in self.students:
-            return self.student(line).learner.policy
-        return self.workshop.make_learner(line.kind, self._seed(line)).policy
+        """What a learner plays now. It is not put to work for that: it might meet who asks, and ask back."""
+        if line.name in self.students:
+            return self.students[line.name].learner.policy
+        learner = self.workshop.make_learner(line.kind, self._seed(line))
+        if line.steps:
+            with self._kept(line) as state:
+                learner.load_state_dict(state["learners"][line.kind])
+        return learner.policy
 
     def _seed(self, line: Line) -> int:
         return derive(self.config.seed, line.name, line.generation)

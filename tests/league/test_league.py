@@ -46,7 +46,8 @@ def test_a_league_that_is_killed_again_and_again_is_as_one_that_never_was(
 
 
 def test_a_league_that_is_stopped_in_the_middle_of_turns_goes_on_there(tmp_path: Path) -> None:
-    shop, settings = workshop(BOARD), config("alphastar", turns=5, league_exploiters=0)
+    """Two mains, each of whom is being played by the other when both are read again."""
+    shop, settings = workshop(BOARD), config("alphastar", turns=6, mains=2, games=2, league_exploiters=0)
     play(tmp_path / "whole", settings, shop)
     finished, stops = False, 0
     while not finished:
@@ -60,7 +61,7 @@ def test_a_league_that_is_stopped_in_the_middle_of_turns_goes_on_there(tmp_path:
                     league.end_turn()
             league.save()
             finished, stops = league.finished, stops + 1
-    assert stops == 4  # 10 rollouts, three at a time: twice in the middle
+    assert stops == 4  # 12 rollouts, three at a time: twice in the middle
     assert remembered(tmp_path / "stopped") == remembered(tmp_path / "whole")
 
 
