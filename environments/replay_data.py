@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -71,6 +71,8 @@ class Replay:
     """What agents saw, by group, where it was recorded: of somebody else's environment. Ours can be played again."""
     pictures: Pictures | None = None
     """What somebody else's environment drew; None where it drew nothing."""
+    vouched: str = ""
+    """Name of somebody else's environment that may be made, as whoever reads the file knows it: it is code."""
 
     @property
     def steps(self) -> int:
@@ -132,15 +134,16 @@ class Replay:
         return arrays | {"digest": self.digests[1:], "metrics": self.metrics}
 
 
-def load(source: str | Path | BinaryIO) -> Replay:
+def load(source: str | Path | BinaryIO, vouched: str = "") -> Replay:
     """Read a replay. A cut or damaged one, or one still being recorded, holds its whole chunks and says so in `damage`.
 
+    `vouched`: see `Replay`; what a file itself says never gets there.
     RefusedFile where the file is no replay, belongs to a later schema or holds nothing that can be shown.
     """
     path = Path(source) if isinstance(source, str | Path) else None
     contents = replay_file.read(path or cast(BinaryIO, source))
     try:
-        return _replay_of(contents)
+        return replace(_replay_of(contents), vouched=vouched)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RefusedFile(
             f"{path or 'the replay'}: this replay contradicts itself ({type(error).__name__}: {error})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from environments.errors import EnvironmentFailure, UsageError
 from environments.replay_again import Frame, frame_of, one_copy
 from environments.replay_data import PolicyTrace, Replay, load, state_digest, trace_width
 from environments.replay_header import describe, machine
+from environments.replay_outside import EVENTS, digest_of, seen
 from environments.replay_pictures import fitted
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Actions, Array, SimState, StepBuffers, VectorEnv, action_shape
@@ -41,7 +41,6 @@ PICTURE_BYTES = 128 * 2**20
 """Of all pictures of one episode; what comes later is not kept."""
 PROBABILITY_BITS, VALUE_BITS = 7, 10
 """Of the fractions of what policies thought: enough to be looked at, and half the bytes."""
-EVENTS = ("reward", "terminated", "truncated")
 
 Rows = dict[str, Array]
 
@@ -290,7 +289,7 @@ class _Witness:
         start = env.capture(copy)
         self.start = SimState({}, start.clock, start.digest)
         self._spec, self._copy = env.spec, copy
-        self._view = self._look(env.buffers)
+        self._view = seen(env.spec, env.buffers, copy)
         self._kept = sum(array.nbytes for name, array in self._view.items() if _is_seen(name)) <= VIEW_BYTES
         self.about: dict[str, Any] = {} if self._kept else {"no_observations": f"more than {VIEW_BYTES} bytes a step"}
         self._rows: list[Rows] = []
@@ -300,16 +299,10 @@ class _Witness:
         return {**rows, "digest": np.zeros((), np.uint64), "metrics": np.zeros(len(self._spec.metrics), np.float32)}
 
     def note(self, buffers: StepBuffers) -> None:
-        seen = {name: row for name, row in self._view.items() if self._kept or not _is_seen(name)}
-        over = bool(buffers.episode_over[self._copy])
-        self._view = self._look(buffers)
-        digest = hashlib.blake2b(digest_size=8)
-        for out in buffers.groups:
-            digest.update(b"".join(getattr(out, event)[self._copy].tobytes() for event in EVENTS))
-        if not over:  # else the next episode is to be seen
-            digest.update(b"".join(row.tobytes() for row in self._view.values()))
-        number = np.asarray(int.from_bytes(digest.digest(), "little"), np.uint64)
-        self._rows.append({**seen, "digest": number, "metrics": np.array(buffers.metrics[self._copy])})
+        kept = {name: row for name, row in self._view.items() if self._kept or not _is_seen(name)}
+        self._view = seen(self._spec, buffers, self._copy)
+        digest = digest_of(buffers, self._copy, self._view)
+        self._rows.append({**kept, "digest": digest, "metrics": np.array(buffers.metrics[self._copy])})
 
     def rows(self, steps: Sequence[Rows]) -> list[Rows]:
         rows, self._rows = self._rows[: len(steps)], self._rows[len(steps) :]
@@ -317,14 +310,6 @@ class _Witness:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def _look(self, buffers: StepBuffers) -> Rows:
-        rows: Rows = {}
-        for group, out in zip(self._spec.groups, buffers.groups, strict=True):
-            rows[f"acting/{group.name}"] = np.array(out.acting[self._copy])
-            rows[f"obs/{group.name}"] = np.array(out.obs[self._copy])
-            rows[f"mask/{group.name}"] = np.array(out.action_mask[self._copy])
-        return rows
 
 
 def _is_seen(name: str) -> bool:

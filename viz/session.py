@@ -21,10 +21,11 @@ import numpy as np
 
 from environments.errors import RefusedFile, UsageError
 from environments.replay import PolicyTrace, Recorder, Replay, one_copy, state_digest
+from environments.replay_outside import difference
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Actions, Array, VectorEnv
 from viz.moment import TRAIL_FRAMES, Moment, live_moment
-from viz.outside import Filmed, at_start, difference
+from viz.outside import Filmed, at_start
 
 
 class Turn(NamedTuple):

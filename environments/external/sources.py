@@ -25,6 +25,7 @@ from environments.external.layout import Factory, last_line
 
 PETTINGZOO, GYMNASIUM = "pettingzoo", "gymnasium"
 FACTORIES = ("parallel_env", "env", "raw_env")
+PETTINGZOO_FAMILIES = ("atari", "butterfly", "classic", "mpe", "sisl")
 EXTRAS = {
     "mpe2": "envs",
     "pettingzoo": "envs",
@@ -39,6 +40,14 @@ EXTRAS = {
 def is_external(name: str) -> bool:
     """True for the name of somebody else's environment: ours have no colon."""
     return ":" in name
+
+
+def is_known(name: str) -> bool:
+    """True for an environment of a package that our extras bring: a file from anywhere may name it."""
+    scheme, _, rest = name.partition(":")
+    if scheme == PETTINGZOO:
+        return rest.partition(".")[0] in {*EXTRAS, *PETTINGZOO_FAMILIES} and ":" not in rest
+    return scheme == GYMNASIUM and ":" not in rest
 
 
 def factory_of(name: str, options: Mapping[str, Any]) -> Factory:

@@ -44,6 +44,9 @@ class Fork:
     """Speed of the game where you play, 0.1 to 100; 1 is the simulation's own time."""
     wait: bool = False
     """Where you play, let the game wait for you at every step."""
+    environment: str = ""
+    """Name of somebody else's environment, where the replay is of one: to make it runs its code, so you say that you
+    know it."""
     out: Path | None = None
     """File of the fork; by default in the folder `forks` beside its parent, named after it and the step."""
 
@@ -69,7 +72,7 @@ def run(options: Fork) -> int:
     if options.human is not None:
         play.check_display(f"marl fork {options.file} --step {options.step} --team NAME=PLAYER")
     path = newest_replay(options.file)
-    parent = replay.load(path)
+    parent = replay.load(path, options.environment)
     out = options.out or name_of(path, options.step)
     match = match_of(parent, path, options.team, options.human)
     key, greedy = acting_of(parent, options)
@@ -108,10 +111,12 @@ def match_of(parent: Replay, path: Path, teams: tuple[str, ...], human: str | No
 
 
 def spec_of(parent: Replay) -> EnvSpec:
-    """The description of a replay's environment here. RefusedFile where there is none."""
+    """The description of a replay's environment here. RefusedFile where there is none, or nobody vouches for it."""
     from environments.errors import RefusedFile, UsageError
+    from environments.replay_outside import check_vouched
     from marl.cli import plan
 
+    check_vouched(parent)
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in parent.spec.options.items()}
     try:
         return plan.describe(parent.spec.name, options)

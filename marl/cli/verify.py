@@ -17,6 +17,9 @@ class Verify:
 
     file: tyro.conf.Positional[Path]
     """A .replay file, or a run's folder: its newest replay is taken."""
+    environment: str = ""
+    """Name of somebody else's environment, where the replay is of one: to make it runs its code, so you say that you
+    know it."""
 
 
 def run(options: Verify) -> int:
@@ -26,7 +29,7 @@ def run(options: Verify) -> int:
     from marl.cli.watch import newest_replay
 
     path = newest_replay(options.file)
-    recorded = replay.load(path)
+    recorded = replay.load(path, options.environment)
     verdict = replay.verify(recorded)
     print(f"{path}: {verdict}")
     if recorded.left_open:

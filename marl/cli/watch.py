@@ -30,6 +30,8 @@ class Watch(export.Export):
     the window, in films and in pictures."""
     player: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """PLAYER, or TEAM=PLAYER, who can be chosen too where you ask what if; once for each."""
+    environment: str = ""
+    """Name of somebody else's environment that you know, so that what if may run it."""
 
 
 def run(options: Watch) -> int:
@@ -62,7 +64,7 @@ def opened(path: Path, options: Watch, other: Path | None = None) -> Viewer:
     paths = [path] if other is None else [path, other]
     found = []
     for each in paths:
-        recorded = replay.load(each)
+        recorded = replay.load(each, options.environment)
         if recorded.damage:
             print(f"{each}: {recorded.damage}; playing the first {recorded.steps} steps")
         found.append(recorded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def _by_others(path: Path, replay: Replay, step: int, others: Sequence[str], tea
         from marl.seeding import derive
 
         key, greedy = derive(key % SEEDS, "fork", out.name), False
-    made = fork.play_on(match, replay, step, key, greedy)
+    made = replace(fork.play_on(match, replay, step, key, greedy), vouched=replay.vouched)
     made.save(out)
     shown = Viewer(made, other=replay, names=(f"fork at {step}", "as recorded"), extras=[extra(out, made, others)])
     shown.playback.seek(step)

@@ -76,7 +76,9 @@ def test_a_run_records_what_its_environment_draws(tmp_path: Path, capsys: Any) -
         colors = np.asarray(shown).reshape(-1, 3).astype(int)
     assert code == 0 and (abs(colors - [7, 248, 0]).max(1) < 5).any(), "the moving square of step 7"
     code, _, said = marl(capsys, "verify", run)
-    assert code == 3 and "it can be watched, not played again" in said and said.count("\n") == 1
+    assert code == 3 and f"say so with --environment {DRAWN}" in said and said.count("\n") == 1
+    code, out, _ = marl(capsys, "verify", run, "--environment", DRAWN)
+    assert code == 0 and "exact: all 20 steps" in out
 
 
 def test_what_cannot_draw_itself_is_recorded_and_said(tmp_path: Path, capsys: Any) -> None:

@@ -242,7 +242,7 @@ def test_somebody_elses_game_is_played_and_forked(tmp_path: Path, monkeypatch: p
     (group,) = played.groups.values()
     assert played.steps == 12 and (group.action[:, 0] == 1).all() and played.header["human"] == "agent_0"
     assert seen[0].moment().film is not None and seen[0].moment().over and seen[0].moment().step == 12
-    assert main(["fork", str(out), "--step", "4", "--out", str(fork)]) == 0
+    assert main(["fork", str(out), "--step", "4", "--out", str(fork), "--environment", DRAWN]) == 0
     other = replay.load(fork)
     assert other.parent == (played.identity, 4) and (other.digests[:4] == played.digests[:4]).all()
     (forked,) = other.groups.values()
@@ -252,16 +252,21 @@ def test_somebody_elses_game_is_played_and_forked(tmp_path: Path, monkeypatch: p
 def test_what_does_not_repeat_itself_is_not_forked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--episodes", "1", "--record", "1", "--out", str(tmp_path)]
     assert main(["evaluate", f"{ARENAS}:Unrepeatable", *words]) == 0
-    assert main(["fork", str(tmp_path / "evaluation-0-0.replay"), "--step", "2"]) == 3
-    assert "does not repeat itself" in capsys.readouterr().err
+    again = ["--environment", f"{ARENAS}:Unrepeatable"]
+    for command in (["fork", "--step", "2"], ["verify"]):
+        assert main([*command, str(tmp_path / "evaluation-0-0.replay"), *again]) == 3
+        assert "does not repeat itself" in capsys.readouterr().err
     assert main(["evaluate", f"{ARENAS}:Arena", *words]) == 0
     parent = replay.load(tmp_path / "evaluation-0-0.replay")
-    assert main(["fork", str(tmp_path / "evaluation-0-0.replay"), "--step", "3"]) == 0
+    named = ["--environment", f"{ARENAS}:Arena"]
+    assert main(["verify", str(tmp_path / "evaluation-0-0.replay"), *named]) == 0
+    assert f"exact: all {parent.steps} steps give the recorded rewards and views" in capsys.readouterr().out
+    assert main(["fork", str(tmp_path / "evaluation-0-0.replay"), "--step", "3", *named]) == 0
     assert replay.load(tmp_path / "forks" / "evaluation-0-0-fork-3.replay").identity == parent.identity
     name, track = next(iter(parent.groups.items()))
     reward = track.reward.copy()
     reward[1] += 1
     lied = replace(parent, groups={**parent.groups, name: track._replace(reward=reward)})
     lied.save(tmp_path / "lied.replay")
-    assert main(["fork", str(tmp_path / "lied.replay"), "--step", "3"]) == 3
+    assert main(["fork", str(tmp_path / "lied.replay"), "--step", "3", *named]) == 3
     assert "after step 1 reward" in capsys.readouterr().err
