@@ -20,6 +20,7 @@ import environments
 from environments.replay import Replay
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
+from league.bench import WHY_VOID, Bench
 from league.contest import HUMAN, Block, Contest, Game, Load, block_size, match_key
 from league.outside import OutsideTeam
 from league.programs import Forfeit, Limits, Program, is_outside
@@ -40,7 +41,7 @@ def play(contest: Contest, block: Block) -> list[Match]:
     """Play a block's games and say what came of them."""
     sources = [*block.first.sources.values(), *block.second.sources.values()]
     if any(is_outside(source) or source == HUMAN for source in sources):
-        return [_play_alone(contest, block, game, number < block.record) for number, game in enumerate(block.games)]
+        return _one_by_one(contest, block)
     env = _environment(contest.environment, tuple(sorted(contest.options.items())), block_size(contest))
     players = {
         kind.name: [_player(contest.load, side.sources.get(kind.name), env, kind.name) for side in block.sides]
@@ -98,6 +99,17 @@ def _mixed(spec: EnvSpec, kind: TeamKind, players: Sequence[Actor | None], lineu
     return Seats(teams, np.array([different.index(who) for who in lineups], np.int16))
 
 
+def _one_by_one(contest: Contest, block: Block) -> list[Match]:
+    """The games in their order; once a side is benched by these alone, the rest is void and is not played."""
+    bench, recorded = Bench(), list[Match]()
+    for number, game in enumerate(block.games):
+        if bench.holds(block):
+            spec = _environment(contest.environment, tuple(sorted(contest.options.items())), 1).spec
+            return recorded + voided(contest, spec, replace(block, games=block.games[number:]), WHY_VOID)
+        recorded += bench.judged([_play_alone(contest, block, game, number < block.record)])
+    return recorded
+
+
 def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Match:
     """One game, of which at least one side is a program or a person; a program that gives it away loses."""
     env = _environment(contest.environment, tuple(sorted(contest.options.items())), 1)
@@ -126,7 +138,8 @@ def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Mat
         program = next(side.program for side in outside if side.team == forfeit.team)
         program.kill()
         outcome = tuple(-1.0 if team == forfeit.team else 1.0 for team in range(env.spec.num_teams))
-        words = f"{forfeit.why}\n{program.said}".strip()[-MOST_WORDS:]
+        why = forfeit.why.encode(errors="backslashreplace").decode()  # JSON's "\\ud800" is no text that can be kept
+        words = f"{why}\n{program.said[len(why) + 1 - MOST_WORDS :]}".strip()
         length = int(env.episode_step[0])
         return scribe.match(game, outcome, length, status=forfeit.status, offender=forfeit.team, error=words)
     if person is not None:

@@ -51,7 +51,13 @@ class OutsideTeam:
         fresh, started = self.program.fresh, time.monotonic()
         with self._named():
             agent = self.agents[group.name][n]
-            answer = self.program.act(agent, self._asked[agent], obs, mask, seconds)
+            try:
+                answer = self.program.act(agent, self._asked[agent], obs, mask, seconds)
+            except Forfeit as forfeit:
+                if forfeit.status == "timeout":
+                    of_a_move = self._left >= self.program.limits.move_seconds
+                    forfeit.why += " (for a move)" if of_a_move else " (for the game)"
+                raise
             action = legal(group, answer, mask)
         self._asked[agent] += 1
         if not fresh:

@@ -57,6 +57,8 @@ class Limits:
     """Time that a process may take, besides, before its first answer."""
     memory: int = 4 * 2**30
     """Bytes of address space of a process."""
+    file: int = 2**28
+    """Bytes of the longest file that it can write; what it says on standard error is one."""
 
 
 class Forfeit(Exception):
@@ -179,8 +181,9 @@ class Program:
         os.set_blocking(self._process.stdout.fileno(), False)
 
     def _confine(self) -> None:
-        """In the new process, before its program: no more memory than allowed, and no life of its own."""
+        """In the new process, before its program: no more memory and disk than allowed, and no life of its own."""
         resource.setrlimit(resource.RLIMIT_AS, (self.limits.memory, self.limits.memory))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.limits.file, self.limits.file))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         ctypes.CDLL(None).prctl(KILLED_BY_PARENT, signal.SIGKILL)
 

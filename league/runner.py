@@ -1,34 +1,32 @@
 """Running a tournament: round after round, blocks shared among processes, recorded in the schedule's order.
 
 A tournament that was interrupted goes on where it stopped, and the same schedule gives the same log with any number of
-workers. A player that gives away `BENCHED_AFTER` games in a row is benched: its other games are void.
+workers. Games of a player that is benched (`league.bench`) are void.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 import environments
 from league import matches
+from league.bench import WHY_VOID, Bench
 from league.contest import Block, Contest, Entrant, blocks, orientations
-from league.records import FORFEITS, Match
+from league.records import Match
 from league.sequential import SPRT, Verdict
 from league.store import Store
 from league.tournament import Next, Pairing, Round, Score
 
 AHEAD = 2
 """Blocks per worker that are handed out before their turn to be recorded."""
-BENCHED_AFTER = 3
-WHY_VOID = f"a player had given away {BENCHED_AFTER} games in a row"
 
 
 def run(
@@ -50,8 +48,8 @@ def run(
     done = known = 0
     bench = Bench(store.matches())
 
-    def voided(block: Block) -> list[Match]:
-        return matches.voided(contest, spec, block, WHY_VOID)
+    def instead(block: Block) -> list[Match] | None:
+        return matches.voided(contest, spec, block, WHY_VOID) if bench.holds(block) else None
 
     with working(contest, workers) as play:
         while (wanted := next_round(len(entrants), played)) is not None:
@@ -63,7 +61,7 @@ def run(
             new = missing(store, [block for _, block in schedule])
             done = known - sum(len(block.games) for block in new)
             progress(done)
-            for results in play(new, lambda block: voided(block) if bench.holds(block) else None):
+            for results in play(new, instead):
                 store.record(bench.judged(results))
                 done += len(results)
                 progress(done)
@@ -89,7 +87,11 @@ def duel(
     new = missing(store, schedule)
     bench, counts, done = Bench(store.matches()), np.zeros(5, np.int64), 0
     verdict: Verdict = "open"
-    with working(contest, workers) as play, closing(play(new, lambda block: None)) as results:
+
+    def instead(block: Block) -> list[Match] | None:
+        return matches.voided(contest, spec, block, WHY_VOID) if bench.holds(block) else None
+
+    with working(contest, workers) as play, closing(play(new, instead)) as results:
         for block in schedule:
             if block in new:
                 store.record(bench.judged(next(results)))
@@ -154,42 +156,6 @@ def _score(store: Store, schedule: Sequence[tuple[Pairing, Block]], pairing: Pai
             for team, place in enumerate(game.lineup):
                 points[place] += match.points(team)
     return Score(*points)
-
-
-class Bench:
-    """Who gave away too many games in a row, by the log read so far, in its order."""
-
-    def __init__(self, log: Iterable[Match]) -> None:
-        self._in_a_row: Counter[int] = Counter()
-        for match in log:
-            self._read(match)
-
-    def holds(self, block: Block) -> bool:
-        """Whether a side of the block is benched."""
-        return any(self._benched(side.number) for side in block.sides)
-
-    def judged(self, results: Sequence[Match]) -> list[Match]:
-        """The results as they count: games of a benched player are void, even if they were played ahead."""
-        judged = []
-        for match in results:
-            if match.status != "void" and any(self._benched(seat.player) for seat in match.seats):
-                nothing = (0.0,) * len(match.outcome)
-                match = replace(
-                    match, status="void", offender=None, outcome=nothing, length=0, replay=None, error=WHY_VOID
-                )
-            self._read(match)
-            judged.append(match)
-        return judged
-
-    def _benched(self, player: int) -> bool:
-        return self._in_a_row[player] >= BENCHED_AFTER
-
-    def _read(self, match: Match) -> None:
-        if match.status == "void":
-            return
-        for seat in match.seats:
-            gave_away = match.status in FORFEITS and seat.team == match.offender
-            self._in_a_row[seat.player] = self._in_a_row[seat.player] + 1 if gave_away else 0
 
 
 Instead = Callable[[Block], list[Match] | None]

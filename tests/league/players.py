@@ -18,6 +18,11 @@ class FirstLegal:
         return int(np.argmax(mask))
 
 
+class LastLegal:
+    def act(self, obs: Any, mask: Any = None) -> int:
+        return int(np.flatnonzero(mask)[-1])
+
+
 class SeededRandom:
     """Plays at random, the same game for the same seed."""
 
@@ -61,6 +66,34 @@ class Sleeps:
     def act(self, obs: Any, mask: Any = None) -> int:
         time.sleep(3600)
         return 0
+
+
+class FallsAsleep:
+    """Answers once, so that its process is known to have started."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def act(self, obs: Any, mask: Any = None) -> int:
+        self.asked += 1
+        time.sleep(3600 * (self.asked > 1))
+        return int(np.argmax(mask))
+
+
+class HalfAPair:
+    """Answers with what is JSON and no text."""
+
+    def act(self, obs: Any, mask: Any = None) -> str:
+        return "\ud800"
+
+
+class Floods:
+    """Says without end what nobody wants to keep."""
+
+    def act(self, obs: Any, mask: Any = None) -> int:
+        while True:
+            sys.stderr.write("blah " * 2**12)
+            sys.stderr.flush()
 
 
 class Spins:

@@ -18,19 +18,20 @@ from environments.errors import UsageError
 from league import host, matches, programs
 from league.contest import Contest, Entrant, blocks
 from league.programs import Limits
-from league.records import Match
-from league.runner import run
+from league.records import Match, Player
+from league.runner import duel, run
+from league.sequential import SPRT
 from league.spiel import RoshamboBot
 from league.store import Store
 from league.tournament import FORMATS
 from tests.league.test_runner import load
 
 PLAYERS = str(Path(__file__).with_name("players.py"))
-QUICK = Limits(move_seconds=1.0, game_seconds=1.2, start_seconds=20.0, memory=2 * 2**30)
+QUICK = Limits(move_seconds=1.0, game_seconds=1.2, start_seconds=20.0, memory=2 * 2**30, file=2**22)
 
 
 def source(name: str) -> str:
-    return name if name in ("random", "first") or name.startswith("cmd:") else f"{PLAYERS}:{name}"
+    return name if name in ("random", "first", "last") or name.startswith("cmd:") else f"{PLAYERS}:{name}"
 
 
 def entrant(number: int, name: str) -> Entrant:
@@ -38,8 +39,6 @@ def entrant(number: int, name: str) -> Entrant:
 
 
 def hold(folder: Path, names: list[str], games: int = 2, workers: int = 1, format: str = "round-robin") -> list[Match]:
-    from league.records import Player
-
     kind = environments.make("board/tictactoe").spec.kinds[0].name
     with Store(folder) as store:
         entered = [
@@ -85,19 +84,21 @@ MISBEHAVIOUR = [
     ("Illegal", "illegal", "not allowed now"),
     ("WrongShape", "illegal", "no action"),
     ("WrongType", "illegal", "no action"),
+    ("HalfAPair", "illegal", r"\ud800 is no action"),
     ("Raises", "crash", "never learnt"),
     ("Dies", "crash", "goodbye"),
     ("Hungry", "memory", "MemoryError"),
-    ("Sleeps", "timeout", "no answer in time"),
-    ("Spins", "timeout", "no answer in time"),
-    ("Dawdles", "timeout", "no answer in time"),
+    ("Floods", "crash", "its process ended"),
+    ("Sleeps", "timeout", "no answer in time (for a move)"),
+    ("Spins", "timeout", "no answer in time (for a move)"),
+    ("Dawdles", "timeout", "no answer in time (for the game)"),
 ]
 
 
 @pytest.mark.parametrize(("name", "status", "words"), MISBEHAVIOUR)
 def test_every_misbehaviour_is_a_forfeit_of_its_kind(tmp_path: Path, name: str, status: str, words: str) -> None:
     started = time.monotonic()
-    limits = Limits(1.0, 0.3 if name == "Dawdles" else 1.2, 20.0 if name == "Dawdles" else 2.0, 2 * 2**30)
+    limits = Limits(1.0, 0.3 if name == "Dawdles" else 1.2, 20.0 if name == "Dawdles" else 2.0, 2 * 2**30, 2**22)
     spec = environments.make("board/tictactoe").spec
     kind = spec.kinds[0].name
     good, bad = Entrant(1, "first", {kind: "first"}), Entrant(2, name, {kind: source(name)})
@@ -116,12 +117,24 @@ def test_every_misbehaviour_is_a_forfeit_of_its_kind(tmp_path: Path, name: str, 
 
 
 def test_bad_players_do_not_change_what_good_ones_do_to_one_another(tmp_path: Path) -> None:
-    good, bad = ["random", "first", "SeededRandom"], ["Illegal", "Raises", "Dies"]
+    """Twelve players, six kinds of bad."""
+    good = ["random", "first", "last", "FirstLegal", "LastLegal", "SeededRandom"]
+    bad = {
+        "Illegal": "illegal",
+        "WrongShape": "illegal",
+        "WrongType": "illegal",
+        "Dies": "crash",
+        "Hungry": "memory",
+        "FallsAsleep": "timeout",
+    }
     alone = hold(tmp_path / "good", good)
-    together = hold(tmp_path / "all", good + bad)
-    numbers = {1, 2, 3}
-    among = [match for match in together if {seat.player for seat in match.seats} <= numbers]
+    together = hold(tmp_path / "all", [*good, *bad])
+    among = [match for match in together if max(seat.player for seat in match.seats) <= len(good)]
     assert {match.id: match.outcome for match in among} == {match.id: match.outcome for match in alone}
+    assert len(together) == 132 and {match.status for match in alone} == {"normal"}
+    for number, status in enumerate(bad.values(), len(good) + 1):
+        gave_away = [m for m in together if m.offender is not None and m.seats[m.offender].player == number]
+        assert [match.status for match in gave_away] == [status] * 3
 
 
 def test_three_forfeits_in_a_row_bench_a_player(tmp_path: Path) -> None:
@@ -136,6 +149,26 @@ def test_benching_does_not_depend_on_workers(tmp_path: Path) -> None:
     names = ["Raises", "random", "first"]
     alone, shared = hold(tmp_path / "1", names, games=4), hold(tmp_path / "2", names, games=4, workers=2)
     assert [(m.id, m.status, m.outcome) for m in alone] == [(m.id, m.status, m.outcome) for m in shared]
+
+
+def test_a_benched_player_is_not_waited_for(tmp_path: Path) -> None:
+    """Within a block as from one to the next: it is asked until it has given three games away, and never again."""
+    asked = tmp_path / "asked"
+    engine = f"cmd:sh -c 'read line; echo >> {asked}; exit 1'"
+    found = hold(tmp_path / "league", [engine, "first"], games=10)
+    assert [match.status for match in found] == ["crash"] * 3 + ["void"] * 7
+    assert len(asked.read_text()) == 3
+
+
+def test_a_duel_with_a_benched_player_asks_it_no_more(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    kind, names = "player", [f"cmd:sh -c 'read line; echo >> {asked}; exit 1'", "first"]
+    with Store(tmp_path / "league") as store:
+        sides = [Entrant(store.add_player(Player(name=n, source=n, roles=(kind,))), n, {kind: n}) for n in names]
+        contest = Contest("board/tictactoe", {}, load, 200, block=4, limits=QUICK)
+        verdict, counts = duel(contest, *sides, store, SPRT(0, 35))
+        assert verdict == "open" and counts.sum() == 1 and store.voids() == 197
+    assert len(asked.read_text()) == 3
 
 
 def test_any_program_that_speaks_the_protocol_plays(tmp_path: Path) -> None:
