@@ -196,7 +196,7 @@ class League:
 
     def _mixture(self, line: Line, kind: str) -> tuple[list[Key], Sequence[float]]:
         found = self.game()
-        complete = min(len(numbers) for numbers in found.players)
+        complete = found.generations
         side = found.kinds.index(kind) if not found.symmetric else 0
         mixture = psro.mixtures(found.first(complete, complete), self.config.meta)[side]
         return [(number, FROZEN) for number in found.players[side][:complete]], mixture.tolist()
@@ -252,8 +252,7 @@ class League:
     def mixtures(self) -> dict[str, dict[str, float]]:
         """In psro, kind of team -> snapshot -> its share in the present mixture."""
         found = self.game()
-        complete = min(len(numbers) for numbers in found.players)
-        game = found.first(complete, complete)
+        game = found.first(found.generations, found.generations)
         solved = psro.mixtures(game, self.config.meta)
         return {
             kind: {self.store.player(number).name: float(x) for number, x in zip(numbers, mixture, strict=True)}

@@ -177,9 +177,10 @@ def exploitability(payoffs: Sequence[ArrayLike], mixtures: Sequence[ArrayLike]) 
 
 def values(table: Floats, mixtures: Sequence[Floats], player: int) -> Floats:
     """`[K_player]` what each strategy of `player` earns against the others' mixtures."""
-    for other in range(table.ndim - 1, -1, -1):
-        if other != player:
-            table = np.tensordot(table, mixtures[other], (other, 0))
+    for other in range(table.ndim - 1, player, -1):
+        table = table @ mixtures[other]
+    for other in range(player - 1, -1, -1):  # a product from the left sums over the axis before the last
+        table = mixtures[other] @ table
     return table
 
 
@@ -189,6 +190,9 @@ def project(point: Floats, least: float = 0.0) -> Floats:
     room = 1.0 - count * least
     if room <= 0:
         raise ValueError(f"{count} strategies cannot all have a share of {least}")
+    shifted: Floats = point - (point.sum() - 1.0) / count
+    if shifted.min() >= least:  # nothing is cut off, as in nearly every step of replicator dynamics
+        return shifted
     ordered = np.sort(point)[::-1]
     excess = (np.cumsum(ordered) - room) / np.arange(1, count + 1)
     level = excess[(ordered > excess).sum() - 1]  # holds for the largest entries and for no other

@@ -12,6 +12,7 @@ difference of what the two earned, 0 against itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,13 @@ class Game(NamedTuple):
         """Whether one population plays itself."""
         return self.kinds[0] == self.kinds[1]
 
+    @property
+    def generations(self) -> int:
+        """So many of the oldest of both sides have met one another: what a mixture can be made of."""
+        count = min(len(numbers) for numbers in self.players)
+        whole = (k for k in range(count, 0, -1) if np.isfinite(self.payoffs[0][:k, :k]).all())
+        return next(whole, 0)
+
     def first(self, rows: int, columns: int) -> Game:
         """The game of the oldest so many."""
         numbers = self.players[0][:rows], self.players[1][:columns]
@@ -81,15 +89,23 @@ def mixtures(found: Game, meta: str) -> tuple[Floats, Floats]:
     """The mixture of each side by a meta-solver. UsageError where it cannot solve such a game; ValueError where a cell
     is missing.
     """
+    if meta == "alpha-rank" and not found.symmetric:
+        raise UsageError("alpha-rank is for one population that plays itself: set --meta nash, prd or uniform")
+    row, column = _solved(meta, found.symmetric, found.payoffs[0].shape, *(x.tobytes() for x in found.payoffs))
+    return row.copy(), column.copy()
+
+
+@lru_cache(64)
+def _solved(meta: str, symmetric: bool, shape: tuple[int, int], ours: bytes, theirs: bytes) -> tuple[Floats, Floats]:
+    """Mixtures from tables as bytes: a table changes once in a generation and is asked for in every turn."""
+    first, second = (np.frombuffer(table).reshape(shape) for table in (ours, theirs))
     if meta == "alpha-rank":
-        if not found.symmetric:
-            raise UsageError("alpha-rank is for one population that plays itself: set --meta nash, prd or uniform")
-        share = metagame.alpha_rank(found.payoffs[0])
+        share = metagame.alpha_rank(first)
         return share, share
     if meta == "nash":
-        solved = metagame.nash((found.payoffs[0] - found.payoffs[1]) / 2)
-        return (solved.row, solved.row) if found.symmetric else (solved.row, solved.column)
-    row, column = GENERAL[meta](found.payoffs)
+        solved = metagame.nash((first - second) / 2)
+        return (solved.row, solved.row) if symmetric else (solved.row, solved.column)
+    row, column = GENERAL[meta]((first, second))
     return row, column
 
 
@@ -105,11 +121,8 @@ def exploitability(found: Game, meta: str, generation: int) -> float:
 
 def history(found: Game, meta: str) -> list[dict[str, Any]]:
     """Generation after generation that is played to its end: its mixtures and their exploitability."""
-    complete = min(len(numbers) for numbers in found.players)
     told = []
-    for generation in range(1, complete):
-        if not np.isfinite(found.first(generation + 1, generation + 1).payoffs[0]).all():
-            break
+    for generation in range(1, found.generations):
         mixed = mixtures(found.first(generation, generation), meta)
         told.append(
             {

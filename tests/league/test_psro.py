@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import environments
 from environments.errors import UsageError
-from league import exploit, psro
-from league.league import spread
+from league import exploit, matches, psro
+from league.league import League, spread
 from league.records import Match, Player, Seat
 from league.store import Store
 from marl.cli.tournament import load
-from tests.league.leagues import config, play, workshop
+from tests.league.leagues import Killed, config, play, workshop
 
 KIND = "player"
 ROSHAMBO = {"throws": 1}
@@ -47,6 +48,20 @@ def log(folder: Path, tables: Mapping[tuple[str, str], np.ndarray], kinds: Seque
             for i, s, o, by in played
         )
     return found
+
+
+def killed_after(calls: int, work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work`, which does not outlive more than so many calls."""
+    left = calls
+
+    def works(*arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return work(*arguments)
+
+    return works
 
 
 def test_a_population_that_plays_itself(tmp_path: Path) -> None:
@@ -85,6 +100,38 @@ def test_what_is_not_played_yet_is_missing(tmp_path: Path) -> None:
         found = psro.game(store, (KIND, KIND), {KIND: [*numbers[KIND], new]})
     assert np.isnan(found.payoffs[0][2, :2]).all() and found.payoffs[0][2, 2] == 0
     assert [row["generation"] for row in psro.history(found, "nash")] == [1]
+    assert found.generations == 2
+
+
+def test_a_mixture_is_told_before_the_newest_snapshot_has_met_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, settings = workshop("matrix/matching_pennies"), config("psro", turns=6, slice_steps=96, snapshot_steps=96)
+    monkeypatch.setattr(matches, "play", killed_after(6, matches.play))
+    with pytest.raises(Killed):
+        play(tmp_path, settings, shop)
+    with Store(tmp_path) as store:
+        league = League(tmp_path, settings, shop, store)
+        assert [len(numbers) for numbers in league.game().players] == [3, 3]
+        told = league.mixtures()
+    assert {kind: list(shares) for kind, shares in told.items()} == {
+        kind: [f"{kind}.main-{k}" for k in range(2)] for kind in ("even", "odd")
+    }
+
+
+def test_a_table_is_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved: list[int] = []
+
+    def solve(payoffs: Sequence[Any]) -> list[Any]:
+        solved.append(len(payoffs))
+        return psro.metagame.uniform(payoffs)
+
+    monkeypatch.setitem(psro.GENERAL, "prd", solve)
+    table = BEATS * 0.123
+    found = psro.Game((KIND, KIND), ((1, 2, 3), (1, 2, 3)), (table, -table))
+    psro.mixtures(found, "prd")[0][:] = 7.0
+    np.testing.assert_allclose(psro.mixtures(found, "prd"), 1 / 3)
+    assert solved == [2]
 
 
 def test_psro_trains_best_responses_to_the_mixture_and_fills_every_cell(tmp_path: Path) -> None:
