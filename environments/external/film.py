@@ -6,7 +6,11 @@ another one. Nobody has to fetch them; where nobody does, no more are taken.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +22,25 @@ from environments.vector import Array
 RENDER_MODE = "rgb_array"
 WAITING = 2
 """Pictures of a copy that wait to be fetched, at most: an ended episode's last, and the next one's first."""
+
+
+MUJOCO_LIBRARY = "MUJOCO_GL"
+"""How MuJoCo is told what to draw with; by default with a window's library, which needs a display."""
+
+
+@contextlib.contextmanager
+def without_display() -> Iterator[None]:
+    """Has MuJoCo draw into memory (EGL) where there is no display and nobody chose otherwise; afterwards all is as it
+    was: with that setting MuJoCo cannot even be imported where EGL does not work."""
+    shown = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", MUJOCO_LIBRARY))
+    if shown or not sys.platform.startswith("linux"):
+        yield
+        return
+    os.environ[MUJOCO_LIBRARY] = "egl"
+    try:
+        yield
+    finally:
+        os.environ.pop(MUJOCO_LIBRARY, None)
 
 
 class Drawn(NamedTuple):
@@ -68,7 +91,8 @@ class Film:
             return
         began = time.perf_counter()
         try:
-            self._waiting[copy].append(as_picture(env.render()))
+            with without_display():
+                self._waiting[copy].append(as_picture(env.render()))
         except Exception as error:
             self.missing = f"it cannot be drawn: {last_line(error)}"
         self._seconds += time.perf_counter() - began

@@ -123,6 +123,9 @@ class Plan:
         spec = self.spec()
         if self.train.workers is not None and not registry.is_external(self.environment):
             raise UsageError("--workers is for other people's environments; those that ship here use --threads")
+        recorded = max(self.train.record, self.train.eval_record)
+        if registry.is_external(self.environment) and recorded > COPIES:
+            raise UsageError(f"of others' environments at most {COPIES} episodes are recorded at once, not {recorded}")
         if not self.learners:
             raise UsageError("every team is a fixed player: there is nothing to train")
         for name, team in self.teams.items():

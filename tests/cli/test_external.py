@@ -224,6 +224,13 @@ def test_the_page_from_an_empty_file_to_a_trained_team(
     assert returns[0] > returns[1] + 50, returns  # random play makes about -150 in twenty steps
 
 
+def test_more_replays_than_copies_are_not_promised(tmp_path: Path, capsys: Any) -> None:
+    for option in ("--record", "--eval-record"):
+        code, _, said = marl(capsys, "train", "ippo", ARENA, *TINY, option, 17, "--run-dir", tmp_path / "run")
+        assert code == 2 and "at most 16 episodes are recorded at once, not 17" in said and said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_random_play_with_options(tmp_path: Path, capsys: Any) -> None:
     words = ["evaluate", ARENA, "--env.end", "8", "--teams", "one", "--episodes", 2, "--json", tmp_path / "r.json"]
     assert marl(capsys, *words)[0] == 0

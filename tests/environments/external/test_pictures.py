@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from environments import replay as replays
 from environments import replay_file, replay_record
 from environments.errors import RefusedFile
 from environments.external import named
+from environments.external.film import Film
 from environments.replay import Recorder, Replay
 from environments.replay_pictures import KEPT_PIXELS, PicturePacker, fitted
 from tests.contracts.play import random_actions
@@ -230,3 +232,23 @@ def test_an_episode_that_a_fault_ends_says_so() -> None:
     recorded = recorder.finish()
     assert recorded.steps == 4 and recorded.header["fault"].endswith("step 3: RuntimeError: the roof fell in")
     assert any(track.truncated[-1].any() for track in recorded.groups.values()) and recorded.damage is None
+
+
+@pytest.mark.parametrize(("display", "chosen", "seen"), [("", "", "egl"), (":7", "", None), ("", "osmesa", "osmesa")])
+def test_mujoco_draws_into_memory_where_there_is_no_display(
+    display: str, chosen: str, seen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only while it draws: where EGL does not work, MuJoCo could otherwise not be imported by a worker."""
+    for name, value in (("DISPLAY", display), ("WAYLAND_DISPLAY", ""), ("MUJOCO_GL", chosen)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    told: list[str | None] = []
+
+    class Env:
+        def render(self) -> np.ndarray:
+            told.append(os.environ.get("MUJOCO_GL"))
+            raise OSError("no screen")
+
+    film = Film(1)
+    film.take(0, Env())
+    assert told == [seen] and film.missing == "it cannot be drawn: OSError: no screen"
+    assert os.environ.get("MUJOCO_GL", "") == chosen
