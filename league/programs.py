@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -76,6 +77,12 @@ def is_outside(source: str) -> bool:
     """Whether a PLAYER is a program: `cmd:COMMAND`, `FILE.py:CLASS`, `MODULE:CLASS` or `pyspiel:NAME`."""
     where, colon, name = source.rpartition(":")
     return source.startswith(COMMAND) or (bool(colon) and name.isidentifier() and where not in ("", "bot", "league"))
+
+
+def file_of(source: str) -> Path | None:
+    """The file of a `FILE.py:CLASS`; None for any other player."""
+    where = source.rpartition(":")[0]
+    return Path(where) if where.endswith(".py") and not source.startswith(COMMAND) else None
 
 
 def command_of(source: str) -> list[str]:

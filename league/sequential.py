@@ -24,6 +24,8 @@ PAIR_SCORES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 """Score of a pair of games: what `counts` count."""
 PSEUDO = 0.2
 """Pseudo-count of each of the five outcomes: one pair in all."""
+MOST_ELO = 4000
+"""Points by which a test may suppose that players differ: beyond, the weaker one never scores."""
 Verdict = Literal["stronger", "not stronger", "open"]
 
 
@@ -43,8 +45,10 @@ class SPRT:
     """Pairs of games before any verdict; at least 1."""
 
     def __post_init__(self) -> None:
-        if not self.elo_0 < self.elo_1:
-            raise ValueError(f"elo_1 must be above elo_0, not {self.elo_1} with {self.elo_0}")
+        if not -MOST_ELO <= self.elo_0 < self.elo_1 <= MOST_ELO:
+            raise ValueError(
+                f"elo_1 must be above elo_0, both from -{MOST_ELO} to {MOST_ELO}; not {self.elo_1} with {self.elo_0}"
+            )
         if not (0 < self.alpha < 0.5 and 0 < self.beta < 0.5):
             raise ValueError("alpha and beta lie between 0 and 0.5")
         if self.least_pairs < 1:

@@ -61,6 +61,10 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
         held = sorted(zip(table["nash"], names, strict=True), reverse=True)
         mixture = ", ".join(f"{name} {share:.2f}" for share, name in held if share >= 0.005)
         print(f"equilibrium of choosing a player: {mixture}; {table['non_transitivity']:.0%} of the table is circular")
+    if table["interval"] is not None:
+        known = max((row["high"] - row["low"]) / 2 for row in rows)
+        ended = "" if known <= table["interval"] else ", and --most-games ended it"
+        print(f"every rating is known to plus or minus {known:.0f} points; {table['interval']:g} were wanted{ended}")
     if "test" in table:
         test, first = table["test"], table["names"][0]
         answer = {"stronger": "is stronger", "not stronger": "is not stronger", "open": "may be either: play on"}

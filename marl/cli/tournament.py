@@ -79,8 +79,30 @@ class Tournament:
 
 def run(options: Tournament) -> int:
     """Play, rate, print; returns the exit code."""
-    from environments.errors import UsageError
     from marl.cli import populations, tables
+
+    check(options)
+    test = None if options.sprt is None else parse_test(options.sprt, len(options.players))
+    spec, environment, settings = describe(options.scenario, None if options.focal else 1 if options.crossplay else 2)
+    entered = enter(options.players, spec, programs_too=not (options.crossplay or options.focal))
+    if options.focal:
+        populations.check(options, spec, entered)
+    folder = options.dir or default_folder(options, spec, entered)
+
+    def play(person: Person | None = None) -> dict[str, Any]:
+        return hold(options, spec, environment, settings, entered, folder, test, person)
+
+    mine = next((roles for roles in entered.values() if is_person(roles)), None)
+    table = play() if mine is None else by_hand(options, spec, environment, settings, next(iter(mine)), play)
+    shown = populations.show if options.focal else tables.show_together if options.crossplay else tables.show
+    shown(table, folder)
+    tables.write(table, options.json, options.csv, options.png)
+    return 0
+
+
+def check(options: Tournament) -> None:
+    """UsageError where a setting is out of range, or where two do not go together."""
+    from environments.errors import UsageError
 
     for name, value, low, high in (
         ("games", options.games, 2, 10**6),
@@ -98,30 +120,19 @@ def run(options: Tournament) -> int:
         raise UsageError(f"games must be even, for they are played in pairs with sides swapped; not {options.games}")
     if options.png is not None and options.png.suffix.lower() != ".png":
         raise UsageError(f"--png takes a name that ends in .png, not {options.png}")
-    if options.interval is not None and (options.interval <= 0 or options.format not in ("round-robin", "gauntlet")):
-        raise UsageError("--interval is above 0, and for round-robin and gauntlet")
+    if options.dir is not None and options.dir.exists() and not options.dir.is_dir():
+        raise UsageError(f"--dir takes a folder, and {options.dir} is a file")
+    wanted, at_once = options.interval, options.format in ("round-robin", "gauntlet")
+    if wanted is not None and not (0 < wanted < float("inf") and at_once):
+        raise UsageError("--interval is a number of points above 0, and for round-robin and gauntlet")
+    if options.sprt is not None and (options.interval is not None or options.format != "round-robin"):
+        raise UsageError("--sprt is a rule for two players; it goes with no other --format and no --interval")
     if options.background and not options.focal:
         raise UsageError("--background needs --focal SLOTS")
-    test = None if options.sprt is None else parse_test(options.sprt, len(options.players))
-    if options.crossplay and (options.format != "round-robin" or test or options.interval is not None):
+    if options.crossplay and (options.format != "round-robin" or options.sprt or options.interval is not None):
         raise UsageError(
             "--crossplay plays every pair --games times; it goes with no other --format and no stopping rule"
         )
-    spec, environment, settings = describe(options.scenario, None if options.focal else 1 if options.crossplay else 2)
-    entered = enter(options.players, spec, programs_too=not (options.crossplay or options.focal))
-    if options.focal:
-        populations.check(options, spec, entered)
-    folder = options.dir or default_folder(options, spec, entered)
-
-    def play(person: Person | None = None) -> dict[str, Any]:
-        return hold(options, spec, environment, settings, entered, folder, test, person)
-
-    mine = next((roles for roles in entered.values() if is_person(roles)), None)
-    table = play() if mine is None else by_hand(options, spec, environment, settings, next(iter(mine)), play)
-    shown = populations.show if options.focal else tables.show_together if options.crossplay else tables.show
-    shown(table, folder)
-    tables.write(table, options.json, options.csv, options.png)
-    return 0
 
 
 def is_person(roles: Mapping[str, Player]) -> bool:
@@ -164,7 +175,9 @@ def parse_test(text: str, players: int) -> SPRT:
         low, high = (float(part) for part in text.split(","))
         return SPRT(low, high)
     except ValueError:
-        raise UsageError(f"--sprt takes two numbers of Elo points, the lower first, as in 0,35; not {text!r}") from None
+        raise UsageError(
+            f"--sprt takes two numbers of Elo points from -4000 to 4000, the lower first, as in 0,35; not {text!r}"
+        ) from None
 
 
 def describe(scenario: str, teams: int | None) -> tuple[EnvSpec, str, Mapping[str, Any]]:
@@ -178,8 +191,11 @@ def describe(scenario: str, teams: int | None) -> tuple[EnvSpec, str, Mapping[st
     spec = plan.describe(found.environment, found.options)
     if teams is not None and spec.num_teams != teams:
         found_teams = "one team" if spec.num_teams == 1 else f"{spec.num_teams} teams"
-        wanted = "--crossplay is for one" if teams == 1 else "a tournament is played between two (one: --crossplay)"
+        others = "one: --crossplay" if spec.num_teams == 1 else "more: --focal"
+        wanted = "--crossplay is for one" if teams == 1 else f"a tournament is played between two ({others})"
         raise UsageError(f"{scenario} has {found_teams}; {wanted}")
+    if len(spec.agents) < 2:
+        raise UsageError(f"{scenario} has one agent, with nobody beside it whom others could play")
     return spec, found.environment, found.options
 
 
@@ -194,9 +210,7 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
         raise UsageError(f"a tournament needs at least two players, not {len(texts)}")
     entered: dict[str, dict[str, Player]] = {}
     for text in texts:
-        name, equals, what = text.partition("=")
-        if not equals:
-            name = what = text
+        name, what = named(text)
         if name in entered:
             raise UsageError(f"two players are called {name!r}; write NAME=PLAYER")
         if not programs_too and (programs.is_outside(what) or what == HUMAN):
@@ -214,12 +228,27 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
     return entered
 
 
+def named(text: str) -> tuple[str, str]:
+    """NAME=PLAYER as (name, player); without a name a player is called what it is. UsageError where one is empty."""
+    from environments.errors import UsageError
+
+    name, equals, what = text.partition("=")
+    if text.strip() and (not equals or ":" in name or Path(text).exists()):  # cmd:./engine --depth=4, runs/rate=3
+        return text, text
+    if not name.strip() or not what.strip():
+        raise UsageError(f"{text!r} names no player; write PLAYER or NAME=PLAYER")
+    return name, what
+
+
 def identity(roles: Mapping[str, Player]) -> str:
-    """What a player plays, whatever it is called: the content of its policies, or its text."""
+    """What a player plays, whatever it is called: the content of its policies or of its class's file, or its text."""
+    from league import programs
     from marl import files
 
     digests = [f"{kind}={files.sha256(player.file)}" for kind, player in roles.items() if player.file is not None]
-    return " ".join(digests) or next(iter(roles.values())).text
+    text = next(iter(roles.values())).text
+    code = programs.file_of(text)
+    return " ".join(digests) or (text if code is None else f"{text} {files.sha256(code)}")
 
 
 def roles_of(text: str, spec: EnvSpec) -> dict[str, Player]:
@@ -229,6 +258,8 @@ def roles_of(text: str, spec: EnvSpec) -> dict[str, Player]:
     from marl.cli import players
 
     if programs.is_outside(text):
+        if text.startswith("pyspiel:") and spec.name != "roshambo/repeated":
+            raise UsageError(f"{text} plays roshambo/repeated, not {spec.name}")
         programs.check(text)
         return {kind.name: players.Player(text) for kind in spec.kinds}
     found: dict[str, Player] = {}
@@ -247,7 +278,7 @@ def default_folder(options: Tournament, spec: EnvSpec, entered: Mapping[str, Map
     """The same folder for the same tournament."""
     from league.contest import match_key
 
-    who = [f"{name}={kind}={player.text}" for name, roles in entered.items() for kind, player in roles.items()]
+    who = [f"{name}={identity(roles)}" for name, roles in entered.items()]
     who += [f"focal {options.focal}", *options.background] if options.focal else []
     number = match_key(spec.digest, options.format, options.seed, options.sampled, *who)
     return Path("tournaments") / f"{options.scenario.replace('/', '-')}-{number >> 32:08x}"
@@ -309,6 +340,9 @@ def hold(
 
 def terms(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str, Player]]) -> dict[str, Any]:
     """What makes a tournament another one."""
+    from league import programs
+    from marl import files
+
     about: dict[str, Any] = {
         "scenario": options.scenario,
         "digest": spec.digest,
@@ -322,6 +356,9 @@ def terms(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str,
     }
     if options.focal:
         about |= {"focal": options.focal, "background": list(options.background)}
+    code = {name: programs.file_of(next(iter(roles.values())).text) for name, roles in entered.items()}
+    if any(code.values()):  # a class that was edited is another player
+        about["code"] = {name: files.sha256(path) for name, path in code.items() if path is not None}
     return about
 
 

@@ -16,7 +16,10 @@ import pytest
 
 from environments.external import named
 from league.store import Store
+from marl import files
+from marl.cli import plan
 from marl.cli.main import main
+from marl.cli.tournament import enter, identity
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
 
@@ -121,6 +124,16 @@ def test_runs_and_policies_take_the_sides_that_they_can(tmp_path: Path) -> None:
     (["board/tictactoe", "random", PERFECT, "--crossplay"], "--crossplay is for one"),
     (["particle/spread", "random", f"{PLAYERS}:FirstLegal", "--crossplay"], "is a program"),
     (["board/tiktaktoe", "random", PERFECT], "board/tictactoe"),
+    (["board/tictactoe", "=random", PERFECT], "NAME=PLAYER"),
+    (["board/tictactoe", "random", ""], "NAME=PLAYER"),
+    (["board/tictactoe", "random", "cmd:./nothing --depth=4"], "no program './nothing'"),
+    (["board/tictactoe", "random", "pyspiel:greenberg"], "plays roshambo/repeated"),
+    (["board/tictactoe", "random", PERFECT, "--sprt", "0,200000"], "from -4000 to 4000"),
+    (["board/tictactoe", "random", PERFECT, "--sprt", "0,35", "--interval", "20"], "no --interval"),
+    (["board/tictactoe", "random", PERFECT, "--sprt", "0,35", "--format", "swiss"], "no other --format"),
+    (["board/tictactoe", "random", PERFECT, "--interval", "nan"], "above 0"),
+    (["particle/simple", "random", "a=random", "--crossplay"], "one agent"),
+    (["particle/simple", "random", "a=random", "--focal", "1"], "one agent"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_starts_nothing(
     words: list[str], about: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -139,6 +152,7 @@ def test_a_sequential_test_and_an_interval_stop_by_themselves(
     words = (*words, "--interval", "120", "--games", "20", "--most-games", "400")
     known = hold(tmp_path, *words, "--dir", str(tmp_path / "b"))
     best = known["players"][0]
+    assert "120 were wanted\n" in capsys.readouterr().out
     assert 20 <= best["games"] < 400 and best["games"] % 20 == 0 and (best["high"] - best["low"]) / 2 <= 120
 
 
@@ -162,6 +176,20 @@ def test_a_folder_of_another_tournament_is_left_alone(tmp_path: Path, capsys: py
     capsys.readouterr()
     again = ("board/tictactoe", "random", PERFECT, "--games", "4", "--dir", str(tmp_path / "t"))
     assert "another tournament (games differ)" in refused(capsys, *again)
+
+
+def test_a_class_that_was_edited_is_another_player(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its games and those of what it was are not one player's, nor are they put into one table."""
+    code = tmp_path / "mine.py"
+    code.write_text("class Mine:\n    def act(self, obs, mask):\n        return int(mask.argmax())\n")
+    words = ("board/tictactoe", f"mine={code}:Mine", "random", "--games", "2")
+    hold(tmp_path, *words, "--dir", str(tmp_path / "t"))
+    capsys.readouterr()
+    code.write_text(code.read_text().replace("argmax()", "argmin()"))
+    assert "another tournament (code differ)" in refused(capsys, *words, "--dir", str(tmp_path / "t"))
+    entered = enter(words[1:3], plan.describe("board/tictactoe", {}), programs_too=True)
+    assert identity(entered["mine"]) == f"{code}:Mine {files.sha256(code)}"
+    assert "is a file" in refused(capsys, *words, "--dir", str(code))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_the_ratio_is_the_formula() -> None:
 
 @pytest.mark.parametrize("numbers", [
     {"elo_0": 35, "elo_1": 35}, {"alpha": 0.0}, {"beta": 0.5}, {"least_pairs": 0},
+    {"elo_1": 1e6}, {"elo_0": float("-inf")}, {"elo_1": float("nan")},
 ])  # fmt: skip
 def test_tests_that_test_nothing_are_refused(numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError):
