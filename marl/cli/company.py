@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from environments.errors import RefusedFile, UsageError
-from environments.replay import Replay
+from environments.replay import Identity, Replay
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from marl import files
@@ -119,7 +119,7 @@ def recorded(
             found[team] = players.Player(players.RANDOM)
             continue
         try:
-            found[team] = as_recorded(replay, spec, team, kind)
+            found[team] = as_recorded(replay, spec, team, kind, path)
         except (UsageError, RefusedFile) as error:
             if lenient:
                 found[team] = players.Player(players.RANDOM)
@@ -136,14 +136,15 @@ def recorded(
     return evaluate.with_teams(match, tuple(given))
 
 
-def as_recorded(replay: Replay, spec: EnvSpec, team: str, kind: TeamKind) -> players.Player:
-    """Who played a team. UsageError or RefusedFile where that is not known or not to be had as it was."""
+def as_recorded(replay: Replay, spec: EnvSpec, team: str, kind: TeamKind, path: Path) -> players.Player:
+    """Who played a team of the replay at `path`. UsageError or RefusedFile where that is not known or not to be had
+    as it was."""
     said = replay.policies[team]
     if not said.name:
         raise UsageError("it does not say who played")
     if said.name == HUMAN:
         raise UsageError("a person played")
-    player = players.find(said.name, spec, kind.name)
+    player = players.find(_moved(said, path) or said.name, spec, kind.name)
     if said.sha256 is not None and player.file is not None and files.sha256(player.file) != said.sha256:
         raise UsageError(f"the policy {player.file} has changed since")
     steps = None if player.about is None else player.about.about.get("steps")
@@ -154,7 +155,17 @@ def as_recorded(replay: Replay, spec: EnvSpec, team: str, kind: TeamKind) -> pla
     return player
 
 
-def stand_ins(replay: Replay, spec: EnvSpec) -> dict[str, tuple[str, str]]:
+def _moved(said: Identity, path: Path) -> str | None:
+    """The very file that a replay names, in the folder of the replay or of its run, where both were moved."""
+    named = Path(said.name)
+    if said.sha256 is None or (named.is_file() and files.sha256(named) == said.sha256):
+        return None
+    folders = [path.parent, *(folder / "policies" for folder in path.absolute().parents[1:3])]
+    found = [folder / named.name for folder in folders if (folder / named.name).is_file()]
+    return next((str(file) for file in found if files.sha256(file) == said.sha256), None)
+
+
+def stand_ins(replay: Replay, spec: EnvSpec, path: Path) -> dict[str, tuple[str, str]]:
     """Team -> (PLAYER, in words why) who may go on for those of a replay that are not to be had as they were.
 
     The policy of that name as it is now, or else chance.
@@ -163,7 +174,7 @@ def stand_ins(replay: Replay, spec: EnvSpec) -> dict[str, tuple[str, str]]:
     for team, name in zip(spec.team_names, spec.team_kinds, strict=True):
         kind = spec.kind(name)
         try:
-            as_recorded(replay, spec, team, kind)
+            as_recorded(replay, spec, team, kind, path)
         except (UsageError, RefusedFile):
             found[team] = (players.RANDOM, f"{team}: at random, who played is not to be had")
             policy = replay.policies[team].name

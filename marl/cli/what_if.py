@@ -45,7 +45,7 @@ def menu(path: Path, replay: Replay, others: Sequence[str], step: int, selected:
     if selected is not None:
         rows.insert(0, rows.pop(selected))
     try:
-        told = [why for _, why in company.stand_ins(replay, fork.spec_of(replay)).values()]
+        told = [why for _, why in company.stand_ins(replay, fork.spec_of(replay), path).values()]
     except MarlError as error:
         refused = [Entry(str(error))]
         return Menu(f"what if — from step {step}", lambda: refused)
@@ -84,16 +84,16 @@ def candidates(path: Path, replay: Replay, kind: str, others: Sequence[str]) -> 
 
 
 def _by_hand(path: Path, replay: Replay, step: int, agent: str) -> Shown:
-    match = fork.match_of(replay, path, _teams(replay, ()), agent)
+    match = fork.match_of(replay, path, _teams(path, replay, ()), agent)
     key, greedy = company.acting(replay) or (0, False)
     return play.fork_by_hand(match, replay, step, agent, key, greedy, fork.name_of(path, step), 1.0, False)
 
 
-def _teams(replay: Replay, chosen: Sequence[str]) -> tuple[str, ...]:
+def _teams(path: Path, replay: Replay, chosen: Sequence[str]) -> tuple[str, ...]:
     """NAME=PLAYER for the chosen, and for those who cannot go on as they were."""
     taken = {text.partition("=")[0] for text in chosen}
     own = dict(zip(replay.spec.team_names, replay.spec.team_kinds, strict=True))
-    found = company.stand_ins(replay, fork.spec_of(replay))
+    found = company.stand_ins(replay, fork.spec_of(replay), path)
     return (
         *(f"{team}={text}" for team, (text, _) in found.items() if not {team, own[team]} & taken),
         *chosen,
@@ -102,7 +102,7 @@ def _teams(replay: Replay, chosen: Sequence[str]) -> tuple[str, ...]:
 
 def _by_others(path: Path, replay: Replay, step: int, others: Sequence[str], teams: tuple[str, ...]) -> Shown:
     """The fork, beside its parent, from where they part."""
-    match = fork.match_of(replay, path, _teams(replay, teams), None)
+    match = fork.match_of(replay, path, _teams(path, replay, teams), None)
     key, greedy = company.acting(replay) or (0, False)
     out = fork.name_of(path, step)
     if not teams:

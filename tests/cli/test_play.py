@@ -12,10 +12,12 @@ import pytest
 
 from environments import replay
 from environments.replay import verify
+from marl import files
 from marl.cli.main import main
 from tests.recording import record
 from viz.playing import Playing
 
+ROOT = Path(__file__).parents[2]
 Watched = Callable[[Any, str], None]
 
 
@@ -99,6 +101,26 @@ def test_a_policy_that_went_on_learning_is_not_taken_for_the_one_that_played(
     said = capsys.readouterr().err
     assert "'team' cannot go on as in" in said and "say who plays: --team team=PLAYER" in said
     assert main(["fork", str(tmp_path / "a.replay"), "--step", "2", "--team", "team=random"]) == 0
+
+
+def test_a_run_that_was_moved_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A policy is found in the run's folder, wherever that is now, if it is the very file that played."""
+    policy = ROOT / "marl" / "policies" / "spread.safetensors"
+    said = {"player": "runs/elsewhere/policies/team.safetensors", "sha256": files.sha256(policy), "steps": 7}
+    recorded = record("particle/spread")
+    recorded = replace(recorded, header={**recorded.header, "policies": {"team": said}})
+    path, moved = tmp_path / "run" / "replays" / "a.replay", tmp_path / "run" / "policies" / "team.safetensors"
+    recorded.save(path)
+    moved.parent.mkdir()
+    moved.write_bytes(b"another")
+    words = ["fork", str(path), "--step", "20"]
+    assert main(words) == 2 and "unknown player" in capsys.readouterr().err
+    moved.write_bytes(policy.read_bytes())
+    assert main(words) == 0
+    fork = path.parent / "forks" / "a-fork-20.replay"
+    assert replay.load(fork).policies["team"].name == str(moved)
+    moved.rename(tmp_path / "run" / "replays" / moved.name)
+    assert main(words) == 0, "beside the replay"
 
 
 @pytest.mark.parametrize(

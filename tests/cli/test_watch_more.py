@@ -179,7 +179,7 @@ def test_who_is_not_to_be_had_is_told(viewer: Viewer, tmp_path: Path) -> None:
     assert isinstance(playing, Playing) and playing.session.human == "player_1"
     somebody = replace(told, spec=replace(told.spec, name="somebody:else"))
     menu = what_if.menu(tmp_path / "a.replay", somebody, (), 2)
-    assert "environment cannot be made" in menu.entries[0].title
+    assert "names code to run" in menu.entries[0].title
 
 
 def test_who_may_be_chosen(tmp_path: Path) -> None:
