@@ -19,6 +19,8 @@ from viz.page import Mark
 from viz.scene import GOLD, INK, WHITE, Circle, Point, Polygon, Scene, Shape, View
 from viz.teams import team_color
 
+LONGEST_NOTE = 60
+"""Letters of what a header says."""
 VEIL = INK.faded(0.22)
 
 
@@ -89,6 +91,12 @@ class Take:
             mask = seen.action_mask[frame] if seen.action_mask.shape[-1] else None
             told[name] = Insight(self.replay.spec.group(name).features, seen.obs[frame], mask)
         return told
+
+    @property
+    def unseen(self) -> str:
+        """Why the replay does not hold what agents saw, where it says so."""
+        said = self.replay.header.get("no_observations")
+        return said[:LONGEST_NOTE] if isinstance(said, str) and said.isprintable() else ""
 
     def scene(self, moment: Moment, camera: Camera, place: int | None, sight: bool) -> Scene:
         """The picture as the camera sees it, the selected agent in a ring; with `sight`, what it cannot see veiled."""

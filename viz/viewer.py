@@ -169,7 +169,7 @@ class Viewer(Shown):
         row = moment.agents[place]
         track, number = take.moments.track(place)
         told = take.insight(moment.step) or {}
-        note = take.insights.note if take.insights is not None else ""
+        note = take.insights.note if take.insights is not None else take.unseen
         player = players(take.replay)[row.team]
         return Agent(
             moment, row, number, player, track.reward[:, number], track.value[:, number], told.get(row.group.name), note

@@ -14,8 +14,8 @@ from viz.rerun import Rerun, Think
 
 
 def of(path: Path, replay: Replay) -> Rerun | None:
-    """Insights of a replay; None where the replay tells all itself (of somebody else's environment)."""
-    return None if replay.views else Rerun(replay, partial(thinker, path, replay))
+    """Insights of a replay; None of somebody else's environment: its replay tells by itself what it can tell."""
+    return None if ":" in replay.spec.name else Rerun(replay, partial(thinker, path, replay))
 
 
 def thinker(path: Path, replay: Replay) -> Think | None:

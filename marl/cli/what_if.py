@@ -23,7 +23,7 @@ SEEDS = 2**31
 
 def extra(path: Path, replay: Replay, others: Sequence[str] = ()) -> Extra:
     """The key of a viewer that shows `replay`; `others` are PLAYERs who may be chosen too."""
-    return Extra(KEY, "what if: go on from here with others, or by hand", partial(ask, path, replay, others))
+    return Extra(KEY, "what if others went on, or you", partial(ask, path, replay, others))
 
 
 def ask(path: Path, replay: Replay, others: Sequence[str], viewer: Viewer) -> Shown:

@@ -177,3 +177,11 @@ def test_grids_of_numbers_become_pixels() -> None:
         np.testing.assert_array_equal(tiled[9:, 9:17, 0], 255 * last)
     assert thumbnail(np.zeros((2, 2), np.float32)).max() == 0  # type: ignore[union-attr]
     assert thumbnail(np.zeros((2, 2, 2, 2))) is None and thumbnail(np.zeros((0, 3))) is None
+
+
+def test_views_that_were_too_large_are_said_to_be() -> None:
+    recorded = record("particle/tag", traces=False)
+    for said, shown in (("more than 8192 bytes a step", True), ("\x1b[2J", False), (7, False)):
+        viewer = Viewer(replace(recorded, header={**recorded.header, "no_observations": said}))
+        viewer.select(0)
+        assert (said in words(viewer)) == shown
