@@ -4,7 +4,7 @@
     python results/table.py --check    exit 1 where a page is out of step
 
 A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
-scenario's name, or `speed`.
+scenario's name, `won` (how often training runs win, where there is such a metric), `tictactoe` or `speed`.
 
 A file `NAME.json` here, or in a folder below, is one of these:
 
@@ -31,6 +31,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from marl.statistics import iqm
@@ -42,6 +43,7 @@ PAGES = ("README.md", "docs/**/*.md")
 MARKED = re.compile(r"(<!-- results:(\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SPEED_AT = "4096 copies, 2 threads"
 NOTHING = "Not measured yet.\n"
+ENDS = ("won", "drawn", "lost")
 OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "cores"}
 """What only files have that are rendered elsewhere."""
 
@@ -65,13 +67,27 @@ def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
     return runs, speeds
 
 
-def fill(page: str, runs: Sequence[Run], speeds: Sequence[Run]) -> str:
+def load_lines(folder: Path = ROOT / "results" / "tictactoe") -> dict[str, list[Run]]:
+    """What tic-tac-toe players came to against every line of replies: name of the row -> its seeds."""
+    rows = defaultdict(list)
+    for path in sorted(folder.glob("*.json")):
+        rows[path.stem.rpartition("-")[0]].append(json.loads(path.read_text()))
+    return dict(rows)
+
+
+def fill(
+    page: str, runs: Sequence[Run], speeds: Sequence[Run], lines: Mapping[str, Sequence[Run]] = MappingProxyType({})
+) -> str:
     """The page with every marked table rendered anew."""
 
     def table(match: re.Match[str]) -> str:
         selection = match[2]
         if selection == "speed":
             body = speed_table(speeds)
+        elif selection == "won":
+            body = wins_table(runs)
+        elif selection == "tictactoe":
+            body = lines_table(lines)
         else:
             body = learning_table([run for run in runs if selection in ("all", run["algorithm"], run["scenario"])])
         return f"{match[1]}{body}{match[4]}"
@@ -97,6 +113,39 @@ def learning_table(runs: Iterable[Run]) -> str:
     return "\n".join([*lines, "", _conventions([run for seeds in rows.values() for run in seeds]), ""])
 
 
+def wins_table(runs: Iterable[Run]) -> str:
+    """How often runs end in a victory, where their environment has such a metric."""
+    rows = alike(run for run in runs if "won" in run["evaluation"].get("metrics", {}))
+    if not rows:
+        return NOTHING
+    lines = ["| scenario | algorithm | steps | seeds | won | greedy | random play |", "|---|---|---|---|---|---|---|"]
+    known = [run for seeds in rows.values() for run in seeds]
+    for (scenario, algorithm, _, _, steps), seeds in sorted(rows.items()):
+        cells = []
+        for play in ("evaluation", "greedy", "random"):
+            middle, low, high = spread([run[play]["metrics"]["won"] for run in seeds])
+            cells.append(f"{100 * middle:.1f} % [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}]")
+        lines.append(f"| {scenario} | {algorithm} | {_steps(steps)} | {len(seeds)} | {' | '.join(cells)} |")
+    text = (
+        "Share of episodes, 1000 for each seed, actions sampled unless greedy; IQM over seeds with its 95 % interval."
+    )
+    return "\n".join([*lines, "", f"{text} {_episodes(known)}", ""])
+
+
+def lines_table(rows: Mapping[str, Sequence[Run]]) -> str:
+    """Of each way to train, the seeds' lines of play that were won, drawn and lost, both seats together."""
+    if not rows:
+        return NOTHING
+    lines = ["| row | steps | seeds | won | drawn | lost | minutes |", "|---|---|---|---|---|---|---|"]
+    for name, seeds in rows.items():
+        ends = {end: [sum(seat[end] for seat in run["lines"].values()) for run in seeds] for end in ENDS}
+        minutes = sum(run["seconds"] for run in seeds) / len(seeds) / 60
+        counts = " | ".join(", ".join(map(str, found)) for found in ends.values())
+        lines.append(f"| {name} | {seeds[0]['steps'] / 1e6:.1f}M | {len(seeds)} | {counts} | {minutes:.0f} |")
+    text = "Lines of play, one figure for each seed: the greedy policy, in both seats, against every line of replies."
+    return "\n".join([*lines, "", text, ""])
+
+
 def alike(runs: Iterable[Run]) -> dict[tuple[Any, ...], list[Run]]:
     """Runs that differ by their seed alone: (scenario, algorithm, variant, reward, steps) -> them."""
     rows = defaultdict(list)
@@ -111,8 +160,12 @@ def measured(runs: Iterable[Run], speeds: Iterable[Run], baselines: Mapping[str,
     learned = defaultdict(list)
     for (scenario, algorithm, variant, reward, steps), seeds in sorted(alike(runs).items()):
         returns = {team: [round(x, 4) for x in spread_of(seeds, "evaluation", team)] for team in _teams(seeds)}
+        metrics = {
+            name: [round(x, 4) for x in spread([run["evaluation"]["metrics"][name] for run in seeds])]
+            for name in seeds[0]["evaluation"].get("metrics", {})
+        }
         row = {"algorithm": algorithm, "variant": variant, "reward": reward, "steps": steps, "seeds": len(seeds)}
-        learned[scenario].append(row | {"returns": returns})
+        learned[scenario].append(row | {"returns": returns, "metrics": metrics})
     return {
         name: {
             "speed": by_name.get(f"{name}, {SPEED_AT}"),
@@ -146,8 +199,12 @@ def _returns(seeds: Sequence[Run], play: str) -> str:
 
 
 def spread_of(seeds: Sequence[Run], play: str, team: str) -> tuple[float, float, float]:
-    """A team's return and its interval: over seeds, or over the episodes of the only one."""
-    results = [run[play]["teams"][team] for run in seeds]
+    """A team's return and its interval."""
+    return spread([run[play]["teams"][team] for run in seeds])
+
+
+def spread(results: Sequence[Run]) -> tuple[float, float, float]:
+    """A figure and its interval: over seeds, or over the episodes of the only one."""
     if len(results) == 1:
         mean, low, high = (results[0][key] for key in ("mean", "low", "high"))
         return mean, low, high
@@ -175,16 +232,19 @@ def _label(team: str, teams: Sequence[str]) -> str:
 
 def _conventions(runs: Sequence[Run]) -> str:
     """What holds for the figures above, read from the runs themselves."""
-    episodes = sorted({run["evaluation"]["episodes"] for run in runs})
-    actions = sorted({"greedy" if run["evaluation"]["greedy"] else "sampled" for run in runs})
     machines = sorted({_machine(run["machine"]) for run in runs if "machine" in run})
     text = (
         "Undiscounted returns, summed over each team's agents; IQM over seeds with its 95 % stratified bootstrap "
         "interval (over episodes where there is one seed). "
-        f"Each seed: {' or '.join(map(str, episodes))} episodes, {' or '.join(actions)} actions, and as many greedy. "
-        "Minutes are of training."
+        f"{_episodes(runs)} Minutes are of training."
     )
     return f"{text} Machine: {'; '.join(machines)}." if machines else text
+
+
+def _episodes(runs: Sequence[Run]) -> str:
+    episodes = sorted({run["evaluation"]["episodes"] for run in runs})
+    actions = sorted({"greedy" if run["evaluation"]["greedy"] else "sampled" for run in runs})
+    return f"Each seed: {' or '.join(map(str, episodes))} episodes, {' or '.join(actions)} actions, and as many greedy."
 
 
 def _machine(machine: Any) -> str:
@@ -206,7 +266,7 @@ def main() -> int:
     baselines = json.loads((ROOT / "results" / "baselines.json").read_text())["baselines"]
     known = json.dumps(measured(runs, speeds, baselines), indent=1) + "\n"
     pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
-    wanted = {path: fill(path.read_text(), runs, speeds) for path in pages} | {FILE: known}
+    wanted = {path: fill(path.read_text(), runs, speeds, load_lines()) for path in pages} | {FILE: known}
     stale = []
     for path, filled in wanted.items():
         if not path.exists() or filled != path.read_text():

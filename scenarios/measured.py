@@ -29,6 +29,8 @@ class Learned:
     returns: Mapping[str, tuple[float, float, float]]
     """For every team the return of sampled play, undiscounted and summed over its agents: interquartile mean over
     seeds, and its 95 % interval (over episodes where there is one seed)."""
+    metrics: Mapping[str, tuple[float, float, float]]
+    """The environment's own metrics likewise, the share of victories among them where it has one."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def of(scenario: str) -> Measured:
     if found is None:
         return Measured()
     learned = tuple(
-        Learned(**(row | {"returns": {team: tuple(values) for team, values in row["returns"].items()}}))
+        Learned(**(row | {what: {name: tuple(x) for name, x in row[what].items()} for what in ("returns", "metrics")}))
         for row in found["learned"]
     )
     return Measured(found["speed"], found["random"], learned)

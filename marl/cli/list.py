@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +40,8 @@ def run(options: List) -> int:
     if options.json is not None:
         from marl import files
 
-        files.write_json(options.json, rows)
+        known = [row | reference(row["scenario"]) for row in rows] if options.what == "scenarios" else rows
+        files.write_json(options.json, known)
     print(table(rows) if rows else f"no {options.what}" + (f" in {options.folder}" if options.what == "runs" else ""))
     return 0
 
@@ -67,6 +68,21 @@ def scenarios() -> list[Row]:
             }
         )
     return rows
+
+
+def reference(scenario: str) -> Row:
+    """The rest of a scenario: what it fixes, how it is evaluated, and what random play and learners came to."""
+    from scenarios import catalog, measured
+
+    found = catalog.SCENARIOS[scenario]
+    known = measured.of(scenario)
+    return {
+        "environment": found.environment,
+        "options": dict(found.options),
+        "evaluation": asdict(found.evaluation),
+        "random": known.random,
+        "learned": [asdict(row) for row in known.learned],
+    }
 
 
 def _team(spec: EnvSpec, kind: TeamKind) -> str:

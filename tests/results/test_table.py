@@ -70,6 +70,34 @@ def test_teams_are_never_added_up() -> None:
     assert "two cores" in text
 
 
+def test_victories_are_counted_where_there_are_any() -> None:
+    def won(share: float) -> dict[str, Any]:
+        figure = {"mean": share, "low": share - 0.01, "high": share + 0.01}
+        return {"teams": {"team": figure}, "episodes": 1000, "greedy": False, "metrics": {"won": figure}}
+
+    runs = [_run(k, 0.0, evaluation=won(x), greedy=won(1.0), random=won(0.0)) for k, x in enumerate([0.5, 0.7, 0.9])]
+    (row,) = _rows(table.wins_table([*runs, _run(0, -40.0)]))
+    assert row[:4] == ["particle/spread", "mappo", "10M", "3"] and row[4].startswith("70.0 % [")
+    assert row[5:] == ["100.0 % [100.0, 100.0]", "0.0 % [0.0, 0.0]"]
+    (row,) = _rows(table.wins_table(runs[:1]))
+    assert row[4:] == ["50.0 % [49.0, 51.0]", "100.0 % [99.0, 100.0]", "0.0 % [0.0, 1.0]"]
+    assert table.wins_table([_run(0, -40.0)]) == table.NOTHING
+
+
+def test_lines_of_play_are_those_of_both_seats(tmp_path: Path) -> None:
+    for seed, lost in enumerate((0, 3)):
+        seats = {
+            "moving first": {"won": 10, "drawn": 2, "lost": lost},
+            "moving second": {"won": 5, "drawn": 1, "lost": 1},
+        }
+        run = {"lines": seats, "steps": 6_004_736, "seconds": 90.0}
+        (tmp_path / f"by-lot-{seed}.json").write_text(json.dumps(run))
+    text = table.lines_table(table.load_lines(tmp_path))
+    assert _rows(text) == [["by-lot", "6.0M", "2", "15, 15", "3, 3", "1, 4", "2"]]
+    page = "<!-- results:tictactoe -->\n<!-- end -->\n"
+    assert text in table.fill(page, [], [], table.load_lines(tmp_path)) and table.NOTHING in table.fill(page, [], [])
+
+
 def test_speed_rows() -> None:
     bench = {"name": "env particle/spread", "value": 2.5e7, "unit": "steps/s", "ratio": 5200.0, "against": "mpe2"}
     text = table.speed_table([{**bench, "machine": MACHINE}])
@@ -99,9 +127,11 @@ def test_files_are_read(tmp_path: Path) -> None:
 
 
 def test_pages_are_in_step_with_the_measurements() -> None:
-    runs, speeds = table.load()
+    (runs, speeds), lines = table.load(), table.load_lines()
     pages = [path for pattern in table.PAGES for path in table.ROOT.glob(pattern)]
     assert pages
     for path in pages:
         page = path.read_text()
-        assert table.fill(page, runs, speeds) == page, f"{path.name} is out of step: run python results/table.py"
+        assert table.fill(page, runs, speeds, table.load_lines()) == page, (
+            f"{path.name} is out of step: run python results/table.py"
+        )

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from marl.cli.list import scenarios
+from marl.cli.main import main
 from results import table
 from scenarios import catalog, measured
 
 
 def _run(seed: int, mean: float) -> dict[str, Any]:
-    result = {"teams": {"ally": {"mean": mean, "low": mean - 1, "high": mean + 1}}, "episodes": 10, "greedy": False}
+    result: dict[str, Any] = {
+        "teams": {"ally": {"mean": mean, "low": mean - 1, "high": mean + 1}},
+        "episodes": 10,
+        "greedy": False,
+    }
+    result["metrics"] = {"won": {"mean": mean / 20, "low": 0.0, "high": 1.0, "unit": "episodes"}}
     run = {"scenario": "skirmish/3m", "algorithm": "mappo", "variant": "default", "reward": "team_mean"}
     return run | {"seed": seed, "total_steps": 1000, "evaluation": result, "greedy": result, "random": result}
 
@@ -31,6 +40,7 @@ def test_measurements_become_what_a_scenario_knows_of_itself(monkeypatch: Any, t
         assert (learned.algorithm, learned.steps, learned.seeds) == ("mappo", 1000, 3)
         middle, low, high = learned.returns["ally"]
         assert 18.0 <= low <= middle == 19.0 <= high <= 20.0
+        assert learned.metrics["won"][0] == pytest.approx(0.95)
         assert measured.of("skirmish/8m") == measured.Measured() == measured.of("nobody/knows")
     finally:
         measured._read.cache_clear()
@@ -47,3 +57,15 @@ def test_the_list_says_who_plays_and_with_what() -> None:
     assert rows["board/tictactoe"]["teams"] == "player 1 x2"
     assert rows["particle/speaker_listener"]["actions"] == "3 5"
     assert rows["skirmish/3m"]["steps/s"].endswith("M")
+
+
+def test_the_list_as_json_says_all_of_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "scenarios", "--json", str(tmp_path / "all.json")]) == 0
+    assert "evaluation" not in capsys.readouterr().out
+    rows = {row["scenario"]: row for row in json.loads((tmp_path / "all.json").read_text())}
+    assert set(rows) == set(catalog.SCENARIOS)
+    battle = rows["skirmish/3m"]
+    assert battle["environment"] == "skirmish/battle" and battle["options"]["allies"] == "3 marine"
+    assert battle["evaluation"] == {"episodes": 1000, "greedy": False} and battle["teams"] == "ally 3"
+    (learned,) = (row for row in battle["learned"] if row["algorithm"] == "mappo")
+    assert learned["metrics"]["won"][0] > 0.95 and 0 < battle["random"]["ally"] < learned["returns"]["ally"][0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import environments
 from environments.errors import UsageError
-from environments.games.skirmish.units import Roster
+from environments.games.skirmish.units import UNITS, Roster
 from environments.registry import meaning
 from marl.cli import train
 from marl.cli.main import main
@@ -108,3 +110,15 @@ def test_the_bot_strikes_the_nearest_and_walks_to_it() -> None:
 
 def test_types_come_in_the_tables_order() -> None:
     assert Roster.of(meaning("skirmish/MMM")[1] | {"urn": "1 zealot"}).types == ("marine", "marauder", "medivac")
+
+
+def test_the_page_has_every_unit_as_it_is() -> None:
+    page = Path(__file__).parents[3] / "docs" / "environments" / "skirmish.md"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines() if "|" in line]
+    told = {row[0]: row[1:] for row in rows if row[0] in UNITS}
+    for name, unit in UNITS.items():
+        said = [float(cell or 0) for cell in told[name][:7]]
+        own = (unit.health, unit.shield, unit.damage, unit.cooldown, unit.range, unit.sight, unit.speed)
+        assert said == list(own), name
+        assert (f"heals {unit.heal:g}" in told[name][7]) == (unit.heal > 0), name
+        assert (f"within {unit.splash:g}" in told[name][7]) == (unit.splash > 0), name
