@@ -29,35 +29,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from environments.errors import RefusedFile, StorageFailure, UsageError
-from league.records import Match, Player, Results, Seat
+from league.records import Match, Player, Results
+from league.rows import MATCH, TABLES, UNREADABLE, columns, entry_of, match_of, plain, player_of
 from marl import files
 
 SCHEMA = 1
 DATABASE, JOURNAL, SNAPSHOTS, LOCK = "league.db", "journal.jsonl", "snapshots", ".log-lock"
 PATIENCE = 60.0
 """Seconds that a writer waits for the others."""
+UNTOUCHED = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
+)
+"""Errors of SQLite that say nothing of what the database holds: others are writing, there is no room, and the like."""
 MOST_ASKED = 500
 """Matches that are asked for at once."""
-MATCH = tuple(field.name for field in dataclasses.fields(Match) if field.name != "seats")
-"""Columns of a match."""
-TABLES = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE players (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, roles TEXT NOT NULL, kind TEXT NOT NULL,
-    snapshots TEXT NOT NULL, parent INTEGER REFERENCES players (id), steps INTEGER NOT NULL
-);
-CREATE TABLE matches (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, environment TEXT NOT NULL, digest TEXT NOT NULL,
-    key TEXT NOT NULL, outcome TEXT NOT NULL, length INTEGER NOT NULL, status TEXT NOT NULL, offender INTEGER,
-    learner INTEGER REFERENCES players (id), replay TEXT, error TEXT
-);
-CREATE TABLE seats (
-    match INTEGER NOT NULL REFERENCES matches (number), seat INTEGER NOT NULL, team INTEGER NOT NULL,
-    role TEXT NOT NULL, player INTEGER NOT NULL REFERENCES players (id), agents TEXT, outcome REAL NOT NULL,
-    PRIMARY KEY (match, seat)
-) WITHOUT ROWID;
-CREATE INDEX seats_of_player ON seats (player);
-"""
 
 
 class Store:
@@ -114,7 +100,7 @@ class Store:
 
         def enter() -> tuple[list[dict[str, Any]], int]:
             known = self._known(list(given))
-            new = [{"match": _plain(match)} for name, match in given.items() if name not in known]
+            new = [{"match": plain(match)} for name, match in given.items() if name not in known]
             return new, len(new)
 
         return self._write(enter)
@@ -140,27 +126,27 @@ class Store:
         """All players by number, or one."""
         fields = [field.name for field in dataclasses.fields(Player)]
         where = "" if number is None else f" WHERE id = {int(number)}"
-        rows = self._database.execute(f"SELECT id, {', '.join(fields)} FROM players{where} ORDER BY id")
-        return {row[0]: _player(dict(zip(fields, row[1:], strict=True))) for row in rows}
+        rows = list(self._ask(f"SELECT id, {', '.join(fields)} FROM players{where} ORDER BY id"))
+        return {row[0]: player_of(dict(zip(fields, row[1:], strict=True))) for row in rows}
 
     def has(self, match: str) -> bool:
         """Whether a match of that id is recorded."""
-        return self._database.execute("SELECT 1 FROM matches WHERE id = ?", (match,)).fetchone() is not None
+        return next(self._ask("SELECT 1 FROM matches WHERE id = ?", (match,)), None) is not None
 
     def count(self) -> int:
         """Matches recorded."""
-        return int(self._database.execute("SELECT count(*) FROM matches").fetchone()[0])
+        return int(next(self._ask("SELECT count(*) FROM matches"))[0])
 
     def matches(self) -> Iterator[Match]:
         """All matches in the order in which they were recorded."""
-        for (line,) in self._database.execute(_MATCH_AS_JSON.format("")):
-            yield _match(json.loads(line))
+        for (line,) in self._ask(_MATCH_AS_JSON.format("")):
+            yield match_of(json.loads(line))
 
     def find(self, ids: Sequence[str]) -> list[Match]:
         """The matches of those ids, in their order. KeyError where one is not recorded."""
         marks = ", ".join("?" * len(ids))
-        rows = self._database.execute(_MATCH_AS_JSON.format(f"WHERE m.id IN ({marks})"), tuple(ids))
-        found = {match.id: match for match in (_match(json.loads(line)) for (line,) in rows)}
+        rows = self._ask(_MATCH_AS_JSON.format(f"WHERE m.id IN ({marks})"), tuple(ids))
+        found = {match.id: match for match in (match_of(json.loads(line)) for (line,) in rows)}
         return [found[name] for name in ids]
 
     def results(self, roles: tuple[str, str] | None = None, forfeits: bool = True) -> Results:
@@ -178,7 +164,7 @@ class Store:
         if roles is not None:
             condition.append("a.role = ? AND b.role = ?")
             values.extend(roles)
-        for row, column, won, drawn, lost in self._database.execute(_PAIRS.format(" AND ".join(condition)), values):
+        for row, column, won, drawn, lost in self._ask(_PAIRS.format(" AND ".join(condition)), values):
             at = place[row], place[column]
             wins[at], draws[at], losses[at] = won, drawn, lost
         return Results(players, wins, draws, losses)
@@ -186,19 +172,19 @@ class Store:
     def rates(self, learner: int, window: int) -> dict[int, tuple[float, int]]:
         """How a player that learns did lately: opponent -> (wins, draws counting half; games), of the last `window`
         games against each from which it learned."""
-        rows = self._database.execute(_RATES, (learner, learner, learner, window))
+        rows = self._ask(_RATES, (learner, learner, learner, window))
         return {int(player): (float(score), int(games)) for player, score, games in rows}
 
     def earned(self, roles: tuple[str, str]) -> dict[tuple[int, int], tuple[float, float, int]]:
         """What players that do not learn earned: (player of the first kind of team, of the second) -> (sum of the
         first's outcomes, of the second's, games)."""
-        rows = self._database.execute(_EARNED, roles)
+        rows = self._ask(_EARNED, roles)
         return {(int(a), int(b)): (float(x), float(y), int(games)) for a, b, x, y, games in rows}
 
     def learned(self, learner: int) -> NDArray[np.float64]:
         """`[M, 2]` the matches that a player learned from, in order: (opponent, points), a draw half."""
-        rows = self._database.execute(_LEARNED, (learner, learner)).fetchall()
-        return np.array(rows, np.float64).reshape(-1, 2)
+        rows = self._ask(_LEARNED, (learner, learner))
+        return np.array(list(rows), np.float64).reshape(-1, 2)
 
     def outcomes(self) -> dict[tuple[int, int], list[tuple[float, float]]]:
         """How the matches of two whole teams scored, in order: (player, opponent) -> (own outcome, the other's).
@@ -206,24 +192,24 @@ class Store:
         Void ones, and those that somebody learned from or in which a player met itself, are left out.
         """
         found: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        for player, other, own, theirs in self._database.execute(_OUTCOMES):
+        for player, other, own, theirs in self._ask(_OUTCOMES):
             found.setdefault((player, other), []).append((own, theirs))
         return found
 
     def most_teams(self) -> int:
         """Teams of the matches with most of them; 0 where there are no matches."""
-        return int(self._database.execute("SELECT coalesce(max(team) + 1, 0) FROM seats").fetchone()[0])
+        return int(next(self._ask("SELECT coalesce(max(team) + 1, 0) FROM seats"))[0])
 
     def forfeits(self) -> dict[int, dict[str, int]]:
         """Games that each player gave away, by kind; players who gave away none are left out."""
         found: dict[int, dict[str, int]] = {}
-        for player, status, games in self._database.execute(_FORFEITS):
+        for player, status, games in self._ask(_FORFEITS):
             found.setdefault(player, {})[status] = games
         return found
 
     def voids(self) -> int:
         """Games that were not played, by no fault of the other side."""
-        return int(self._database.execute("SELECT count(*) FROM matches WHERE status = 'void'").fetchone()[0])
+        return int(next(self._ask("SELECT count(*) FROM matches WHERE status = 'void'"))[0])
 
     def snapshot(self, digest: str) -> Path:
         """The policy file of that digest. RefusedFile where it is missing or its content is another."""
@@ -235,6 +221,17 @@ class Store:
         if not whole:
             raise RefusedFile(f"{kept} is not the policy that was kept under that name: its content was changed")
         return kept
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of the database. StorageFailure where it is damaged in a way that opening it did not show."""
+        try:
+            yield from self._database.execute(query, values)
+        except sqlite3.DatabaseError as error:
+            path = self.folder / DATABASE
+            if error_code(error) in UNTOUCHED:
+                raise StorageFailure(f"cannot read {path}: {error}") from None
+            again = f"move it away, and it is made again from {JOURNAL}"
+            raise StorageFailure(f"{path} is damaged ({error}): {again}") from None
 
     def _snapshot(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
@@ -274,7 +271,7 @@ class Store:
             journal.seek(length)
             rest = journal.read()
         whole = rest[: rest.rfind(b"\n") + 1]
-        self._insert([_entry(line, path) for line in whole.splitlines()], known_is_fine=True)
+        self._insert([entry_of(line, path) for line in whole.splitlines()], known_is_fine=True)
         if len(whole) < len(rest):
             os.truncate(path, length + len(whole))
         return length + len(whole)
@@ -296,7 +293,7 @@ class Store:
     def _rewrite(self) -> int:
         """Write the whole journal anew from the database."""
         players = [{"player": {"id": number, **dataclasses.asdict(p)}} for number, p in self.players().items()]
-        entries = [*players, *({"match": _plain(match)} for match in self.matches())]
+        entries = [*players, *({"match": plain(match)} for match in self.matches())]
         data = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
         files.write_atomic(self.folder / JOURNAL, data)
         return len(data)
@@ -316,7 +313,7 @@ class Store:
         first = self._database.execute("SELECT coalesce(max(number), 0) + 1 FROM matches").fetchone()[0]
         self._database.executemany(
             f"INSERT INTO matches (number, {', '.join(MATCH)}) VALUES (?{', ?' * len(MATCH)})",
-            ((number, *_columns(match)) for number, match in enumerate(matches, start=first)),
+            ((number, *columns(match)) for number, match in enumerate(matches, start=first)),
         )
         self._database.executemany(
             "INSERT INTO seats VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -341,6 +338,8 @@ class Store:
         try:
             return self._prepared(path)
         except sqlite3.DatabaseError as error:
+            if error_code(error) in UNTOUCHED:
+                raise StorageFailure(f"cannot open {path}: {error}; nothing was changed, try again") from None
             if not (self.folder / JOURNAL).exists():
                 raise StorageFailure(f"{path} is damaged ({error}), and no {JOURNAL} is there to mend it") from None
             self._move_aside(path)
@@ -355,7 +354,7 @@ class Store:
         try:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 database.execute(f"PRAGMA {pragma}")
-            found = database.execute("PRAGMA quick_check").fetchone()[0]
+            found = database.execute("PRAGMA integrity_check").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -365,6 +364,7 @@ class Store:
                 database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
             if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 raise sqlite3.DatabaseError("a match names a player that is not there")
+            self._check_content()
             database.execute("BEGIN IMMEDIATE")
             length = self._catch_up()
             database.execute("INSERT OR REPLACE INTO facts VALUES ('journal', ?)", (str(length),))
@@ -373,6 +373,16 @@ class Store:
             database.close()
             raise
         return database
+
+    def _check_content(self) -> None:
+        """DatabaseError where something that is whole for SQLite cannot be what was written."""
+        match = self._database.execute(UNREADABLE).fetchone()
+        if match is not None:
+            raise sqlite3.DatabaseError(f"match {match[0]} cannot be read")
+        try:
+            self.players()
+        except (StorageFailure, ValueError, TypeError) as error:
+            raise sqlite3.DatabaseError(f"a player cannot be read: {error}") from None
 
     def _move_aside(self, path: Path) -> None:
         number = 1
@@ -390,6 +400,12 @@ class Store:
             yield
 
 
+def error_code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary number of an error; None where it did not come from there."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 @contextmanager
 def _sqlite(folder: Path) -> Iterator[None]:
     try:
@@ -398,48 +414,6 @@ def _sqlite(folder: Path) -> Iterator[None]:
         raise ValueError(f"a record that does not fit those in {folder}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise StorageFailure(f"cannot write {folder / DATABASE}: {error}") from error
-
-
-def _entry(line: bytes, path: Path) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-        if not (isinstance(entry, dict) and len(entry) == 1 and next(iter(entry)) in ("player", "match")):
-            raise ValueError("neither a player nor a match")
-        body = dict(entry.get("player") or entry["match"])
-        if "player" in entry:
-            body.pop("id")
-            _player(body)
-        else:
-            _match(body)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StorageFailure(f"{path} holds a line that is no record ({error}): {line[:60]!r}") from None
-    return entry
-
-
-def _plain(match: Match) -> dict[str, Any]:
-    """A match as plain data. (`dataclasses.asdict` copies every string, which takes longer than writing them.)"""
-    return {**vars(match), "seats": [vars(seat) for seat in match.seats]}
-
-
-def _columns(match: Mapping[str, Any]) -> list[Any]:
-    """A plain match as a row of `MATCH`; keys of 64 bits are more than an integer of SQLite's."""
-    row = {**match, "outcome": json.dumps(match["outcome"]), "key": str(match["key"])}
-    return [row[name] for name in MATCH]
-
-
-def _player(fields: dict[str, Any]) -> Player:
-    lists = {name: fields[name] for name in ("roles", "snapshots")}
-    roles, snapshots = (json.loads(x) if isinstance(x, str) else x for x in lists.values())
-    return Player(**{**fields, "roles": tuple(roles), "snapshots": tuple((role, digest) for role, digest in snapshots)})
-
-
-def _match(fields: dict[str, Any]) -> Match:
-    seats = [dict(seat) for seat in fields["seats"]]
-    for seat in seats:
-        seat["agents"] = None if seat["agents"] is None else tuple(seat["agents"])
-    outcome = tuple(float(x) for x in fields["outcome"])
-    numbers = {"key": int(fields["key"]), "outcome": outcome, "seats": tuple(Seat(**seat) for seat in seats)}
-    return Match(**{**fields, **numbers})
 
 
 _MATCH_AS_JSON = """

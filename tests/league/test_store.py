@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def test_roles_are_kept_apart(tmp_path: Path) -> None:
 def write_many(folder: Path, writer: int, number: int) -> None:
     with Store(folder) as store:
         for k in range(number):
-            store.record([match(f"{writer}-{k}", 1, 2)])
+            store.record([match(f"{writer}-{k}-{row}", 1, 2) for row in range(50)])
 
 
 def test_eight_writers_at_once(tmp_path: Path) -> None:
@@ -117,9 +118,10 @@ def test_eight_writers_at_once(tmp_path: Path) -> None:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 8
     with Store(tmp_path) as store:
-        assert store.count() == 400
-        assert {m.id for m in store.matches()} == {f"{w}-{k}" for w in range(8) for k in range(50)}
-    assert len((tmp_path / JOURNAL).read_bytes().splitlines()) == 402
+        assert store.count() == 20_000
+        recorded = {m.id for m in store.matches()}
+    assert recorded == {f"{w}-{k}-{row}" for w in range(8) for k in range(50) for row in range(50)}
+    assert len((tmp_path / JOURNAL).read_bytes().splitlines()) == 20_002
 
 
 def write_and_say(folder: Path, writer: int, said: Any) -> None:
@@ -195,6 +197,45 @@ def test_a_damaged_database_is_made_again_with_equal_counts(tmp_path: Path, dama
         np.testing.assert_array_equal(store.results().wins, table)
         assert (store.mended is not None) == (damage != "gone")
     assert len(list(tmp_path.glob(f"{DATABASE}.damaged-*"))) == (damage != "gone")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE matches SET outcome = '[1.0, -'",
+        "UPDATE matches SET key = '12x'",
+        "UPDATE matches SET status = 'norval'",
+        "UPDATE players SET roles = 'player'",
+        "ALTER TABLE players RENAME COLUMN snapshots TO snapshoss",
+    ],
+)
+def test_content_that_cannot_be_is_damage_too(tmp_path: Path, damage: str) -> None:
+    fill(tmp_path)
+    with Store(tmp_path) as store:
+        wanted = store.players(), list(store.matches())
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        database.execute(damage)
+    with Store(tmp_path) as store:
+        assert store.mended is not None and (store.players(), list(store.matches())) == wanted
+
+
+def test_damage_that_shows_while_it_is_open_is_said(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with Store(tmp_path) as store:
+        with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+            database.execute("UPDATE matches SET outcome = '[1.0, -'")
+        with pytest.raises(StorageFailure, match=r"is damaged .*move it away, and it is made again from journal"):
+            list(store.matches())
+
+
+def test_a_database_that_others_hold_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    monkeypatch.setattr("league.store.PATIENCE", 0.05)
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageFailure, match="database is locked; nothing was changed"):
+            Store(tmp_path)
+    assert not list(tmp_path.glob("*.damaged-*"))
 
 
 def test_a_lost_journal_is_written_again(tmp_path: Path) -> None:
