@@ -91,10 +91,24 @@ class League:
             state = State.read(folder)
             self.turns, self.turn = state.turns, state.turn
             self.lines = {line.name: line for line in state.lines}
+            self._check()
             if self.turn is None and self.steps < config.total_steps:  # a new end was set
                 self.turn = self._next_turn()
         else:
             self._begin()
+
+    def _check(self) -> None:
+        """RefusedFile where state.json names players or kinds of team that are not here."""
+        kinds, choices = (
+            {kind.name for kind in self.workshop.spec.kinds},
+            {} if self.turn is None else self.turn.choices,
+        )
+        met = {number for choice in choices.values() for number, _ in choice.keys} - {MIRROR[0]}
+        missing = (met | {line.number for line in self.lines.values()}) - set(self.store.players())
+        fits = {line.kind for line in self.lines.values()} <= kinds and (self.turn is None or set(choices) == kinds)
+        if missing or not fits:
+            what = f"nobody has the number {min(missing)}" if missing else "its kinds of team are others"
+            raise RefusedFile(f"{self.folder / STATE} does not fit this league: {what}")
 
     @property
     def steps(self) -> int:
@@ -405,15 +419,10 @@ class League:
 
     def _begin(self) -> None:
         """Enter the given players and the learners; mains leave their first snapshots."""
-        config, kinds = self.config, list(self.workshop.about)
         for name, sources in self.workshop.given.items():
             self._enter_given(name, sources)
-        for kind in kinds:
-            for part, index in plans.parts(config):
-                alone = sum(other == part for other, _ in plans.parts(config)) == 1
-                name = part if alone else f"{part}_{index}"
-                self.lines[name if len(kinds) == 1 else f"{kind}.{name}"] = Line(name, kind, part)
-        self.lines = {name: replace(line, name=name) for name, line in self.lines.items()}
+        for name, (kind, part) in plans.names(self.config, list(self.workshop.about)).items():
+            self.lines[name] = Line(name, kind, part)
         for line in list(self.lines.values()):
             self._enter(line)
         for line in list(self.lines.values()):

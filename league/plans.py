@@ -7,6 +7,7 @@ multi-agent reinforcement learning", Methods; its phases of 2e9 steps are `snaps
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -69,6 +70,22 @@ def parts(config: LeagueConfig) -> list[tuple[Part, int]]:
     if config.plan == "alphastar":
         counts += [("main_exploiter", config.main_exploiters), ("league_exploiter", config.league_exploiters)]
     return [(part, index) for part, count in counts for index in range(count)]
+
+
+def names(config: LeagueConfig, kinds: Sequence[str]) -> dict[str, tuple[str, Part]]:
+    """The learners of all those kinds of team: name -> kind and part."""
+    found: dict[str, tuple[str, Part]] = {}
+    for kind in kinds:
+        for part, index in parts(config):
+            alone = sum(other == part for other, _ in parts(config)) == 1
+            name = part if alone else f"{part}_{index}"
+            found[name if len(kinds) == 1 else f"{kind}.{name}"] = kind, part
+    return found
+
+
+def is_of(name: str, learner: str) -> bool:
+    """Whether a player's name is that of a learner, of one that began anew in its place, or of one of its snapshots."""
+    return re.fullmatch(rf"{re.escape(learner)}([.-]\d+)?", name) is not None
 
 
 def opponents(situation: Situation) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from environments.errors import RefusedFile
 from league.plans import Part
@@ -28,6 +28,11 @@ class Choice:
 
     keys: tuple[Key, ...]
     chances: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        likely = all(0.0 <= chance <= 1.0 for chance in self.chances) and abs(sum(self.chances) - 1.0) < 1e-6
+        if len(self.keys) != len(self.chances) or not likely:
+            raise ValueError(f"no chances of {len(self.keys)} players: {self.chances}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it back."""
@@ -120,6 +125,8 @@ class State:
                 raise ValueError("whose turn it is does not learn here")
             if not all(isinstance(getattr(line, name), int) for line in lines for name in COUNTS):
                 raise ValueError("a count is no whole number")
+            if not all(line.part in get_args(Part) for line in lines):
+                raise ValueError("a learner has no part")
             return cls(int(state["turns"]), lines, turn)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RefusedFile(f"{path} is not the state of a league ({type(error).__name__}: {error})") from None

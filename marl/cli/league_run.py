@@ -7,7 +7,7 @@ are; then those are parsed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,19 +149,25 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         require(not isinstance(learns, str), f"--team takes NAME=ALGORITHM here, not {text!r}; see --player")
         plan = replace(plan, teams={**plan.teams, name: learns})
     plan.check()
-    _check_population(league, spec)
-    return Start(plan, league, given(typed.launch.player, spec), typed.launch.dir)
+    found = given(typed.launch.player, spec)
+    _check_population(league, spec, found)
+    return Start(plan, league, found, typed.launch.dir)
 
 
-def _check_population(league: LeagueConfig, spec: EnvSpec) -> None:
-    """UsageError where nobody meets anybody, or the plan cannot be."""
-    from league import psro
+def _check_population(league: LeagueConfig, spec: EnvSpec, others: Collection[str]) -> None:
+    """UsageError where nobody meets anybody, or the plan cannot be; `others` are the names of given players."""
+    from league import plans, psro
 
     require(spec.num_teams > 1, f"{spec.name} has one team, which meets nobody: see marl train")
     if league.plan == "psro":
         kinds = psro.sides(spec)
         same = kinds[0] == kinds[1]
         require(league.meta != "alpha-rank" or same, "--meta alpha-rank is for one kind of team that meets itself")
+        require(league.bot_share == 0.0, "psro trains against a mixture of snapshots: leave --bot-share out")
+    require(league.bot_share == 0.0 or bool(others), "--bot-share is of players given by --player: name one")
+    for learner in plans.names(league, [kind.name for kind in spec.kinds]):
+        taken = next((name for name in others if plans.is_of(name, learner)), None)
+        require(taken is None, f"--player {taken}=..: the learner {learner!r} and its snapshots are called so")
 
 
 def given(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:

@@ -33,7 +33,7 @@ GIVEN = "given"
 
 def begin(start: Start, command: list[str]) -> runs.Run:
     """Make the league's folder, with copies of the policies of given players."""
-    config = {**start.plan.to_json(), "league": settings.to_json(start.league), "given": {}}
+    config = {**start.plan.to_json(), "league": settings.to_json(start.league), "given": None}  # not there yet
     method = f"league-{start.league.plan}"
     if start.exploit:
         config["exploit"], method = dict(start.exploit), f"exploit-{start.plan.algorithm}"
@@ -194,6 +194,7 @@ def print_what_next(run: runs.Run, league: League, store: Store) -> None:
     print(f"evaluate  marl evaluate {folder}")
     longer = f" --total-steps {2 * league.config.total_steps}" if league.finished else ""
     print(f"show      marl league show {folder}")
+    print(f"watch     marl watch {folder}")
     print(f"resume    marl league resume {folder}{longer}", flush=True)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from league.store import Store
 from marl.cli.main import main
-from tests.league.leagues import remembered
+from tests.league.leagues import Killed, remembered
 
 TINY = [
     *("--num-envs", "8", "--rollout-length", "12", "--hidden", "8", "--threads", "1", "--epochs", "1"),
@@ -43,7 +43,10 @@ def test_a_league_holds_snapshots_matches_and_given_players(finished: Path, caps
     assert games[order.index("main-0"), order.index("main-5")] == 2 and games[0, order.index("main-3")] == 2
     assert games[order.index("main")].sum() == 0  # what learns is not rated
     assert main(["league", "resume", str(finished)]) == 0
-    assert "6 snapshots" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "6 snapshots" in said
+    for command in ("evaluate", "league show", "watch", "league resume"):
+        assert f"marl {command} {finished}" in said
     assert main(["evaluate", str(finished), "--episodes", "4", "--threads", "1"]) == 0
     newest = ["--team", f"player_1=league:{finished}/main"]
     assert main(["evaluate", f"league:{finished}/main-0", *newest, "--episodes", "4", "--threads", "1"]) == 0
@@ -102,6 +105,22 @@ def test_a_snapshot_that_was_tampered_with_is_refused(tmp_path: Path, capsys: py
     assert "its content was changed" in capsys.readouterr().err
 
 
+def test_a_league_that_was_killed_before_its_players_were_copied_does_not_go_on_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "league"
+    with monkeypatch.context() as patch:
+        patch.setattr("marl.cli.league_work._copied", nobody_is_left)
+        with pytest.raises(Killed):
+            league(folder, "--total-steps", "192", "--player", "random")
+    assert main(["league", "resume", str(folder)]) == 3
+    assert "it has no given players" in capsys.readouterr().err
+
+
+def nobody_is_left(*_: object) -> str:
+    raise Killed
+
+
 def test_a_damaged_database_is_made_again_with_equal_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "league"
     assert league(folder, "--total-steps", "192") == 0
@@ -132,6 +151,13 @@ def test_a_damaged_database_is_made_again_with_equal_counts(tmp_path: Path, caps
         (["league", "run", BOARD, "--player", "cmd:true"], 2, "leagues train with policies and bots"),
         (["league", "run", BOARD, "--team", "player=random"], 2, "--team takes NAME=ALGORITHM here"),
         (["league", "run", "matrix/matching_pennies", "--plan", "psro", "--meta", "alpha-rank"], 2, "for one kind"),
+        (
+            ["league", "run", BOARD, "--player", "main-7=random"],
+            2,
+            "the learner 'main' and its snapshots are called so",
+        ),
+        (["league", "run", BOARD, "--bot-share", "0.5"], 2, "--bot-share is of players given by --player"),
+        (["league", "run", BOARD, "--plan", "psro", "--bot-share", "0.5"], 2, "leave --bot-share out"),
         (["league", "resume", "nowhere"], 2, "there is no run at nowhere"),
         (["league", "exploit"], 2, "league exploit needs PLAYER first"),
         (["league", "exploit", "nobody"], 2, "there is no run, policy or scenario 'nobody'"),

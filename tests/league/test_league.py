@@ -117,6 +117,9 @@ def test_learners_from_a_replay_buffer_play_in_leagues_too(tmp_path: Path, monke
         lambda state: state["lines"][0].update(steps="many"),
         lambda state: state["lines"][0].update(colour="red"),
         lambda state: state.update(turns=None),
+        lambda state: state["lines"][0].update(part="chorus"),
+        lambda state: state["turn"]["choices"]["player"].update(chances=[0.5]),
+        lambda state: state["turn"]["choices"]["player"].update(keys=[[0, -1], [2, -1]]),
     ],
 )
 def test_a_state_that_is_none_is_refused(damage: Any, tmp_path: Path) -> None:
@@ -128,3 +131,27 @@ def test_a_state_that_is_none_is_refused(damage: Any, tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(json.dumps(content))
     with pytest.raises(RefusedFile, match="is not the state of a league"):
         State.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda state: state["turn"]["choices"]["player"].update(keys=[[77, -1]], chances=[1.0]), "number 77"),
+        (lambda state: state["turn"].update(choices={}), ""),
+        (
+            lambda state: state["turn"]["choices"].update(stranger={"keys": [[0, -1]], "chances": [1.0]}),
+            "kinds of team",
+        ),
+        (lambda state: state["lines"][0].update(number=88), "number 88"),
+        (lambda state: state["lines"][0].update(kind="stranger"), "kinds of team"),
+    ],
+)
+def test_a_state_of_another_league_is_refused(damage: Any, told: str, tmp_path: Path) -> None:
+    shop, settings = workshop(BOARD), config("self-play", turns=1)
+    with Store(tmp_path) as store:
+        League(tmp_path, settings, shop, store)
+        content = json.loads((tmp_path / "state.json").read_text())
+        damage(content)
+        (tmp_path / "state.json").write_text(json.dumps(content))
+        with pytest.raises(RefusedFile, match=f"does not fit this league: .*{told}"):
+            League(tmp_path, settings, shop, store)

@@ -132,3 +132,15 @@ def test_every_main_and_its_exploiters_have_a_place() -> None:
     kinds = [part for part, _ in plans.parts(star)]
     assert kinds == ["main", "main", "main_exploiter", "league_exploiter", "league_exploiter"]
     assert plans.parts(LeagueConfig(plan="pfsp")) == [("main", 0)]
+
+
+def test_names_of_learners_are_not_for_others() -> None:
+    config = LeagueConfig(plan="alphastar", mains=2)
+    names = plans.names(config, ["cat", "mouse"])
+    assert list(names)[:4] == ["cat.main_0", "cat.main_1", "cat.main_exploiter", "cat.league_exploiter"]
+    assert names["mouse.main_1"] == ("mouse", "main") and len(names) == 8
+    assert list(plans.names(LeagueConfig(), ["cat"])) == ["main"]
+    for name in ("main", "main-0", "main-17", "main.2"):
+        assert plans.is_of(name, "main")
+    for name in ("mains", "main-x", "main-", "domain", "maintain-1", "main-1-1"):
+        assert not plans.is_of(name, "main")
