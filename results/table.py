@@ -126,9 +126,7 @@ def wins_table(runs: Iterable[Run]) -> str:
             middle, low, high = spread([run[play]["metrics"]["won"] for run in seeds])
             cells.append(f"{100 * middle:.1f} % [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}]")
         lines.append(f"| {scenario} | {algorithm} | {_steps(steps)} | {len(seeds)} | {' | '.join(cells)} |")
-    text = (
-        "Share of episodes, 1000 for each seed, actions sampled unless greedy; IQM over seeds with its 95 % interval."
-    )
+    text = "Share of episodes won; IQM over seeds with its 95 % interval (over episodes where there is one seed)."
     return "\n".join([*lines, "", f"{text} {_episodes(known)}", ""])
 
 
