@@ -192,7 +192,7 @@ def print_what_next(run: runs.Run, league: League, store: Store) -> None:
             shares = sorted(mixture.items(), key=lambda item: -item[1])
             print(f"mixture   {kind}: " + ", ".join(f"{name} {share:.2f}" for name, share in shares if share >= 0.005))
     print(f"evaluate  marl evaluate {folder}")
-    longer = f" --total-steps {2 * league.config.total_steps}" if league.finished else ""
+    longer = f" --total-steps {2 * max(league.config.total_steps, league.steps)}" if league.finished else ""
     print(f"show      marl league show {folder}")
     print(f"watch     marl watch {folder}")
     print(f"resume    marl league resume {folder}{longer}", flush=True)

@@ -65,7 +65,7 @@ def test_a_longer_league_is_the_shorter_one_gone_on_with(tmp_path: Path) -> None
 
 
 def test_kill_and_resume_end_where_nobody_was_killed(tmp_path: Path) -> None:
-    words = ["--plan", "alphastar", "--total-steps", str(96 * 16), "--dir"]
+    words = ["--plan", "alphastar", "--total-steps", str(96 * 9), "--dir"]
     command = [sys.executable, "-m", "marl.cli.main", "league", "run", BOARD, *TINY, *words, str(tmp_path / "killed")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = tmp_path / "killed" / "metrics.jsonl"

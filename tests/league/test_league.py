@@ -29,7 +29,7 @@ def test_a_league_that_is_killed_again_and_again_is_as_one_that_never_was(
     shop, settings = workshop(BOARD), config(plan, turns=4 if plan != "alphastar" else 7, league_exploiters=0)
     play(tmp_path / "whole", settings, shop)
     killed, when = 0, np.random.default_rng(len(plan))
-    while killed < 12:
+    while killed < 8:
         with killing(monkeypatch, int(when.integers(1, 9))):
             try:
                 play(tmp_path / "killed", settings, shop)
