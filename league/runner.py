@@ -11,12 +11,14 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 import environments
+from environments.errors import EnvironmentFailure
 from league import matches
 from league.bench import WHY_VOID, Bench
 from league.contest import Block, Contest, Entrant, blocks, orientations
@@ -177,7 +179,7 @@ def working(contest: Contest, count: int) -> Iterator[Play]:
         finally:
             matches.end_programs()
         return
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     with ProcessPoolExecutor(count, context, initializer=_quiet) as pool:
 
         def shared(blocks: Sequence[Block], instead: Instead) -> Generator[list[Match], None, None]:
@@ -198,11 +200,18 @@ def working(contest: Contest, count: int) -> Iterator[Play]:
             yield shared
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()  # what it plays is lost in any case, and may take long
             raise
 
 
 def _result(waited_for: Future[list[Match]] | list[Match]) -> list[Match]:
-    return waited_for.result() if isinstance(waited_for, Future) else waited_for
+    try:
+        return waited_for.result() if isinstance(waited_for, Future) else waited_for
+    except BrokenProcessPool:
+        raise EnvironmentFailure(
+            "a worker was killed, perhaps for want of memory; games recorded are safe, and the same command goes on"
+        ) from None
 
 
 def _quiet() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from torch import Tensor
 
 import environments
 from environments import replay
+from environments.errors import EnvironmentFailure
 from environments.spec import EnvSpec
 from league import matches as league_matches
 from league import runner
@@ -47,6 +51,8 @@ class First:
 def load(source: str, spec: EnvSpec, kind: str) -> Actor:
     if source == "broken":
         raise RuntimeError("cannot be loaded")
+    if source == "slow":
+        time.sleep(600)
     return RandomPolicy(PolicySpec.of(spec, kind)) if source == "random" else First(source == "last")
 
 
@@ -172,6 +178,30 @@ def test_a_player_that_cannot_be_loaded_stops_everything_with_its_own_words(tmp_
         hold(tmp_path, ["random", "broken"])
     with Store(tmp_path) as store:
         assert store.count() == 0
+
+
+def test_who_stops_it_does_not_wait_for_what_is_being_played(tmp_path: Path) -> None:
+    def stop(done: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    kind = environments.make("board/tictactoe").spec.kinds[0].name
+    with Store(tmp_path) as store:
+        entrants = [
+            Entrant(store.add_player(Player(name=name, source=name, roles=(kind,))), name, {kind: name})
+            for name in ("random", "first", "slow")
+        ]
+        contest, started = Contest("board/tictactoe", {}, load, games=2), time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(contest, entrants, store, FORMATS["round-robin"], 2, stop)
+        assert time.monotonic() - started < 300 and store.count() == 2
+
+
+def test_a_worker_that_was_killed_is_said_with_what_is_safe() -> None:
+    broken: Future[list[Match]] = Future()
+    broken.set_exception(BrokenProcessPool())
+    with pytest.raises(EnvironmentFailure, match="the same command goes on"):
+        runner._result(broken)
 
 
 def test_a_duel_ends_with_the_verdict_whoever_plays(tmp_path: Path) -> None:
