@@ -340,6 +340,9 @@ class Store:
         except sqlite3.DatabaseError as error:
             if error_code(error) in UNTOUCHED:
                 raise StorageFailure(f"cannot open {path}: {error}; nothing was changed, try again") from None
+            if isinstance(error, sqlite3.IntegrityError):
+                journal = self.folder / JOURNAL
+                raise StorageFailure(f"{journal} holds a record that does not fit those before it ({error})") from None
             if not (self.folder / JOURNAL).exists():
                 raise StorageFailure(f"{path} is damaged ({error}), and no {JOURNAL} is there to mend it") from None
             self._move_aside(path)

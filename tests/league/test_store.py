@@ -258,6 +258,21 @@ def test_both_copies_damaged_is_a_storage_failure(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
+def test_a_line_of_the_journal_that_does_not_fit_costs_no_database(tmp_path: Path) -> None:
+    fill(tmp_path)
+    before = (tmp_path / JOURNAL).read_bytes()
+    last = json.loads(before.splitlines()[-1])
+    last["match"] |= {"id": "strange", "seats": [{**seat, "player": 99} for seat in last["match"]["seats"]]}
+    with open(tmp_path / JOURNAL, "a") as journal:
+        journal.write(json.dumps(last) + "\n")
+    with pytest.raises(StorageFailure, match="does not fit those before it"):
+        Store(tmp_path)
+    assert not list(tmp_path.glob("*.damaged-*"))
+    (tmp_path / JOURNAL).write_bytes(before)
+    with Store(tmp_path) as store:
+        assert store.count() == 6
+
+
 def test_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     fill(tmp_path)
     with sqlite3.connect(tmp_path / DATABASE) as database:
