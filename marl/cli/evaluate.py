@@ -46,6 +46,9 @@ class Evaluate:
     """Processor threads for the environment, or processes for somebody else's; 1 to 1024."""
     teams: str | None = None
     """Who is a team in somebody else's environment; its own options are typed as --env.KEY JSON."""
+    environment: str = ""
+    """Name of somebody else's environment, where a policy's file is for one: to make it runs its code, so you say that
+    you know it."""
     options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -78,7 +81,7 @@ def run(options: Evaluate) -> int:
     from environments.errors import UsageError
     from scenarios import catalog
 
-    match = find(options.policy, options.options)
+    match = find(options.policy, options.options, options.environment)
     match = with_teams(match, options.team)
     episodes = options.episodes
     if episodes is None:
@@ -105,12 +108,14 @@ def run(options: Evaluate) -> int:
     return 0
 
 
-def find(text: str, typed: Mapping[str, Any] | None = None) -> Match:
+def find(text: str, typed: Mapping[str, Any] | None = None, vouched: str = "") -> Match:
     """What a run, a policy's file or a scenario's name stands for. UsageError or RefusedFile where it is none.
 
-    `typed` are options for the environment of somebody else; a run or a policy brings its own.
+    `typed` are options for the environment of somebody else; a run or a policy brings its own. A policy's file from
+    anywhere must not choose what is run here: its environment is of a known package, or the one that is `vouched` for.
     """
     typed = typed or {}
+    from environments.external.sources import is_known
     from environments.registry import is_external, says_options
     from marl.cli import plan as plans
     from marl.cli import players
@@ -136,8 +141,13 @@ def find(text: str, typed: Mapping[str, Any] | None = None) -> Match:
         hint = nearest(text, catalog.SCENARIOS) if text.startswith("particle") else ""
         raise UsageError(f"there is no run, policy or scenario {text!r}{hint}")
     about, _ = read_spec(path)
-    spec = plans.describe(about.environment, about.options)
     team = about.kind
+    if is_external(about.environment) and about.environment != vouched and not is_known(about.environment):
+        from environments.errors import RefusedFile
+
+        how = f"if it is yours or you know it, evaluate it with --environment {about.environment}"
+        raise RefusedFile(f"{path} names code to run, {about.environment}: {how}")
+    spec = plans.describe(about.environment, about.options)
     others = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds if kind.name != team}
     found = {team: players.find(str(path), spec, team)} | others
     scenario_name = str(about.about.get("scenario", about.environment))

@@ -114,6 +114,12 @@ def test_a_file_of_ones_own(tmp_path: Path, capsys: Any) -> None:
     code, out, _ = marl(capsys, "train", "ippo", f"{file}:make", *TINY, "--run-dir", tmp_path / "run")
     assert code == 0 and "teams     a: a; b: b; c: c" in out
     assert marl(capsys, "evaluate", f"{file}:make", "--episodes", 2)[0] == 0
+    policy = tmp_path / "run" / "policies" / "a.safetensors"  # one that came from elsewhere must not choose what is run
+    file.write_text("raise SystemExit('run all the same')\n")
+    code, _, said = marl(capsys, "evaluate", policy, "--episodes", 2)
+    assert code == 3 and said.count("\n") == 1 and f"evaluate it with --environment {file}:make" in said
+    file.write_text(f"from {ARENA.partition(':')[0]} import Arena\n\n\ndef make(end=5):\n    return Arena(end)\n")
+    assert marl(capsys, "evaluate", policy, "--environment", f"{file}:make", "--episodes", 2)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -247,7 +253,8 @@ def test_wrappers_are_remembered(tmp_path: Path, capsys: Any) -> None:
     words = ["train", "ippo", name, *TINY, "--wrap", "dtype:float32", "--wrap", "frame_stack:3", "--run-dir", run]
     assert marl(capsys, *words)[0] == 0
     assert runs.open_run(run).config["options"] == {"--wrap": ["dtype:float32", "frame_stack:3"]}
-    assert marl(capsys, "evaluate", run / "policies" / "walker.safetensors", "--episodes", 2)[0] == 0
+    policy = run / "policies" / "walker.safetensors"
+    assert marl(capsys, "evaluate", policy, "--episodes", 2, "--environment", name)[0] == 0
     code, _, said = marl(capsys, "train", "ippo", name, "--wrap", "frame_stak:3")
     assert code == 2 and "unknown wrapper 'frame_stak'; did you mean 'frame_stack'" in said
 
