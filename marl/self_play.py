@@ -40,9 +40,7 @@ class SelfPlay:
         self.key = key
         self.teams = env.kind(kind).teams
         self.first_team = env.team_of(env.group(env.kind(kind).groups[0]))[0]
-        self._past = [
-            frozen(policy) for _ in range(config.self_play_kept + 1)
-        ]  # one may be in use as it leaves
+        self._past = [frozen(policy) for _ in range(config.self_play_kept + 1)]  # one may be in use as it leaves
         self._order: list[int] = []
         others = [Erring(past, config.self_play_errors) for past in self._past]
         self.players: list[Actor] = [actor, RandomPolicy(policy.spec), *others]
