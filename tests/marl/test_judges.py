@@ -16,7 +16,7 @@ from marl.algorithms.off_policy import OffPolicy
 from marl.algorithms.q_learning import QLearning
 from marl.evaluate import evaluate
 from marl.policy import View
-from marl.replay_buffer import Views
+from marl.replay_buffer import Sample, Views
 from tests.marl import deterministic, soft, valued
 from tests.marl.rollouts import make
 
@@ -61,7 +61,7 @@ def expected(made: OffPolicy, views: Views) -> Tensor:
             group, views.obs[group.name], views.action_mask[group.name]
         ).mode()
     made.critic.draw_from(None)
-    sample = soft.Sample(views.seat > -1, views, actions, *[views.state] * 2, views, views.seat)
+    sample = Sample(views.seat > -1, views, actions, *[views.state] * 2, views, views.seat)
     told: Tensor = made._raw(made.critic(made.critic.see(views), made._remembered(sample)).amin(0))
     made.critic.draw_from(made.generators["dropout"])
     return told

@@ -257,7 +257,7 @@ Patch = pytest.MonkeyPatch
 
 
 def truncation_is_termination(patch: Patch) -> None:
-    patch.setattr(PPO, "_final_values", lambda self, rollout, truncated: torch.zeros(truncated.shape))
+    patch.setattr(PPO, "_final_values", lambda self, rollout, truncated, _: torch.zeros(truncated.shape))
 
 
 def episodes_run_into_one_another(patch: Patch) -> None:

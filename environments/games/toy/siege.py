@@ -26,7 +26,7 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.compile import kernel
-from environments.games.toy.options import check_range
+from environments.errors import check_range
 from environments.native import Game, options_of
 from environments.rng import integer, uniform
 from environments.spec import AgentGroup, EnvSpec, TeamKind

@@ -194,7 +194,7 @@ def test_acting_is_torchs(env: EnvSpec, config: PPOConfig, box: str, seats: int,
         fast = made.policy.step(views, noise, greedy)
         made.policy.compiled = False
         slow = made.policy.step(views, noise, greedy)
-        for name, (action, log_prob) in slow.items():
+        for name, (action, log_prob, _) in slow.items():
             assert fast[name].action.dtype == action.dtype
             assert fast[name].action.shape == action.shape
             same = torch.isclose(fast[name].action.double(), action.double(), rtol=1e-4, atol=1e-4)
