@@ -18,7 +18,7 @@ from marl.algorithms import sac
 from marl.algorithms.sac import SAC, Hopes
 from marl.distributions import divergence
 from marl.replay_buffer import Views
-from tests.marl.remembering import parameters, sample_of
+from tests.marl.remembering import sample_of
 from tests.marl.soft import config_of, ready
 from tests.probes.environment import Rules
 from tests.probes.games import Played, end
@@ -59,7 +59,7 @@ def test_a_wide_neighbourhood_changes_no_bit_and_none_at_all_lets_nobody_move(mo
         made = ready("toy/dock", "hasac", "team_mean", **changed)
         for _ in range(3):
             made._learn()
-        found.append(parameters(made))
+        found.append([*made.policy.acting_parameters(), *made.critic.parameters()])
     for other in found[1:]:
         assert all(torch.equal(x, y) for x, y in zip(found[0], other, strict=True))
     still = ready("toy/dock", "hasac", "team_mean", kl_radius=1e-12)
