@@ -43,10 +43,10 @@ def digest_of(buffers: StepBuffers, copy: int, view: dict[str, Array]) -> Array:
 
 def check_vouched(replay: Replay) -> None:
     """RefusedFile where a replay names code that nobody vouches for."""
-    from environments.external.sources import is_known
+    from environments.external.sources import may_be_made
 
     name = replay.spec.name
-    if ":" in name and replay.vouched != name and not is_known(name):
+    if not may_be_made(name, replay.vouched):
         raise RefusedFile(
             f"this replay names code to run, {name}: if it is yours or you know it, say so with --environment {name}"
         )

@@ -50,6 +50,11 @@ def is_known(name: str) -> bool:
     return scheme == GYMNASIUM and ":" not in rest
 
 
+def may_be_made(name: str, vouched: str) -> bool:
+    """Whether a file from anywhere may have this environment made here: ours, of a known package, or `vouched` for."""
+    return not is_external(name) or name == vouched or is_known(name)
+
+
 def factory_of(name: str, options: Mapping[str, Any]) -> Factory:
     """Makes one environment of that name with those options. UsageError where the name leads nowhere.
 

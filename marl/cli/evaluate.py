@@ -115,7 +115,7 @@ def find(text: str, typed: Mapping[str, Any] | None = None, vouched: str = "") -
     anywhere must not choose what is run here: its environment is of a known package, or the one that is `vouched` for.
     """
     typed = typed or {}
-    from environments.external.sources import is_known
+    from environments.external.sources import may_be_made
     from environments.registry import is_external, says_options
     from marl.cli import plan as plans
     from marl.cli import players
@@ -142,7 +142,7 @@ def find(text: str, typed: Mapping[str, Any] | None = None, vouched: str = "") -
         raise UsageError(f"there is no run, policy or scenario {text!r}{hint}")
     about, _ = read_spec(path)
     team = about.kind
-    if is_external(about.environment) and about.environment != vouched and not is_known(about.environment):
+    if not may_be_made(about.environment, vouched):
         from environments.errors import RefusedFile
 
         how = f"if it is yours or you know it, evaluate it with --environment {about.environment}"
