@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from environments import replay
-from marl import files, policy, runs
+from marl import policy, runs
 from marl.cli.main import main
 from marl.config import ALGORITHMS
-from tests.cli.test_train import content, measured
+from tests.cli.test_train import goes_on_alike
 
 SMALL = ["--num-envs", "4", "--rollout-length", "12", "--hidden", "8", "--threads", "1", "--recurrent", "gru"]
 SMALL += ["--chunk-length", "4", "--minibatches", "2"]
@@ -30,18 +27,7 @@ def noughts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(noughts: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again"
-    shutil.copytree(noughts, again)
-    lost = again / "checkpoints" / "000000000000288"
-    shutil.rmtree(lost)
-    command = [sys.executable, "-m", "marl.cli.main", "resume", str(again)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "resumed at step 192" in done.stdout
-    assert measured(again) == measured(noughts)
-    arrays = f"checkpoints/{lost.name}/arrays.safetensors"
-    assert files.sha256(again / arrays) == files.sha256(noughts / arrays)
-    own = [content(runs.open_run(run).policy("player")) for run in (noughts, again)]
-    assert own[0] == own[1]
+    goes_on_alike(noughts, tmp_path / "again", 288, 192, "player")
 
 
 def test_it_is_measured_recorded_verified_and_loaded(

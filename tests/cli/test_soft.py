@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from environments import replay
-from marl import files, policy, runs
+from marl import policy, runs
 from marl.cli.main import main
 from marl.config import ALGORITHMS, changed
 from marl.config_replay import SACConfig
-from tests.cli.test_train import content, measured
+from tests.cli.test_train import goes_on_alike, measured
 
 SMALL = ["--num-envs", "4", "--rollout-length", "25", "--hidden", "8", "--threads", "1", "--batch-size", "32"]
 SMALL += ["--warmup-steps", "150", "--buffer-size", "400"]
@@ -30,18 +27,7 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(spread: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again"
-    shutil.copytree(spread, again)
-    lost = again / "checkpoints" / "000000000000900"
-    shutil.rmtree(lost)
-    command = [sys.executable, "-m", "marl.cli.main", "resume", str(again)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "resumed at step 600" in done.stdout
-    assert measured(again) == measured(spread)
-    arrays = f"checkpoints/{lost.name}/arrays.safetensors"
-    assert files.sha256(again / arrays) == files.sha256(spread / arrays)
-    own = [content(runs.open_run(run).policy("team")) for run in (spread, again)]
-    assert own[0] == own[1]
+    goes_on_alike(spread, tmp_path / "again", 900, 600, "team")
 
 
 def test_it_learns_on_schedule(spread: Path) -> None:

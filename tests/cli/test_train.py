@@ -48,6 +48,21 @@ def content(path: Path) -> tuple[dict[str, object], bytes]:
     return json.loads(data[8:end]), data[end:]
 
 
+def goes_on_alike(whole: Path, again: Path, last: int, kept: int, team: str) -> None:
+    """Without its last checkpoint a run resumes in a new process from the one before, and ends as it ended."""
+    shutil.copytree(whole, again)
+    lost = f"checkpoints/{last:015d}"
+    shutil.rmtree(again / lost)
+    command = [sys.executable, "-m", "marl.cli.main", "resume", str(again)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"resumed at step {kept}" in done.stdout
+    assert measured(again) == measured(whole)
+    arrays = f"{lost}/arrays.safetensors"
+    assert files.sha256(again / arrays) == files.sha256(whole / arrays)
+    own = [content(runs.open_run(run).policy(team)) for run in (whole, again)]
+    assert own[0] == own[1]
+
+
 @pytest.fixture(scope="module")
 def tag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two teams with two learners: 6 iterations, a checkpoint after each second one."""
