@@ -22,15 +22,17 @@ Imports neither torch nor numba: playing an episode again does, when asked for.
 from __future__ import annotations
 
 from environments.replay_again import LAST_BITS, Frame, GroupFrame, Verdict, one_copy, play, resimulate, verify
-from environments.replay_data import GroupTrack, PolicyTrace, Replay, ViewTrack, load, state_digest, trace_width
+from environments.replay_data import GroupTrack, PolicyTrace, Replay, load, state_digest, trace_width
 from environments.replay_header import Identity, Parent
 from environments.replay_record import Recorder
+from environments.replay_views import GroupView, ViewTrack
 
 __all__ = [
     "LAST_BITS",
     "Frame",
     "GroupFrame",
     "GroupTrack",
+    "GroupView",
     "Identity",
     "Parent",
     "PolicyTrace",

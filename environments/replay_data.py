@@ -15,6 +15,7 @@ from environments import replay_file
 from environments.errors import RefusedFile, UsageError
 from environments.replay_header import Identity, Parent, identity_of, parent_of, spec_of
 from environments.replay_pictures import Pictures
+from environments.replay_views import GroupView, Views, ViewTrack
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Array, SimState, action_shape
 
@@ -41,13 +42,6 @@ class GroupTrack(NamedTuple):
     value: Array  # [T, N] float32, NaN where there is none
 
 
-class ViewTrack(NamedTuple):
-    """What one group saw before every step `t`."""
-
-    obs: Array  # [T, N, *shape]
-    action_mask: Array  # [T, N, K] bool, True where legal; K = 0 where nothing is masked
-
-
 @dataclass(frozen=True)
 class Replay:
     """One recorded episode of `T` steps."""
@@ -69,6 +63,8 @@ class Replay:
     """What could not be read of the file, or None."""
     views: Mapping[str, ViewTrack] = field(default_factory=dict)
     """What agents saw, by group, where it was recorded: of somebody else's environment. Ours can be played again."""
+    large_views: Views | None = None
+    """The same where it is too large to be all in memory. `seen` tells either."""
     pictures: Pictures | None = None
     """What somebody else's environment drew; None where it drew nothing."""
     vouched: str = ""
@@ -78,6 +74,14 @@ class Replay:
     def steps(self) -> int:
         """`T`: steps of the episode that are here."""
         return len(self.digests) - 1
+
+    def seen(self, step: int) -> dict[str, GroupView]:
+        """What every group saw before a step (0 to `steps` - 1), where that is in the file; else empty."""
+        if not 0 <= step < self.steps:
+            return {}
+        if self.large_views is not None:
+            return self.large_views.at(step)
+        return {name: GroupView(track.obs[step], track.action_mask[step]) for name, track in self.views.items()}
 
     @property
     def outcome(self) -> Array:
@@ -118,7 +122,8 @@ class Replay:
         """Write to a file, whole or not at all. StorageFailure where it cannot be written."""
         if self.damage:
             raise UsageError(f"a damaged replay is not written again ({self.damage})")
-        replay_file.write(Path(path), self.header, self.start(), self.tracks(), self.pictures)
+        large = None if self.large_views is None else self.large_views.stream
+        replay_file.write(Path(path), self.header, self.start(), self.tracks(), self.pictures, large)
 
     def start(self) -> dict[str, Array]:
         """The arrays of the start as they are called in a file."""
@@ -170,6 +175,7 @@ def _replay_of(contents: replay_file.Contents) -> Replay:
         metrics=tracks["metrics"],
         damage=damage,
         views={g.name: _views_of(g, tracks) for g in spec.groups if f"obs/{g.name}" in tracks},
+        large_views=None if contents.views is None else Views(contents.views, spec.groups),
         pictures=contents.pictures,
     )
     if initial.clock["key"].shape != () or initial.clock["episode"].shape != ():

@@ -1,9 +1,11 @@
 """The bytes of a replay file: a small header, then checksummed, compressed blocks, each written when it is known.
 
     prelude   8 bytes magic · u32 schema · u32 header length · u32 CRC-32 of the header
-    header    JSON, at most 64 KiB: `layout` (name -> [dtype, shape] of every array, size of pictures) and `about`
+    header    JSON, at most 64 KiB: `layout` (name -> [dtype, shape] of every array, sizes of pictures and of large
+              views) and `about`
     INIT      one block: arrays of the start
     PICT ...  one block for every recorded picture, before the STEP block of the step that led to it
+    VIEW ...  one block for all that agents saw before a step, before its STEP block; only where that is large
     STEP ...  blocks of 64 steps (the last one fewer): every per-step array of those steps
     LAST      one block: the number of steps, and what is known only at the end
 
@@ -35,6 +37,7 @@ import numpy as np
 from environments.errors import RefusedFile, StorageFailure
 from environments.replay_blocks import (
     HEAD,
+    MAX_BLOCK_BYTES,
     MAX_TOTAL_BYTES,
     Array,
     Damaged,
@@ -50,10 +53,12 @@ from environments.replay_blocks import (
     row_bytes,
     unpack_arrays,
 )
-from environments.replay_pictures import PictureIndex, PicturePacker, Pictures, check_size
+from environments.replay_pictures import TAG, Pictures, check_size, octets_of, picture_bytes
+from environments.replay_stream import Index, Octets, Packer, Stream
 
 MAGIC = b"\x89MREPLAY"
-SCHEMA = 2
+SCHEMA = 3
+VIEW = b"VIEW"
 CHUNK_STEPS = 64
 MAX_HEADER_BYTES = 64 * 1024
 MAX_STEPS = 2**20
@@ -81,6 +86,8 @@ class Contents:
     """What is missing or broken, or None."""
     pictures: Pictures | None = None
     """What the environment drew, before every step and at the end; None where nothing was recorded."""
+    views: Stream | None = None
+    """What agents saw before every step, where it is too large for a track."""
 
 
 class Writer:
@@ -97,8 +104,10 @@ class Writer:
         start: Mapping[str, Array],
         tracks: Layout,
         picture: tuple[int, int] | None = None,
+        views: int | None = None,
     ) -> None:
-        """`tracks`: type and shape of one step of every per-step array; `picture`: height and width of pictures.
+        """`tracks`: type and shape of one step of every per-step array; `picture`: height and width of pictures;
+        `views`: bytes of what agents see before one step, where that is no track.
 
         Without a path it is written into memory. ValueError on what a replay file cannot hold.
         """
@@ -107,6 +116,7 @@ class Writer:
             "start": {name: [array.dtype.str, list(array.shape)] for name, array in start.items()},
             "tracks": {name: [dtype.newbyteorder("<").str, list(shape)] for name, (dtype, shape) in tracks.items()},
             "pictures": None if picture is None else list(picture),
+            "views": views,
         }
         header = json.dumps({"layout": layout, "about": about}, allow_nan=False, separators=(",", ":")).encode()
         if len(header) > MAX_HEADER_BYTES:
@@ -115,7 +125,8 @@ class Writer:
         self.steps = 0
         self.bytes = 0
         self._path = path
-        self._packer = None if picture is None else PicturePacker(picture)
+        self._picture = (0, 0) if picture is None else picture
+        self._packers = {tag: Packer(tag, size) for tag, size in _streams(layout).items()}
         parts = [_PRELUDE.pack(MAGIC, SCHEMA, len(header), zlib.crc32(header)), header]
         parts.append(pack_block(b"INIT", 0, 0, pack_arrays(start, planes=False)))
         self._file = self._open()
@@ -128,8 +139,11 @@ class Writer:
 
     def add_picture(self, frame: int, pixels: Array) -> None:
         """Append what was to be seen after `frame` steps, `[H, W, 3]` uint8."""
-        assert self._packer is not None
-        self._put(self._packer.block(frame, pixels))
+        self._put(self._packers[TAG].block(frame, octets_of(self._picture, pixels)))
+
+    def add_views(self, frame: int, octets: Octets) -> None:
+        """Append what agents saw after `frame` steps, all in one row."""
+        self._put(self._packers[VIEW].block(frame, octets))
 
     def add_steps(self, rows: Mapping[str, Array]) -> None:
         """Append the next steps, `CHUNK_STEPS` of them, or fewer where they are the last."""
@@ -191,6 +205,18 @@ class Writer:
         self.bytes += len(data)
 
 
+def _streams(layout: Mapping[str, Any]) -> dict[bytes, int]:
+    """Tag -> bytes of what a file has one of for each frame. ValueError, TypeError or KeyError."""
+    sizes = {}
+    if layout["pictures"] is not None:
+        sizes[TAG] = picture_bytes(tuple(layout["pictures"]))
+    if (views := layout.get("views")) is not None:
+        if not is_natural(views) or not 0 < views <= MAX_BLOCK_BYTES:
+            raise ValueError(f"views of {views} bytes")
+        sizes[VIEW] = views
+    return sizes
+
+
 def _unwritten(path: Path, error: OSError) -> StorageFailure:
     return StorageFailure(f"cannot write {path}: {error.strerror}; nothing was replaced")
 
@@ -209,7 +235,7 @@ def write(
     start: Mapping[str, Array],
     tracks: Mapping[str, Array],
     pictures: Pictures | None = None,
-    ending: Mapping[str, Any] | None = None,
+    views: Stream | None = None,
 ) -> None:
     """Write a whole replay file, or none. StorageFailure, ValueError on what cannot be held."""
     lengths = {len(array) for array in tracks.values()}
@@ -218,15 +244,20 @@ def write(
     steps = lengths.pop()
     tracks = {name: portable(name, array) for name, array in tracks.items()}
     layout = {name: (array.dtype, array.shape[1:]) for name, array in tracks.items()}
-    writer = Writer(path, about, start, layout, None if pictures is None else pictures.size)
+    sizes = None if pictures is None else pictures.size, None if views is None else views.size
+    writer = Writer(path, about, start, layout, *sizes)
     try:
         for first in range(0, steps, CHUNK_STEPS):
-            if pictures is not None:
-                for frame in range(first if first == 0 else first + 1, min(first + CHUNK_STEPS, steps) + 1):
-                    if (pixels := pictures.at(frame)) is not None:
-                        writer.add_picture(frame, pixels)
-            writer.add_steps({name: array[first : first + CHUNK_STEPS] for name, array in tracks.items()})
-        writer.end(ending or {})
+            last = min(first + CHUNK_STEPS, steps)
+            for frame in range(first, last + 1):
+                pixels = None if pictures is None or 0 < first == frame else pictures.at(frame)
+                octets = None if views is None or frame == last else views.at(frame)
+                if pixels is not None:
+                    writer.add_picture(frame, pixels)
+                if octets is not None:
+                    writer.add_views(frame, octets)
+            writer.add_steps({name: array[first:last] for name, array in tracks.items()})
+        writer.end({})
     except BaseException:
         writer.discard()
         raise
@@ -235,7 +266,7 @@ def write(
 def read(source: Path | BinaryIO) -> Contents:
     """Read a replay file, as far as it is whole. RefusedFile where nothing of it can be shown.
 
-    A file that holds pictures stays open as long as they are in use.
+    A file that holds pictures or large views stays open as long as they are in use.
     """
     if not isinstance(source, Path):
         return _read(source, "the replay")
@@ -245,7 +276,7 @@ def read(source: Path | BinaryIO) -> Contents:
         except OSError as error:
             raise RefusedFile(f"cannot read {source}: {error.strerror}") from error
         contents = _read(file, str(source))
-        if contents.pictures is not None:
+        if contents.pictures is not None or contents.views is not None:
             closing.pop_all()
         return contents
 
@@ -275,8 +306,8 @@ class _Reader:
         self.planned: int | None = steps if self.schema == 1 else None
         try:
             self.start, self.tracks = parse_layout(said, steps)
-            picture = said["pictures"] if self.schema > 1 else None
-            self.pictures = None if picture is None else PictureIndex(check_size(tuple(picture)))
+            self.picture: Any = said["pictures"] if self.schema > 1 else None
+            self.streams = {tag: Index(size) for tag, size in _streams(said).items()} if self.schema > 1 else {}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Damaged(f"the header cannot be understood ({type(error).__name__}: {error})") from error
         self.about: dict[str, Any] = header["about"]
@@ -298,8 +329,10 @@ class _Reader:
         tracks = {}
         for name in self.tracks:  # one by one, so that nothing is in memory twice for long
             tracks[name] = np.concatenate([piece.pop(name) for piece in self.pieces])
-        pictures = self.pictures.found(self.file, self.done) if self.pictures is not None else None
-        return Contents(self.about, start, tracks, damage, pictures)
+        found = {tag: index.found(self.file, self.done) for tag, index in self.streams.items()}
+        drawn = found.get(TAG)
+        pictures = None if drawn is None else Pictures(drawn, check_size(tuple(self.picture)))
+        return Contents(self.about, start, tracks, damage, pictures, found.get(VIEW))
 
     def _header(self) -> tuple[int, dict[str, Any], int]:
         """(schema, header, offset of the first block)."""
@@ -321,15 +354,16 @@ class _Reader:
         return schema, header, _PRELUDE.size + length
 
     def _steps(self) -> None:
-        """Read STEP blocks, and note where pictures are, up to something else. Damaged where one is not whole."""
+        """Read STEP blocks, and note where streams are, up to something else. Damaged where one is not whole."""
         most = MAX_READ_BYTES // max(1, row_bytes(self.tracks))
         while self.done != self.planned:
             head = read_head(self.file, self.at, self.size)
             if head.tag == b"LAST" and self.schema > 1:
                 return
-            if head.tag == b"PICT" and self.pictures is not None:
-                if not self.done <= head.first <= self.done + CHUNK_STEPS or not self.pictures.note(head, self.at):
-                    raise Damaged("a picture is not where it belongs")
+            if head.tag in self.streams:
+                near = self.done <= head.first <= self.done + CHUNK_STEPS
+                if not near or not self.streams[head.tag].note(head, self.at):
+                    raise Damaged(f"a {'picture' if head.tag == TAG else 'view'} is not where it belongs")
                 self.at += HEAD + head.packed
                 continue
             count = head.span if self.planned is None else min(CHUNK_STEPS, self.planned - self.done)

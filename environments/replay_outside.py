@@ -83,13 +83,14 @@ def difference(env: VectorEnv, replay: Replay, step: int) -> str:
     whole = step == replay.steps and not (replay.damage or replay.left_open)
     if step > 0 and bool(env.buffers.episode_over[0]) != whole:
         return "the episode's end"
+    seen_then = replay.seen(step)
     for group, now in zip(replay.spec.groups, env.buffers.groups, strict=True):
         track = replay.groups[group.name]
         compared = [("who acts", now.acting[0], track.acting[step] if step < replay.steps else None)]
         if step > 0:
             compared += [(event, getattr(now, event)[0], getattr(track, event)[step - 1]) for event in EVENTS]
-        if group.name in replay.views and step < replay.steps:
-            compared.append(("what is seen", now.obs[0], replay.views[group.name].obs[step]))
+        if group.name in seen_then:
+            compared.append(("what is seen", now.obs[0], seen_then[group.name].obs))
         for what, here, there in compared:
             if there is not None and not np.array_equal(here, there, equal_nan=here.dtype.kind == "f"):
                 return f"{what} of group {group.name!r}"

@@ -1,27 +1,18 @@
-"""Pictures in a replay file: what an environment drew, kept without loss, each found at once.
-
-A picture is packed whole, or as what differs (exclusive or) from an earlier whole one: a background that stands still
-costs next to nothing, and any picture is at most two blocks away.
-"""
+"""Pictures in a replay file: what an environment drew. See `environments.replay_stream`."""
 
 from __future__ import annotations
-
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from environments.replay_blocks import Damaged, Head, pack_block, read_raw
+from environments.replay_stream import Stream
 
+TAG = b"PICT"
 MAX_SIDE = 4096
 MAX_PIXELS = 2**22
 """Of one picture that is read."""
 KEPT_PIXELS = 1280 * 960
 """Of one picture that is recorded."""
-MAX_DISTANCE = 256
-"""Steps from a picture to the whole one that it is made from."""
-WORSE = 0.9
-"""A difference that takes more than this share of the last whole picture's bytes is not worth it."""
 
 Pixels = NDArray[np.uint8]
 
@@ -36,98 +27,42 @@ def check_size(size: object) -> tuple[int, int]:
     return height, width
 
 
-class PicturePacker:
-    """Packs the pictures of one file, one after the other."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._shape = (*check_size(size), 3)
-        self._whole: Pixels | None = None
-        self._frame = 0
-        self._bytes = 0
-
-    def block(self, frame: int, pixels: Pixels) -> bytes:
-        """The block of the picture after `frame` steps. ValueError on another size or type."""
-        if pixels.shape != self._shape or pixels.dtype != np.uint8:
-            raise ValueError(f"a picture is {pixels.dtype}{pixels.shape}, wanted uint8{self._shape}")
-        if self._whole is not None and frame - self._frame <= MAX_DISTANCE:
-            data = pack_block(b"PICT", frame, frame - self._frame, (pixels ^ self._whole).tobytes())
-            if len(data) <= WORSE * self._bytes:
-                return data
-        data = pack_block(b"PICT", frame, 0, pixels.tobytes())
-        self._whole, self._frame, self._bytes = pixels.copy(), frame, len(data)
-        return data
+def picture_bytes(size: object) -> int:
+    """Bytes of a picture of that height and width. ValueError where they are impossible."""
+    height, width = check_size(size)
+    return height * width * 3
 
 
-class PictureIndex:
-    """Where the pictures of a file are, noted while it is read through."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._size = size
-        self._places: dict[int, tuple[int, Head]] = {}
-        self._last = -1
-
-    def note(self, head: Head, at: int) -> bool:
-        """Note a picture's block; False where it cannot be one."""
-        key = head.first - head.span
-        if head.first <= self._last or head.span > MAX_DISTANCE or head.raw != self._size[0] * self._size[1] * 3:
-            return False
-        if head.span and (key not in self._places or self._places[key][1].span):
-            return False
-        self._places[head.first] = at, head
-        self._last = head.first
-        return True
-
-    def found(self, file: BinaryIO, steps: int) -> Pictures | None:
-        """The pictures of the first `steps` steps; None where there is none."""
-        places = {frame: place for frame, place in self._places.items() if frame <= steps}
-        return Pictures(file, self._size, places) if places else None
+def octets_of(size: tuple[int, int], pixels: Pixels) -> Pixels:
+    """A picture as one row. ValueError on another size or type."""
+    if pixels.shape != (*size, 3) or pixels.dtype != np.uint8:
+        raise ValueError(f"a picture is {pixels.dtype}{pixels.shape}, wanted uint8{(*size, 3)}")
+    return pixels.reshape(-1)
 
 
 class Pictures:
-    """The pictures of a file, read when they are asked for. Keeps the file open, and one whole picture in memory."""
+    """The pictures of a file, read when they are asked for."""
 
-    def __init__(self, file: BinaryIO, size: tuple[int, int], places: dict[int, tuple[int, Head]]) -> None:
+    def __init__(self, stream: Stream, size: tuple[int, int]) -> None:
+        self.stream = stream
         self.size = size
         """Height and width."""
-        self._file = file
-        self._places = places
-        self._whole: tuple[int, Pixels] | None = None
-        self._shown: tuple[int, Pixels] | None = None
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.stream)
 
     @property
     def last(self) -> int:
         """The last frame that has a picture."""
-        return max(self._places)
+        return self.stream.last
 
     def at(self, frame: int) -> Pixels | None:
         """What was to be seen after `frame` steps, `[H, W, 3]` uint8, not to be written to.
 
         None where there is no picture, or where it is damaged.
         """
-        if self._shown is not None and self._shown[0] == frame:
-            return self._shown[1]
-        if frame not in self._places:
-            return None
-        try:
-            self._shown = frame, self._read(frame)
-        except (Damaged, OSError):
-            return None
-        return self._shown[1]
-
-    def _read(self, frame: int) -> Pixels:
-        at, head = self._places[frame]
-        if head.span == 0 and self._whole is not None and self._whole[0] == frame:
-            return self._whole[1]
-        raw = read_raw(self._file, at, head, head.raw)
-        pixels: Pixels = np.frombuffer(raw, np.uint8).reshape(*self.size, 3)
-        if head.span == 0:
-            self._whole = frame, pixels
-            return pixels
-        made: Pixels = pixels ^ self._read(frame - head.span)
-        return made
+        found = self.stream.at(frame)
+        return None if found is None else found.reshape(*self.size, 3)
 
 
 def fitted(picture: Pixels) -> Pixels:

@@ -13,10 +13,12 @@ from gymnasium import spaces
 from environments import replay_file
 from environments.errors import EnvironmentFailure, UsageError
 from environments.replay_again import Frame, frame_of, one_copy
+from environments.replay_blocks import MAX_BLOCK_BYTES
 from environments.replay_data import PolicyTrace, Replay, load, state_digest, trace_width
 from environments.replay_header import describe, machine
 from environments.replay_outside import EVENTS, digest_of, seen
 from environments.replay_pictures import fitted
+from environments.replay_views import SMALL_BYTES, row_bytes, row_of
 from environments.spec import AgentGroup, EnvSpec
 from environments.vector import Actions, Array, SimState, StepBuffers, VectorEnv, action_shape
 
@@ -31,14 +33,13 @@ OWN_HEADER = frozenset(
         "outcome",
         "left_out",
         "no_pictures",
+        "no_observations",
         "fault",
         "left_open",
     }
 )
-VIEW_BYTES = 8192
-"""What agents see is recorded of somebody else's environment where one step of it takes at most as many bytes."""
-PICTURE_BYTES = 128 * 2**20
-"""Of all pictures of one episode; what comes later is not kept."""
+STREAM_BYTES = 128 * 2**20
+"""Of all pictures of one episode, and of all large views, as they are packed; what comes later is not kept."""
 PROBABILITY_BITS, VALUE_BITS = 7, 10
 """Of the fractions of what policies thought: enough to be looked at, and half the bytes."""
 
@@ -49,14 +50,17 @@ class _Source(Protocol):
     """Where the rest of a step comes from: what is not in the actions and events of the batch."""
 
     start: SimState
-    about: dict[str, Any]
+    streamed: int | None
+    """Bytes of what agents see before one step, where that is streamed."""
+    missing: str
+    """Why there is nothing of what they see, or no more; empty where all is well."""
 
     def first(self) -> Rows:
         """A row of every array that `after` gives, for its type and shape."""
         ...
 
-    def note(self, buffers: StepBuffers) -> None:
-        """A step was made."""
+    def note(self, buffers: StepBuffers, writer: replay_file.Writer, step: int) -> None:
+        """A step was made, the one with that number."""
         ...
 
     def rows(self, steps: Sequence[Rows]) -> list[Rows]:
@@ -129,8 +133,8 @@ class Recorder:
             self._writer = self._begin(policy or {})
         writer = self._writer
         if writer.steps + len(self._waiting) < self._most:
+            self._source.note(buffers, writer, writer.steps + len(self._waiting))
             self._waiting.append(self._row(actions, buffers, policy or {}))
-            self._source.note(buffers)
             if self._film is not None:
                 self._film.take(writer, writer.steps + len(self._waiting))
         else:
@@ -165,6 +169,8 @@ class Recorder:
             ending["fault"] = self._fault
         if self._film is not None and self._film.missing:
             ending["no_pictures"] = self._film.missing
+        if self._source.missing:
+            ending["no_observations"] = self._source.missing
         memory = self._writer.end(ending)
         written = memory or self._path
         assert written is not None
@@ -189,7 +195,6 @@ class Recorder:
         clock = self._source.start.clock
         about = {
             **self._header,
-            **self._source.about,
             "environment": describe(self._spec),
             "spec_digest": self._spec.digest,
             "key": int(clock["key"]),
@@ -200,7 +205,7 @@ class Recorder:
         start = {f"state/{name}": array for name, array in self._source.start.arrays.items()}
         start |= {f"clock/{name}": array for name, array in clock.items()}
         size = None if self._film is None else self._film.size
-        writer = replay_file.Writer(self._path, about, start, layout, size)
+        writer = replay_file.Writer(self._path, about, start, layout, size, self._source.streamed)
         room = replay_file.MAX_READ_BYTES // max(1, sum(row.nbytes for row in rows.values()))
         self._most = min(room, replay_file.MAX_STEPS) // replay_file.CHUNK_STEPS * replay_file.CHUNK_STEPS
         if self._film is not None:
@@ -236,7 +241,8 @@ class _Again:
 
     def __init__(self, spec: EnvSpec, start: SimState) -> None:
         self.start = start
-        self.about: dict[str, Any] = {}
+        self.streamed: int | None = None
+        self.missing = ""
         self._spec = spec
         self._env: Any = None
         self._before: Frame | None = None
@@ -245,7 +251,7 @@ class _Again:
         rows: Rows = {f"frame/{name}": array for name, array in self.start.arrays.items()}
         return {**rows, "digest": np.zeros((), np.uint64), "metrics": np.zeros(len(self._spec.metrics), np.float32)}
 
-    def note(self, buffers: StepBuffers) -> None:
+    def note(self, buffers: StepBuffers, writer: replay_file.Writer, step: int) -> None:
         """Nothing: all of it is found again."""
 
     def rows(self, steps: Sequence[Rows]) -> list[Rows]:
@@ -290,19 +296,40 @@ class _Witness:
         self.start = SimState({}, start.clock, start.digest)
         self._spec, self._copy = env.spec, copy
         self._view = seen(env.spec, env.buffers, copy)
-        self._kept = sum(array.nbytes for name, array in self._view.items() if _is_seen(name)) <= VIEW_BYTES
-        self.about: dict[str, Any] = {} if self._kept else {"no_observations": f"more than {VIEW_BYTES} bytes a step"}
+        size = row_bytes(env.spec.groups)
+        self._small = size <= SMALL_BYTES
+        self.missing = "" if size <= MAX_BLOCK_BYTES else f"{size} bytes before one step are too many"
+        self.streamed = None if self._small or self.missing else size
         self._rows: list[Rows] = []
+        self._bytes = 0
 
     def first(self) -> Rows:
-        rows = {name: row for name, row in self._view.items() if self._kept or not _is_seen(name)}
-        return {**rows, "digest": np.zeros((), np.uint64), "metrics": np.zeros(len(self._spec.metrics), np.float32)}
+        return {
+            **self._kept(),
+            "digest": np.zeros((), np.uint64),
+            "metrics": np.zeros(len(self._spec.metrics), np.float32),
+        }
 
-    def note(self, buffers: StepBuffers) -> None:
-        kept = {name: row for name, row in self._view.items() if self._kept or not _is_seen(name)}
+    def note(self, buffers: StepBuffers, writer: replay_file.Writer, step: int) -> None:
+        """Keep what was seen before the step."""
+        kept = self._kept()
+        if self.streamed is not None and not self.missing:
+            self._stream(writer, step)
         self._view = seen(self._spec, buffers, self._copy)
         digest = digest_of(buffers, self._copy, self._view)
         self._rows.append({**kept, "digest": digest, "metrics": np.array(buffers.metrics[self._copy])})
+
+    def _kept(self) -> Rows:
+        """The rows of the present view that are per-step arrays."""
+        return {name: row for name, row in self._view.items() if self._small or not _is_seen(name)}
+
+    def _stream(self, writer: replay_file.Writer, step: int) -> None:
+        if self._bytes > STREAM_BYTES:
+            self.missing = f"from step {step} on: {STREAM_BYTES // 2**20} MiB of views are enough"
+            return
+        before = writer.bytes
+        writer.add_views(step, row_of(self._spec.groups, self._view))
+        self._bytes += writer.bytes - before
 
     def rows(self, steps: Sequence[Rows]) -> list[Rows]:
         rows, self._rows = self._rows[: len(steps)], self._rows[len(steps) :]
@@ -338,8 +365,8 @@ class _Film:
             return
         if pixels.shape[:2] != self.size:
             self.missing = f"after step {frame}: the picture's size changed"
-        elif self._bytes > PICTURE_BYTES:
-            self.missing = f"after step {frame}: {PICTURE_BYTES // 2**20} MiB of pictures are enough"
+        elif self._bytes > STREAM_BYTES:
+            self.missing = f"after step {frame}: {STREAM_BYTES // 2**20} MiB of pictures are enough"
         else:
             before = writer.bytes
             writer.add_picture(frame, pixels)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import zipfile
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,7 +97,8 @@ def save_npz(replay: Replay, path: Path, steps: range) -> None:
 
     `step`, and for every array of `docs/replay-format.md` its name with `_` for whatever is neither letter nor digit:
     `action_agent` for instance. `frame_...` have one row more than there are steps: before each of them, and after
-    the last. `agents_...` and `features_...` name the columns.
+    the last. `agents_...` and `features_...` name the columns. Large views are written one by one, up to the first that
+    the replay does not hold.
     """
     arrays: dict[str, Array] = {"step": np.arange(steps.start, steps.stop)}
     for name, array in replay.tracks().items():
@@ -114,8 +117,29 @@ def save_npz(replay: Replay, path: Path, steps: range) -> None:
     def save(temporary: Path) -> None:
         with open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **named)
+        if replay.large_views is not None:
+            _append_views(replay, temporary, steps)
 
     replaced(path, save)
+
+
+def _append_views(replay: Replay, path: Path, steps: range) -> None:
+    """Add `obs_...` and `mask_...` to an npz file, one step in memory at a time."""
+    known = sum(1 for _ in takewhile(bool, map(replay.seen, steps)))
+    if not known:
+        return
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for group, view in replay.seen(steps.start).items():
+            for k, (what, row) in enumerate(zip(("obs", "mask"), view, strict=True)):
+                about = {
+                    "descr": np.lib.format.dtype_to_descr(row.dtype),
+                    "fortran_order": False,
+                    "shape": (known, *row.shape),
+                }
+                with file.open(_plain(f"{what}/{group}") + ".npy", "w", force_zip64=True) as part:
+                    np.lib.format.write_array_header_2_0(part, about)
+                    for step in steps[:known]:
+                        part.write(np.ascontiguousarray(replay.seen(step)[group][k]).tobytes())
 
 
 def _plain(name: str) -> str:

@@ -82,15 +82,13 @@ class Take:
 
     def insight(self, frame: int) -> Mapping[str, Insight] | None:
         """What agents see and think at a frame, where the replay says it or somebody knows."""
-        if not self.replay.views:
-            return self.insights.at(frame) if self.insights is not None else None
-        if frame >= self.replay.steps:
-            return None
+        if self.insights is not None:
+            return self.insights.at(frame)
         told = {}
-        for name, seen in self.replay.views.items():
-            mask = seen.action_mask[frame] if seen.action_mask.shape[-1] else None
-            told[name] = Insight(self.replay.spec.group(name).features, seen.obs[frame], mask)
-        return told
+        for name, seen in self.replay.seen(frame).items():
+            mask = seen.action_mask if seen.action_mask.shape[-1] else None
+            told[name] = Insight(self.replay.spec.group(name).features, seen.obs, mask)
+        return told or None
 
     @property
     def unseen(self) -> str:

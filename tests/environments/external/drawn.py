@@ -12,16 +12,20 @@ from pettingzoo import ParallelEnv
 
 class Drawn(ParallelEnv):  # type: ignore[misc]
     """`trouble`: "blind" has no such render mode, "late" fails to draw from step 5 on, "grows" draws larger, "slow"
-    takes 10 ms."""
+    takes 10 ms. `sees`: side of the images that the agents see, 0 for three numbers."""
 
-    def __init__(self, length: int = 100, trouble: str = "", size: int = 40, render_mode: str | None = None) -> None:
+    def __init__(
+        self, length: int = 100, trouble: str = "", size: int = 40, sees: int = 0, render_mode: str | None = None
+    ) -> None:
         self.metadata = {"render_modes": [] if trouble == "blind" else ["human", "rgb_array"], "render_fps": 20}
         self.possible_agents = ["agent_0", "agent_1"]
         self.render_mode = render_mode
-        self.length, self.trouble, self.size = length, trouble, size
+        self.length, self.trouble, self.size, self.sees = length, trouble, size, sees
         self.episodes = -1
 
     def observation_space(self, agent: str) -> spaces.Box:
+        if self.sees:
+            return spaces.Box(0, 255, (self.sees, self.sees + 8, 3), np.uint8)
         return spaces.Box(-1, 1, (3,), np.float32)
 
     def action_space(self, agent: str) -> spaces.Discrete:
@@ -44,6 +48,8 @@ class Drawn(ParallelEnv):  # type: ignore[misc]
         return (*told, infos)
 
     def _views(self) -> dict[str, Any]:
+        if self.sees:
+            return {agent: picture(self.step_number + n, self.sees) for n, agent in enumerate(self.possible_agents)}
         return {agent: self.rng.uniform(-1, 1, 3).astype(np.float32) for agent in self.possible_agents}
 
     def render(self) -> Any:

@@ -17,7 +17,8 @@ from environments.errors import RefusedFile
 from environments.external import named
 from environments.external.film import Film
 from environments.replay import Recorder, Replay
-from environments.replay_pictures import KEPT_PIXELS, PicturePacker, fitted
+from environments.replay_pictures import KEPT_PIXELS, TAG, fitted
+from environments.replay_stream import Packer
 from tests.contracts.play import random_actions
 from tests.environments.external.drawn import picture
 
@@ -54,7 +55,7 @@ def film() -> Replay:
 def file_of(film: Replay) -> bytes:
     """The bytes of a replay that was recorded in memory."""
     assert film.pictures is not None
-    file = film.pictures._file
+    file = film.pictures.stream.file
     file.seek(0)
     return file.read()
 
@@ -119,16 +120,10 @@ def test_nobody_has_to_fetch_pictures() -> None:
 
 
 def test_pictures_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_record, "PICTURE_BYTES", 20_000)
+    monkeypatch.setattr(replay_record, "STREAM_BYTES", 20_000)
     recorded, _ = watched({})
     assert recorded.pictures is not None and 3 < len(recorded.pictures) < 100 and recorded.steps == 100
     assert len(file_of(recorded)) < 30_000 and "are enough" in recorded.header["no_pictures"]
-
-
-def test_views_that_are_too_large_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_record, "VIEW_BYTES", 23)
-    recorded, _ = watched({"length": 9})
-    assert not recorded.views and recorded.header["no_observations"] == "more than 23 bytes a step"
 
 
 def test_a_background_that_stands_still_costs_little(film: Replay) -> None:
@@ -146,8 +141,8 @@ def test_a_large_picture_becomes_smaller() -> None:
 
 def test_noise_is_packed_whole() -> None:
     """A difference from another picture is no smaller where nothing is alike: it is not worth a second block."""
-    rng, packer = np.random.default_rng(0), PicturePacker((30, 30))
-    blocks = [packer.block(k, rng.integers(0, 256, (30, 30, 3), np.uint8)) for k in range(4)]
+    rng, packer = np.random.default_rng(0), Packer(TAG, 2700)
+    blocks = [packer.block(k, rng.integers(0, 256, 2700, np.uint8)) for k in range(4)]
     assert all(block[12:16] == bytes(4) for block in blocks)
 
 
