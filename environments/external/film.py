@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
 from environments.errors import UsageError
 from environments.external.layout import Factory, last_line, prepared
+from environments.spec import is_image
 from environments.vector import Array
 
 RENDER_MODE = "rgb_array"
@@ -41,6 +43,47 @@ def without_display() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(MUJOCO_LIBRARY, None)
+
+
+def seeing(plain: Factory, drawing: Factory) -> Factory:
+    """Makes environments whose agents see what is there: those that show images have a render mode, if they take one.
+
+    PettingZoo's cooperative_pong and pistonball draw for nobody, and so for no agent, where they have none.
+    """
+    drawn: list[bool] = []
+    """Whether the environment is made by `drawing`, once that is known."""
+
+    def make() -> Any:
+        if drawn:
+            return (drawing if drawn[0] else plain)()
+        env = plain()
+        drawn.append(_draws_what_it_shows(env))
+        if not drawn[0]:
+            return env
+        with contextlib.suppress(Exception):
+            env.close()  # before another is made: pygame is one for all
+        try:
+            return drawing()
+        except UsageError:
+            drawn[0] = False
+            return plain()
+
+    return make
+
+
+def _draws_what_it_shows(env: Any) -> bool:
+    """True where some agent sees an image, and the environment could draw and was not asked to."""
+    try:
+        modes = (getattr(env, "metadata", None) or {}).get("render_modes", ())
+        able = RENDER_MODE in modes and getattr(env, "render_mode", None) is None
+        return able and any(_holds_image(env.observation_space(agent)) for agent in env.possible_agents)
+    except Exception:  # whoever looks at it next says in words what is wrong with it
+        return False
+
+
+def _holds_image(space: Any) -> bool:
+    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    return any(is_image(part) for part in parts)
 
 
 class Drawn(NamedTuple):

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from environments.errors import UsageError
-from environments.external.film import RENDER_MODE, Film
+from environments.external.film import RENDER_MODE, Film, seeing
 from environments.external.layout import Factory, layout_of, prepared, repeats
 from environments.external.sources import factory_of
 from environments.external.vector import MAX_FAULTS, PettingZooVectorEnv
@@ -23,6 +23,8 @@ from environments.spec import EnvSpec
 from environments.vector import VectorEnv
 
 TEAMS, WRAP = "--teams", "--wrap"
+DRAWS = "render_mode"
+"""The factory's option."""
 
 
 def describe(name: str, options: Mapping[str, Any]) -> EnvSpec:
@@ -56,7 +58,7 @@ def make(
         teams=options.get(TEAMS),
         max_faults=max_faults,
         can_capture=known,
-        film=Film(filmed, made_by(name, {**options, "render_mode": RENDER_MODE})) if filmed else None,
+        film=Film(filmed, made_by(name, {**options, DRAWS: RENDER_MODE})) if filmed else None,
     )
 
 
@@ -79,7 +81,10 @@ def batch(
 
 def made_by(name: str, options: Mapping[str, Any]) -> Factory:
     """The factory of an environment with its options and wrappers. UsageError on a wrapper that does not exist."""
-    plain = factory_of(name, {key: value for key, value in options.items() if key not in (TEAMS, WRAP)})
+    own = {key: value for key, value in options.items() if key not in (TEAMS, WRAP)}
+    plain = factory_of(name, own)
+    if DRAWS not in own:
+        plain = seeing(plain, factory_of(name, {**own, DRAWS: RENDER_MODE}))
     texts = options.get(WRAP)
     if not texts:
         return plain

@@ -12,7 +12,8 @@ from pettingzoo import ParallelEnv
 
 class Drawn(ParallelEnv):  # type: ignore[misc]
     """`trouble`: "blind" has no such render mode, "late" fails to draw from step 5 on, "grows" draws larger, "slow"
-    takes 10 ms. `sees`: side of the images that the agents see, 0 for three numbers."""
+    takes 10 ms, "dark" shows agents nothing without a render mode. `sees`: side of the images that the agents see, 0
+    for three numbers."""
 
     def __init__(
         self, length: int = 100, trouble: str = "", size: int = 40, sees: int = 0, render_mode: str | None = None
@@ -48,6 +49,8 @@ class Drawn(ParallelEnv):  # type: ignore[misc]
         return (*told, infos)
 
     def _views(self) -> dict[str, Any]:
+        if self.trouble == "dark" and self.render_mode is None:
+            return {agent: np.zeros((self.sees, self.sees + 8, 3), np.uint8) for agent in self.possible_agents}
         if self.sees:
             return {agent: picture(self.step_number + n, self.sees) for n, agent in enumerate(self.possible_agents)}
         return {agent: self.rng.uniform(-1, 1, 3).astype(np.float32) for agent in self.possible_agents}

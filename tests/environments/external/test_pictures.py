@@ -112,6 +112,25 @@ def test_a_factory_that_does_not_know_render_mode_is_recorded(tmp_path: Path) ->
     assert not found and "does not take these options" in why and "render_mode" in why
 
 
+def test_agents_see_what_is_only_drawn_for_somebody(tmp_path: Path) -> None:
+    """Trained on, measured and recorded it is the same environment; where it cannot be told to draw, it is as it is."""
+    options = {"trouble": "dark", "sees": 40}
+    for filmed, workers in ((0, 0), (1, 0), (0, 2)):
+        env = named.batch(DRAWN, 2, 0, 0, options, workers, filmed=filmed)
+        np.testing.assert_array_equal(env.buffers.groups[0].obs[1], [picture(0), picture(1)])
+        env.close()
+    asked = named.make(DRAWN, options={**options, "render_mode": None})
+    assert not asked.buffers.groups[0].obs.any()
+    text = (
+        "from tests.environments.external.drawn import Drawn\ndef plain():\n    return Drawn(trouble='dark', sees=40)\n"
+    )
+    (tmp_path / "dark.py").write_text(text)
+    assert not named.make(f"{tmp_path / 'dark.py'}:plain").buffers.groups[0].obs.any()
+    pong = named.make("pettingzoo:butterfly.cooperative_pong_v6")
+    assert pong.buffers.groups[0].obs.any(), "PettingZoo 1.27 draws it black without a render mode"
+    pong.close()
+
+
 def test_nobody_has_to_fetch_pictures() -> None:
     env: Any = named.make(DRAWN, 2, options={"length": 5}, filmed=1)
     for _ in range(30):
