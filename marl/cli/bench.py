@@ -83,8 +83,13 @@ def run(options: Bench) -> int:
 
 def line(row: dict[str, Any]) -> str:
     """A row for people."""
-    beside = "" if row["ratio"] is None else f"  {row['ratio']:10,.1f} x {row['against']}"
+    beside = "" if row["ratio"] is None else f"  {_ratio(row['ratio']):>10} x {row['against']}"
     return f"{row['name']:58} {row['value']:14,.0f} {row['unit']}{beside}"
+
+
+def _ratio(ratio: float) -> str:
+    """Small ones with a place more: 1.26 and 1.34 are not the same."""
+    return f"{ratio:,.2f}" if ratio < 10 else f"{ratio:,.1f}"
 
 
 def machine_name() -> str:

@@ -21,7 +21,10 @@ DRAWS = 64
 
 
 def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
-    """Rows of one environment; random actions, episodes restarted where they end. Ratios are to one copy as it is."""
+    """Rows of one environment; random actions, episodes restarted where they end.
+
+    Ratios are to one copy as it is, and in a last row those of our workers to SuperSuit's at equal copies.
+    """
     name, given = scenario.environment, dict(scenario.options)
     workers = options.threads
     copies = options.copies[0] if options.copies else COPIES * workers
@@ -57,6 +60,9 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     for contender in contenders:
         against = None if contender is first else (first.name, median(speeds[first.name]))
         yield row(f"{scenario.name}, {contender.name}", median(speeds[contender.name]), against)
+    if theirs is not None:
+        ours, last = labels[-1], contenders[-1].name
+        yield row(f"{scenario.name}, {ours}", median(speeds[ours]), (last, median(speeds[last])))
 
 
 def plain(env: Any) -> Callable[[int], object]:

@@ -265,10 +265,11 @@ def test_bench(tmp_path: Path, capsys: Any) -> None:
     assert marl(capsys, *words)[0] == 0
     rows = json.loads(file.read_text())
     labels = ["1 copy, as it is", "1 copy in this process", "4 copies in this process", "4 copies in 2 workers"]
-    assert [row["name"] for row in rows] == [
-        f"{name}, {label}" for label in [*labels, "4 copies in 2 workers, SuperSuit's own"]
-    ]
-    assert all(row["value"] > 0 for row in rows) and rows[-1]["against"] == "1 copy, as it is"
+    theirs = "4 copies in 2 workers, SuperSuit's own"
+    assert [row["name"] for row in rows] == [f"{name}, {label}" for label in [*labels, theirs, labels[-1]]]
+    assert all(row["value"] > 0 for row in rows)
+    assert [row["against"] for row in rows] == [None, *["1 copy, as it is"] * 4, theirs]
+    assert rows[-1]["value"] == rows[3]["value"] == rows[-1]["ratio"] * rows[4]["value"]
     assert marl(capsys, *["bench", "env", "pettingzoo:classic.tictactoe_v3", *words[3:]])[0] == 0
     assert [row["ratio"] is None for row in json.loads(file.read_text())] == [True, False, False]
 
