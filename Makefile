@@ -14,7 +14,7 @@ PIP   := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 MARL  := $(VENV)/bin/marl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-envs probes check format clean
+.PHONY: help install demo test test-envs test-gpu probes check format clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -41,6 +41,10 @@ probes: $(VENV)/.installed-dev
 # Other people's environments, all of them anew: each examined and trained on for 2,000 steps; half an hour.
 test-envs: $(VENV)/.installed-dev
 	$(VENV)/bin/python -W ignore results/peers.py --again
+
+# Every game's rules compiled to PTX, without a GPU; CI compiles one game of each family. A minute.
+test-gpu: $(VENV)/.installed-dev
+	EVERY_GAME=1 $(VENV)/bin/python -m pytest -q tests/gpu
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
