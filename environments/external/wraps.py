@@ -92,13 +92,17 @@ class Wrap:
     """How it is typed, for people; empty where there is none."""
     read: Callable[[str], tuple[Any, ...]]
     """Text -> arguments; ValueError where it makes no sense."""
+    needs: str = ""
+    """What it fits, for people; empty where SuperSuit says that itself."""
 
+
+FLOATS = "floating-point observations (--wrap dtype:float32 before it)"
 
 WRAPS = {
     wrap.name: wrap
     for wrap in (
         Wrap("agent_indicator", "agent_indicator_v0", "[:type]", _whose),
-        Wrap("clip_actions", "clip_actions_v0", "", _none),
+        Wrap("clip_actions", "clip_actions_v0", "", _none, "continuous actions (Box)"),
         Wrap("clip_reward", "clip_reward_v0", ":LOW,HIGH", _two_numbers),
         Wrap("color_reduction", "color_reduction_v0", "[:full|R|G|B]", _colour),
         Wrap("delay_observations", "delay_observations_v0", ":STEPS", _count),
@@ -106,12 +110,12 @@ WRAPS = {
         Wrap("flatten", "flatten_v0", "", _none),
         Wrap("frame_stack", "frame_stack_v1", ":FRAMES", _count),
         Wrap("max_observation", "max_observation_v0", ":STEPS", _count),
-        Wrap("normalize_obs", "normalize_obs_v0", ":LOW,HIGH", _two_numbers),
+        Wrap("normalize_obs", "normalize_obs_v0", ":LOW,HIGH", _two_numbers, f"{FLOATS} with finite bounds"),
         Wrap("pad_action_space", "pad_action_space_v0", "", _none),
         Wrap("pad_observations", "pad_observations_v0", "", _none),
         Wrap("reshape", "reshape_v0", ":AxBx...", _shape),
-        Wrap("resize", "resize_v1", ":WIDTHxHEIGHT", _sizes),
-        Wrap("sticky_actions", "sticky_actions_v0", ":CHANCE", _chance),
+        Wrap("resize", "resize_v1", ":WIDTHxHEIGHT", _sizes, "images of 1, 3 or 4 channels, [H, W, C] or [H, W]"),
+        Wrap("sticky_actions", "sticky_actions_v0", ":CHANCE", _chance, "actions that are always legal"),
     )
 }
 """Every way to wrap, by name."""
@@ -139,14 +143,18 @@ def understood(texts: Sequence[str]) -> list[tuple[Wrap, tuple[Any, ...]]]:
 def wrapped(env: Any, texts: Sequence[str], name: str) -> Any:
     """The environment with these wrappers, the first innermost. UsageError where one does not fit it."""
     asked = understood(texts)
-    if asked and _has_masks(env):
+    masked = _has_masks(env)
+    if asked and masked:
         env = _TurnMasks(env) if is_turn_based(env) else _ParallelMasks(env)
     for text, (wrap, arguments) in zip(texts, asked, strict=True):
         try:
+            if (wrap.name == "sticky_actions" and masked) or (wrap.name == "clip_actions" and not _all_real(env)):
+                raise TypeError  # SuperSuit notices while it is played, or never
             make = getattr(supersuit, wrap.function)
             env = make(env, type_only=arguments[0]) if wrap.name == "agent_indicator" else make(env, *arguments)
         except Exception as error:
-            raise UsageError(f"--wrap {text} does not fit {name}: {last_line(error)}") from error
+            why = f"it is for {wrap.needs}" if wrap.needs else last_line(error)
+            raise UsageError(f"--wrap {text} does not fit {name}: {why}") from error
     return env
 
 
@@ -163,6 +171,10 @@ def batch(factory: Callable[[], Any], copies: int, workers: int) -> Any:
 
 def _has_masks(env: Any) -> bool:
     return any(_is_masked(env.observation_space(agent)) for agent in env.possible_agents)
+
+
+def _all_real(env: Any) -> bool:
+    return all(isinstance(env.action_space(agent), spaces.Box) for agent in env.possible_agents)
 
 
 def _is_masked(space: spaces.Space[Any]) -> bool:

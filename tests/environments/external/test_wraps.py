@@ -115,9 +115,20 @@ def test_mistakes(text: str, words: str) -> None:
         understood([text])
 
 
-def test_a_wrapper_that_does_not_fit() -> None:
-    with pytest.raises(UsageError, match=r"--wrap resize:8x8 does not fit .*Plain"):
-        made(f"{ARENAS}:Plain", "resize:8x8")
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (f"{ARENAS}:Plain", "resize:8x8", "it is for images of 1, 3 or 4 channels"),
+        (f"{ARENAS}:Plain", "color_reduction", "shape must be a 3d image"),
+        (f"{ARENAS}:Plain", "clip_actions", r"it is for continuous actions \(Box\)"),
+        (f"{ARENAS}:Duel", "normalize_obs:0,1", "it is for floating-point observations .--wrap dtype:float32 before"),
+        (f"{ARENAS}:Duel", "sticky_actions:0.5", "it is for actions that are always legal"),
+    ],
+)
+def test_a_wrapper_that_does_not_fit(name: str, text: str, words: str) -> None:
+    """Told before anything is trained, not by a fault in every step."""
+    with pytest.raises(UsageError, match=rf"--wrap {text} does not fit {name}: .*{words}"):
+        made(name, text)
 
 
 def test_every_wrapper_exists() -> None:
