@@ -27,7 +27,6 @@ from league.programs import Forfeit, Limits, Program, is_outside
 from league.records import Match, Seat
 from marl import files
 from marl.evaluate import Evaluation, evaluate
-from marl.mixed import MixedActor
 from marl.policy import Actor
 from marl.seats import Seats
 
@@ -92,11 +91,9 @@ def seat(
 
 def _mixed(spec: EnvSpec, kind: TeamKind, players: Sequence[Actor | None], lineups: Sequence[tuple[int, ...]]) -> Seats:
     """The seats of teams whose agents, in `spec.agents` order, are played by those that line-ups name."""
-    different = sorted(set(lineups))
+    members = [place for name in kind.groups for place in spec.agent_indices(spec.group(name))]
     able = [player for player in players if player is not None]
-    groups = {name: spec.agent_indices(spec.group(name)) for name in kind.groups}
-    teams = [MixedActor(able, {name: [who[a] for a in agents] for name, agents in groups.items()}) for who in different]
-    return Seats(teams, np.array([different.index(who) for who in lineups], np.int16))
+    return Seats(able, np.array(lineups, np.int16)[:, members])
 
 
 def _one_by_one(contest: Contest, block: Block) -> list[Match]:

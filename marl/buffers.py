@@ -45,7 +45,7 @@ class Rollout:
     state: Tensor  # [T+1, S, S'] float32, 0 wide where the environment has none
     episode_over: Tensor  # [T, S] bool
     episode_truncated: Tensor  # [T, S] bool
-    mine: Tensor | None  # [T, S] bool: the learner's own policy sat there; None = everywhere
+    mine: Tensor | None  # [T, S] bool, of mixed teams [T, S, R]: the learner's own policy sat there; None = everywhere
     finals: FinalViews
     start: Tensor  # [T+1, S] bool: an episode begins at this step
     hidden: dict[str, Tensor] = field(default_factory=dict)
@@ -61,6 +61,24 @@ class Rollout:
     def seats(self) -> int:
         """S."""
         return self.episode_over.shape[1]
+
+    def members(self, agents: int) -> Tensor | None:
+        """Which of so many agents of a team the learner played, `[T, S, R]`; None: all, everywhere."""
+        if self.mine is None or self.mine.dim() == 3:
+            return self.mine
+        return self.mine.unsqueeze(2).expand(-1, -1, agents)
+
+    def ours(self, acting: Tensor) -> Tensor:
+        """Who of those that act does so for the learner, `[T+1, S, R]` as `acting`.
+
+        Agents of its team that others play are a part of what surrounds it, as if they were not there to act. Where its
+        own have all gone and the team plays on when the rollout ends, whoever acts then lends a value.
+        """
+        mine = self.members(acting.shape[2])
+        if mine is None:
+            return acting
+        last = own_or_all(acting[-1:], mine[-1:])
+        return torch.cat([acting[:-1] & mine, last])
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,15 @@ class Batch:
             else:
                 fields[name] = value.index_select(0, index)
         return Batch(**fields)
+
+
+def own_or_all(x: Tensor, mine: Tensor | None) -> Tensor:
+    """`x [.., R]` where it is the learner's; of a team of which a part is, but none where `x`, all of it."""
+    if mine is None:
+        return x
+    own = x & mine
+    gone = mine.any(-1, keepdim=True) & ~own.any(-1, keepdim=True)
+    return torch.where(gone, x, own)
 
 
 def neutral_outside(x: Tensor, rows: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class Collector:
             shape, dtype = action_shape(group, env.num_envs)
             self._actions[group.name] = np.zeros((length, *shape), dtype)
         self._log_prob = {g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups}
-        self._mine = {kind.name: np.zeros((length, env.num_envs * kind.teams), np.bool_) for kind in env.spec.kinds}
+        self._mine = {name: np.zeros((length, *held.policy_of.shape), np.bool_) for name, held in self.seats.items()}
         self._slots = [self._slot(t) for t in range(length)]
         self._seen = [{kind.name: self._seat_views(kind, t) for kind in env.spec.kinds} for t in range(length)]
         self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
@@ -141,6 +141,8 @@ class Collector:
             self.env.reset()
             self.statistics.running[:] = 0.0
             self._forget(np.ones(self.env.num_envs, np.bool_))
+            for rule in self.seating.values():
+                rule.restart(self.seats, self.env.episode_seed)
             self._show_current()
         captured = self.env.capture(range(self.env.num_envs))
         return {

@@ -194,7 +194,7 @@ def _explain(
         player = seats.players[index]
         if not isinstance(player, Policy):
             continue
-        here = torch.from_numpy(seats.policy_of == index)
+        here = seats.held_by(index, views)
         mark = f"critic of {index}: "
         expected = {name.removeprefix(mark): x for name, x in hidden.items() if name.startswith(mark)}
         thoughts = player.explain(views, state, own_part(player, hidden, rows), expected)
@@ -202,7 +202,7 @@ def _explain(
         for name, thought in thoughts.items():
             kept = found.setdefault(name, [torch.full_like(x, torch.nan) for x in thought])
             for target, x in zip(kept, thought, strict=True):
-                target[here] = x[here]
+                target[here[name]] = x[here[name]]
     return {name: (parameters, value) for name, (parameters, value) in found.items()}, critics
 
 

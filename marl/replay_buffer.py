@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
-from marl.buffers import Rollout, neutral_outside
+from marl.buffers import Rollout, neutral_outside, own_or_all
 from marl.checkpoint import Segment
 from marl.policy_spec import PolicySpec
 
@@ -157,28 +157,29 @@ class ReplayBuffer:
     def _rows(self, rollout: Rollout, reward: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Views `[T+1, S, ..]`, events `[T, S, ..]` and final views `[F, ..]` of a rollout, by their arrays' names."""
         groups = [rollout.groups[group.name] for group in self.spec.groups]
-        acting = torch.cat([group.acting for group in groups], 2)
+        acting = rollout.ours(torch.cat([group.acting for group in groups], 2))
         terminated = torch.cat([group.terminated for group in groups], 2)
         truncated = torch.cat([group.truncated for group in groups], 2) & ~terminated
-        mine = (
-            torch.ones(acting.shape[0] - 1, acting.shape[1], dtype=torch.bool) if rollout.mine is None else rollout.mine
-        )
+        members = rollout.members(acting.shape[2])
+        mine = torch.ones(acting.shape[0] - 1, acting.shape[1], dtype=torch.bool) if members is None else members.any(2)
         views = {"acting": acting, "state": rollout.state}
         if self.per_agent:
             ended = terminated * TERMINATED + truncated * TRUNCATED
         else:
-            cut = (rollout.episode_truncated & truncated.any(2)).unsqueeze(2)
-            ended = rollout.episode_over.unsqueeze(2) * torch.where(cut, TRUNCATED, TERMINATED)
+            timed_out = (rollout.episode_truncated & truncated.any(2)).unsqueeze(2)
+            ended = rollout.episode_over.unsqueeze(2) * torch.where(timed_out, TRUNCATED, TERMINATED)
         events = {"reward": reward, "ended": ended.to(torch.uint8), "mine": mine}
         last = rollout.finals
-        own = truncated[last.step, last.seat]
+        cut = truncated[last.step, last.seat]
+        own = own_or_all(cut, None if members is None else members[last.step, last.seat])
         kept = own.any(1)
         finals = {"step": last.step[kept], "seat": last.seat[kept], "acting": own[kept], "state": last.state[kept]}
         widths = [group.action.shape[2] for group in groups]
-        for group, rows, cuts in zip(self.spec.groups, groups, torch.split(own[kept], widths, 1), strict=True):
+        parts = torch.split(cut[kept], widths, 1), torch.split(acting[:-1], widths, 2)
+        for group, rows, cuts, acts in zip(self.spec.groups, groups, *parts, strict=True):
             name = group.name
             views[f"obs/{name}"] = neutral_outside(rows.obs, rows.acting)
-            events[f"action/{name}"] = neutral_outside(rows.action, rows.acting[:-1])
+            events[f"action/{name}"] = neutral_outside(rows.action, acts)
             finals[f"obs/{name}"] = neutral_outside(last.obs[name][kept], cuts)
             legal = last.action_mask[name]
             if rows.action_mask is not None and legal is not None:
@@ -245,7 +246,8 @@ class ReplayBuffer:
         reward, discount, then = torch.zeros(shape), torch.zeros(shape), at.unsqueeze(1).repeat(1, shape[1])
         going = torch.ones(shape, dtype=torch.bool)
         here = at
-        for step in range(decisions * (1 + self.max_wait)):
+        # a team may play on without the learner's agents for longer than anybody waits for a turn
+        for step in range(decisions * (1 + self.max_wait) if self.per_agent else self.length):
             going = going & (left > step).unsqueeze(1)
             if not bool(going.any()):
                 break

@@ -29,6 +29,10 @@ class Seating(Protocol):
         """
         ...
 
+    def restart(self, seats: Mapping[str, Seats], episode_seed: NDArray[np.uint64]) -> None:
+        """All episodes were broken off, and others begin: draw who plays those."""
+        ...
+
     def remember(self, updates: int, seats: Mapping[str, Seats]) -> None:
         """After that many updates of the learner: keep what is to be kept of it."""
         ...

@@ -25,12 +25,22 @@ class Seats:
 
     players: Sequence[Actor]
     policy_of: NDArray[np.int16]
-    """`[S]` index into `players`, seats in order (copy, team); changes only where an episode ends."""
+    """`[S]` index into `players`, seats in order (copy, team); changes only where an episode ends.
+
+    Where the members of a team may have different players, `[S, R]`: R agents of a team, all groups side by side.
+    """
 
     @classmethod
     def all(cls, player: Actor, seats: int) -> Seats:
         """One player in every seat."""
         return cls([player], np.zeros(seats, np.int16))
+
+    def held_by(self, number: int, views: Mapping[str, View]) -> dict[str, Tensor]:
+        """Which agents of each group that player acts for, `[S, n]`."""
+        widths = [view.acting.shape[1] for view in views.values()]
+        held = torch.from_numpy(self.policy_of == number)
+        held = held if held.dim() == 2 else held.unsqueeze(1).expand(-1, sum(widths))
+        return dict(zip(views, torch.split(held, widths, 1), strict=True))
 
 
 def play(
@@ -49,6 +59,8 @@ def play(
     hidden = hidden or {}
     if len(seats.players) == 1:
         return ask(seats.players[0], views, noise, greedy, hidden)
+    if seats.policy_of.ndim == 2:
+        return _member_by_member(seats, views, noise, greedy, hidden)
     parts: list[tuple[Tensor, dict[str, PolicyStep]]] = []
     for crew, rows, ends in together.crews(seats.players, seats.policy_of):
         own_views = {name: together.rows_of(view, rows) for name, view in views.items()}
@@ -60,6 +72,32 @@ def play(
         parts.append((rows, ask(crew[0], own_views, own_noise, greedy, own_hidden)))
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))
     return {name: _joined([part[name] for _, part in parts], order) for name in views}
+
+
+def _member_by_member(
+    seats: Seats, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool, hidden: Hidden
+) -> dict[str, PolicyStep]:
+    """Teams of several players: each of them computes for the whole team and is heard for its own members."""
+    team = np.arange(len(seats.policy_of))[:, None]
+    asked, answer = np.unique(team * len(seats.players) + seats.policy_of, return_inverse=True)
+    row, player = np.divmod(asked, len(seats.players))
+    rows, answers = torch.from_numpy(row), torch.from_numpy(answer.reshape(seats.policy_of.shape))
+    steps = play(
+        Seats(seats.players, player.astype(np.int16)),
+        {name: together.rows_of(view, rows) for name, view in views.items()},
+        {name: x[rows] for name, x in noise.items()},
+        greedy,
+        {name: x[rows] for name, x in hidden.items()},
+    )
+    own = torch.split(answers, [view.acting.shape[1] for view in views.values()], 1)
+    return {name: _heard(steps[name], of) for name, of in zip(views, own, strict=True)}
+
+
+def _heard(step: PolicyStep, rows: Tensor) -> PolicyStep:
+    """Of every agent the answer in its own row, `rows [S, n]`."""
+    members = torch.arange(rows.shape[1])
+    hidden = None if step.hidden is None else step.hidden[rows, members]
+    return PolicyStep(step.action[rows, members], step.log_prob[rows, members], hidden)
 
 
 def ask(

@@ -72,6 +72,10 @@ class SelfPlay:
         self._scores["past"] += scores[strongest >= PAST].tolist()
         self._draw(own_seats, over, episode_seed[over])
 
+    def restart(self, seats: Mapping[str, Seats], episode_seed: NDArray[np.uint64]) -> None:
+        """Draw the players of all copies anew."""
+        self._draw(seats[self.kind], np.arange(len(episode_seed)), episode_seed)
+
     def remember(self, updates: int, seats: Mapping[str, Seats]) -> None:
         """After that many updates: keep the learner's present state, if one is due."""
         if updates % self.config.self_play_every != 0:

@@ -20,7 +20,7 @@ from environments.errors import NumericalFailure, UsageError
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses, workers
 from marl.algorithms import chunks
-from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside
+from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside, own_or_all
 from marl.config_rollout import RolloutConfig
 from marl.policy import Chosen, Policy
 from marl.policy_spec import NETWORK, PolicySpec
@@ -248,11 +248,14 @@ class OnPolicy(ABC):
         """Targets and advantages; everything flattened to joint samples."""
         steps, seats = rollout.steps, rollout.seats
         acting = torch.cat([rollout.groups[group.name].acting for group in self.spec.groups], 2)
-        groups = {name: _clean(group, rollout.mine) for name, group in rollout.groups.items()}
-        ours = acting[:-1] if rollout.mine is None else acting[:-1] & rollout.mine.unsqueeze(-1)
+        ours = rollout.ours(acting)
+        groups = {
+            group.name: _clean(rollout.groups[group.name], own)
+            for group, own in zip(self.spec.groups, self._by_group(ours), strict=True)
+        }
         obs = {group.name: groups[group.name].obs for group in self.spec.groups}
         seat = torch.arange(seats).expand(steps + 1, seats)
-        unrolled = self._unrolled(rollout, obs, acting) if self.value.recurrent else None
+        unrolled = self._unrolled(rollout, obs, ours) if self.value.recurrent else None
         outputs = self._outputs(obs, rollout.state, seat) if unrolled is None else unrolled.outputs
         blank = torch.zeros(steps * seats, acting.shape[2])
         batch = Batch(
@@ -262,7 +265,7 @@ class OnPolicy(ABC):
             },
             action={name: self._flat(g.action) for name, g in groups.items()},
             log_prob=self._flat(torch.cat([groups[group.name].log_prob for group in self.spec.groups], 2)),
-            acting=self._flat(ours),
+            acting=self._flat(ours[:-1]),
             advantage=blank,
             use=blank.bool(),
             state=self._flat(rollout.state[:-1]),
@@ -275,7 +278,7 @@ class OnPolicy(ABC):
         )
         if self.remembers:
             batch = replace(batch, old={group.name: self._described(batch, group) for group in self.spec.groups})
-        return self._aim(batch, rollout, self.value.to_raw(outputs), acting, {} if unrolled is None else unrolled.ended)
+        return self._aim(batch, rollout, self.value.to_raw(outputs), ours, {} if unrolled is None else unrolled.ended)
 
     def _unrolled(self, rollout: Rollout, obs: Mapping[str, Tensor], acting: Tensor) -> chunks.Unrolled:
         """What a recurrent critic says of a rollout's views."""
@@ -284,10 +287,10 @@ class OnPolicy(ABC):
 
     def _memory(self, rollout: Rollout, unrolled: chunks.Unrolled) -> Memory:
         """What networks carried before each chunk of a rollout; zeros where another policy sat."""
-        hidden = rollout.hidden
-        if rollout.mine is not None:
-            here = rollout.mine[:: self.span]
-            hidden = {name: neutral_outside(x, here) for name, x in hidden.items()}
+        hidden, mine = rollout.hidden, rollout.members(len(self.agents))
+        if mine is not None:
+            here = zip(self.spec.groups, self._by_group(mine[:: self.span]), strict=True)
+            hidden = {group.name: neutral_outside(hidden[group.name], own) for group, own in here}
         return Memory(
             chunks.flat(rollout.start[:-1], self.span).view(-1, self.span),
             {name: x.flatten(0, 1) for name, x in hidden.items()},
@@ -298,13 +301,10 @@ class OnPolicy(ABC):
     def _aim(
         self, batch: Batch, rollout: Rollout, values: Tensor, acting: Tensor, ended: Mapping[str, Tensor]
     ) -> Batch:
-        """The batch with advantages, targets, and which of its entries are trained."""
+        """The batch with advantages, targets, and which of its entries are trained; `acting` for the learner."""
         log_rho = self._log_rho(batch, acting)
         advantage, targets, closed, use_value = self._advantages(rollout, values, acting, log_rho, ended)
         use = acting[:-1] & closed
-        if rollout.mine is not None:
-            use = use & rollout.mine.unsqueeze(-1)
-            use_value = use_value & rollout.mine.unsqueeze(-1)
         if not bool(torch.isfinite(torch.where(use, advantage, 0.0)).all()):
             raise NumericalFailure("an observation, reward or value is not finite", rollout)
         self.value.adapt(targets, use_value)
@@ -321,6 +321,10 @@ class OnPolicy(ABC):
     def _flat(self, x: Tensor) -> Tensor:
         """`[T, S, ..]` as joint samples."""
         return chunks.flat(x, self.span)
+
+    def _by_group(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`[T, S, R]` as a part `[T, S, n]` for each group."""
+        return torch.split(x, [self.spec.members(group) for group in self.spec.groups], 2)
 
     def _described(self, batch: Batch, group: AgentGroup) -> Tensor:
         def look(part: Batch) -> Tensor:
@@ -376,6 +380,7 @@ class OnPolicy(ABC):
         terminated = torch.cat([g.terminated for g in groups], 2)
         truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
         final = self._final_values(rollout, truncated, remembered)
+        truncated = own_or_all(truncated, rollout.members(truncated.shape[2]))
         if self.reward == "agent":
             ended = terminated | truncated
             gain, short, closed = self._estimate((reward, values, final, acting, ended), log_rho)
@@ -449,11 +454,11 @@ def clip_norm(gradients: list[Tensor], limit: float) -> Tensor:
     return norm
 
 
-def _clean(group: GroupRollout, mine: Tensor | None) -> GroupRollout:
+def _clean(group: GroupRollout, ours: Tensor) -> GroupRollout:
     """The group with neutral inputs where nobody acts, and neutral actions where another policy does."""
-    if mine is None and bool(group.acting.all()):
+    if bool(ours.all()):
         return group
-    acts = group.acting[:-1] if mine is None else group.acting[:-1] & mine.unsqueeze(-1)
+    acts = ours[:-1]
     mask = group.action_mask
     return replace(
         group,

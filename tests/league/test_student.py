@@ -60,7 +60,7 @@ def test_opponents_are_drawn_as_intended() -> None:
     choice = Choice((MIRROR, (1, FROZEN), (2, FROZEN), (3, FROZEN)), chances)
     rule, loaded, _ = matchmaking(BOARD, KIND, 4000, {KIND: choice})
     rule.seats(rule.env.episode_seed)
-    who = rule._who[KIND]
+    who = rule._who[KIND][:, :, 0]
     mine = who == ME
     assert mine.any(1).all() and abs((mine[~mine.all(1), 0]).mean() - 0.5) < 0.03  # both sides alike
     others = np.where(mine.all(1), ME, np.where(mine[:, 0], who[:, 1], who[:, 0]))
@@ -180,7 +180,7 @@ def test_with_three_teams_each_draws_for_itself() -> None:
     learner = RandomPolicy(PolicySpec.of(spec, KIND))
     rule = Matchmaking(env, "three", KIND, learner, ME, 7, Loaded(spec), lambda played: None, {KIND: choice}, 8)
     rule.seats(seeds)
-    who = rule._who[KIND]
+    who = rule._who[KIND][:, :, 0]
     assert (who == ME).any(1).all()
     shares = np.array([[(who[:, team] == number).mean() for number in (1, 2)] for team in range(3)])
     np.testing.assert_allclose(shares, [[0.2, 1 / 3]] * 3, atol=0.03)  # two thirds of the seats are others'

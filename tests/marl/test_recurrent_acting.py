@@ -18,7 +18,6 @@ from environments.vector import VectorEnv
 from marl.config_rollout import PPOConfig
 from marl.distributions import noise_size
 from marl.evaluate import evaluate
-from marl.mixed import MixedActor
 from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View, remembers
 from marl.policy_spec import PolicySpec
 from marl.recurrent import Past
@@ -101,33 +100,6 @@ def test_players_of_any_memory_share_the_seats(name: str) -> None:
         begun = np.repeat(over, kind.teams)
         assert all(not x[begun].any() for x in together.values())
         seats.policy_of[begun] = rng.integers(0, 5, int(begun.sum()))
-
-
-def test_agents_of_a_mixed_team_remember_for_themselves() -> None:
-    env, rng = make("toy/siege", 5), np.random.default_rng(2)
-    actors: list[Actor] = [
-        policy_of(env, "guard", 1),
-        RandomPolicy(PolicySpec.of(env.spec, "guard")),
-        policy_of(env, "guard", 2, recurrent_layers=2),
-    ]
-    n = len(env.spec.group("guard").agents)
-    member = [k % 3 for k in range(n)]
-    mixed = MixedActor(actors, {"guard": member})
-    assert mixed.memory == {"guard": 8 + 16}
-    hidden: dict[str, Tensor] = {}
-    alone: list[dict[str, Tensor]] = [{} for _ in actors]
-    for _ in range(12):
-        views, noise = views_of(env, "guard")
-        step = play(Seats.all(mixed, 5), views, noise, hidden=hidden)
-        for k, actor in enumerate(actors):
-            own = play(Seats.all(actor, 5), views, noise, hidden=alone[k])
-            columns = [i for i in range(n) if member[i] == k]
-            assert torch.equal(step["guard"].action[:, columns], own["guard"].action[:, columns])
-            alone[k] = carried(own)
-        random_step(env, rng)
-        kind, over = env.spec.kind("guard"), env.buffers.episode_over
-        hidden = forgotten(carried(step), kind, over)
-        alone = [forgotten(x, kind, over) for x in alone]
 
 
 def test_one_agent_at_a_time_acts_as_the_batch_does(tmp_path: Path) -> None:
