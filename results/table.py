@@ -4,14 +4,16 @@
     python results/table.py --check    exit 1 where a page is out of step
 
 A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
-scenario's name, `won` (how often training runs win, where there is such a metric), `tictactoe` or `speed`.
+scenario's name, `won` (how often training runs win, where there is such a metric), `tictactoe`, `bench` (one run of all
+parts of `marl bench`) or `speed` (each part in full).
 
 A file `NAME.json` here, or in a folder below, is one of these:
 
 - an object, one training run: `scenario`, `algorithm`, `variant` ("default", "tuned", ...), `reward` (what agents were
   paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation`, `greedy` and
   `random`, each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
-- a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`;
+- a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`, and `part` where it
+  measured all parts (`bench.json`);
 - an object with `lines`, a tic-tac-toe player against every line of replies, as `tictactoe.py` writes it;
 - an object with `baselines`, random play in every scenario, as `baselines.py` writes it;
 - an object with `rounds`, a tournament's matches, which the script that played them renders itself;
@@ -83,7 +85,9 @@ def fill(
     def table(match: re.Match[str]) -> str:
         selection = match[2]
         if selection == "speed":
-            body = speed_table(speeds)
+            body = speed_table(_of_parts(speeds))
+        elif selection == "bench":
+            body = speed_table([row for row in speeds if "part" in row])
         elif selection == "won":
             body = wins_table(runs)
         elif selection == "tictactoe":
@@ -152,9 +156,9 @@ def alike(runs: Iterable[Run]) -> dict[tuple[Any, ...], list[Run]]:
     return dict(rows)
 
 
-def measured(runs: Iterable[Run], speeds: Iterable[Run], baselines: Mapping[str, Any]) -> dict[str, Any]:
+def measured(runs: Iterable[Run], speeds: Sequence[Run], baselines: Mapping[str, Any]) -> dict[str, Any]:
     """The content of `scenarios/measured.json`, as `scenarios.measured` reads it."""
-    by_name = {row["name"]: row["value"] for row in speeds}
+    by_name = {row["name"]: row["value"] for row in _of_parts(speeds)}
     learned = defaultdict(list)
     for (scenario, algorithm, variant, reward, steps), seeds in sorted(alike(runs).items()):
         returns = {team: [round(x, 4) for x in spread_of(seeds, "evaluation", team)] for team in _teams(seeds)}
@@ -174,6 +178,11 @@ def measured(runs: Iterable[Run], speeds: Iterable[Run], baselines: Mapping[str,
     }
 
 
+def _of_parts(speeds: Sequence[Run]) -> list[Run]:
+    """Rows of runs that measured one part in full."""
+    return [row for row in speeds if "part" not in row]
+
+
 def speed_table(speeds: Sequence[Run]) -> str:
     """One row per figure, with what it was compared to in the same run."""
     if not speeds:
@@ -181,7 +190,8 @@ def speed_table(speeds: Sequence[Run]) -> str:
     lines = ["| what | figure | ratio | against |", "|---|---|---|---|"]
     for row in speeds:
         ratio = "" if row.get("ratio") is None else f"{row['ratio']:,.1f}x"
-        lines.append(f"| {row['name']} | {row['value']:,.0f} {row['unit']} | {ratio} | {row.get('against') or ''} |")
+        name = ": ".join([*([row["part"]] if "part" in row else []), row["name"]])
+        lines.append(f"| {name} | {row['value']:,.0f} {row['unit']} | {ratio} | {row.get('against') or ''} |")
     machines = sorted({_machine(row["machine"]) for row in speeds})
     return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
 

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from marl.cli.bench_rows import Rounds
+
+
+Part = Literal["env", "train", "league", "viewer"]
+WHOLE: dict[Part, tuple[tuple[str, ...], tuple[int, ...]]] = {
+    "env": (
+        ("particle/spread", "foraging/8x8-2p-2f", "warehouse/tiny-2ag", "board/connect_four", "skirmish/3m"),
+        (1, 4096),
+    ),
+    "train": (("particle/spread",), (128,)),
+    "league": (("board/connect_four",), ()),
+    "viewer": (("particle/spread", "skirmish/3m"), ()),
+}
+"""What is measured where no part is named: scenarios of each part, and copies (where empty, the part's own choice)."""
 
 
 @dataclass(frozen=True)
 class Bench:
     """Measure environment steps per second; medians of several rounds, ratios within one run.
 
-    `env` of somebody else's (`pettingzoo:MODULE`): as it is, in this process, and eight copies for each of --threads
-    workers, ours and SuperSuit's.
+    `all`: a table of the four parts that follow, some scenarios of each, in a few minutes.
 
     `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
-    environment, against other people's of the same rules where there are any. `train`: whole iterations (128 steps,
-    4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same written plainly with torch, taking turns;
-    the share of an update that its matrix products alone would take; and the same with one core kept busy. `league`:
-    games between two players in blocks, as tournaments play them, against OpenSpiel's game at random one by one; and
-    training as leagues do it, with 32 opponents in the pool against one.
+    environment, against other people's of the same rules where there are any. `env` of somebody else's
+    (`pettingzoo:MODULE`): as it is, in this process, and eight copies for each of --threads workers, ours and
+    SuperSuit's.
+
+    `train`: whole iterations (128 steps, 4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same
+    written plainly with torch, taking turns; the share of an update that its matrix products alone would take; and the
+    same with one core kept busy.
+
+    `league`: games between two players in blocks, as tournaments play them, against OpenSpiel's game at random one by
+    one; and training as leagues do it, with 32 opponents in the pool against one.
+
+    `viewer`: pictures of a running environment, against mpe2's; frames of a replay that plays, and of one whose time
+    line is dragged, against a screen's 60 a second.
     """
 
-    what: tyro.conf.Positional[Literal["env", "train", "league"]]
+    what: tyro.conf.Positional[Literal["all", "env", "train", "league", "viewer"]] = "all"
     """What is measured."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Scenarios; by default all for `env`, particle/spread for `train`, board/connect_four for `league`."""
+    """Scenarios of a part; by default all for `env`, board/connect_four for `league`, particle/spread else."""
     copies: tuple[int, ...] = ()
-    """Copies of the environment; each 1 to 1048576. By default 1, 64 and 4096 for `env`, 128
+    """Copies of the environment, for a part; each 1 to 1048576. By default 1, 64 and 4096 for `env`, 128
     and some others for `train`, 128 for `league`."""
     threads: int = 2
     """Processor threads, at most; 1 to 1024."""
@@ -45,35 +70,23 @@ def run(options: Bench) -> int:
     """Measure and print row by row; returns the exit code."""
     from environments.errors import UsageError
     from marl.cli.bench_rows import Rounds
-    from scenarios import catalog
 
     for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
         if not low <= value <= high:
             raise UsageError(f"{name} must be {low} to {high}, not {value}")
     if not options.seconds > 0 or not all(1 <= copies <= 2**20 for copies in options.copies):
         raise UsageError("seconds must be above 0, and copies 1 to 1048576")
-    usual = {"env": tuple(catalog.SCENARIOS), "train": ("particle/spread",), "league": ("board/connect_four",)}
-    names = options.names or usual[options.what]
-    found = [catalog.find(name) for name in names]
-    rounds = Rounds(options.copies, options.threads, options.rounds, options.seconds)
-    if options.what == "env":
-        from marl.cli.bench_env import measure
-    elif options.what == "league":
-        from marl.cli.bench_league import measure
-    else:
-        from marl.cli.bench_train import measure
+    if options.what == "all" and (options.names or options.copies):
+        raise UsageError("scenarios and --copies are those of a part: marl bench env|train|league|viewer ...")
+    parts = WHOLE if options.what == "all" else {options.what: (options.names, options.copies)}
     rows: list[dict[str, Any]] = []
     print(machine_name())
-    for scenario in found:
-        if ":" in scenario.environment and options.what == "env":
-            from marl.cli import bench_external
-
-            rows_of = bench_external.measure(scenario, rounds)
-        else:
-            rows_of = measure(scenario, rounds)
-        for row in rows_of:
-            rows.append(row | {"machine": machine_name()})
-            print(line(row), flush=True)
+    for part, (names, copies) in parts.items():
+        rounds = Rounds(copies, options.threads, options.rounds, options.seconds)
+        for row in measured(part, names, rounds):
+            whole = {"part": part} if options.what == "all" else {}
+            rows.append(row | {"machine": machine_name()} | whole)
+            print(line(rows[-1]), flush=True)
     if options.json is not None:
         from marl import files
 
@@ -81,10 +94,22 @@ def run(options: Bench) -> int:
     return 0
 
 
+def measured(part: Part, names: Sequence[str], rounds: Rounds) -> Iterator[dict[str, Any]]:
+    """Rows of a part."""
+    from scenarios import catalog
+
+    usual = {"env": tuple(catalog.SCENARIOS), "league": ("board/connect_four",)}
+    found = [catalog.find(name) for name in names or usual.get(part, ("particle/spread",))]
+    for scenario in found:
+        of = f"{part}_external" if part == "env" and ":" in scenario.environment else part
+        yield from importlib.import_module(f"marl.cli.bench_{of}").measure(scenario, rounds)
+
+
 def line(row: dict[str, Any]) -> str:
     """A row for people."""
     beside = "" if row["ratio"] is None else f"  {_ratio(row['ratio']):>10} x {row['against']}"
-    return f"{row['name']:58} {row['value']:14,.0f} {row['unit']}{beside}"
+    part = f"{row['part']:7} " if "part" in row else ""
+    return f"{part}{row['name']:58} {row['value']:14,.0f} {row['unit']}{beside}"
 
 
 def _ratio(ratio: float) -> str:

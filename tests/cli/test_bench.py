@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench_peers, bench_plain, bench_rows, bench_soft
+from marl.cli import bench, bench_peers, bench_plain, bench_rows, bench_soft
 from marl.cli.main import main
 from scenarios import catalog
 
@@ -125,6 +125,39 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < rows[6]["ratio"] < 1
     assert rows[7]["ratio"] == pytest.approx(rows[7]["value"] / rows[2]["value"])
     assert all(row["value"] > 0 for row in rows)
+
+
+def test_viewer(tmp_path: Path) -> None:
+    rows = measured("viewer", to=tmp_path / "a.json")
+    peer = f"mpe2 {importlib.metadata.version('mpe2')} render()"
+    assert [row["name"] for row in rows] == [
+        f"particle/spread, {name}" for name in (peer, "render()", "watching", "scrubbing")
+    ]
+    assert [row["against"] for row in rows] == [None, peer, *["a screen's 60 frames/s"] * 2]
+    assert all(row["unit"] == "frames/s" and row["value"] > 0 for row in rows)
+    assert rows[1]["ratio"] == pytest.approx(rows[1]["value"] / rows[0]["value"])
+    assert rows[2]["ratio"] == pytest.approx(rows[2]["value"] / 60)
+
+
+def test_without_a_word_all_parts_are_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(bench.WHOLE) == ["env", "train", "league", "viewer"]
+    assert {name for names, _ in bench.WHOLE.values() for name in names} <= set(catalog.SCENARIOS)
+    asked: list[tuple[str, tuple[str, ...], tuple[int, ...]]] = []
+
+    def measure(part: str, names: tuple[str, ...], rounds: bench_rows.Rounds) -> list[dict[str, Any]]:
+        asked.append((part, names, rounds.copies))
+        return [bench_rows.row(name, 3.0, ("a peer", 2.0)) for name in names]
+
+    monkeypatch.setattr(bench, "measured", measure)
+    rows = measured(to=tmp_path / "a.json")
+    assert asked == [(part, *which) for part, which in bench.WHOLE.items()]
+    assert [(row["part"], row["name"]) for row in rows] == [(part, name) for part, names, _ in asked for name in names]
+    assert all(row["ratio"] == 1.5 and "cores" in row["machine"] for row in rows)
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(rows)
+    assert main(["bench", "all", "particle/spread"]) == 2
+    assert "marl bench env" in capsys.readouterr().err
 
 
 def test_the_plain_soft_loop_learns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,24 @@ def test_speed_rows() -> None:
     assert "two cores" in text
 
 
+def test_a_run_of_all_parts_has_a_table_of_its_own() -> None:
+    row = {
+        "name": "particle/spread, x",
+        "value": 1.0,
+        "unit": "steps/s",
+        "ratio": 2.0,
+        "against": "y",
+        "machine": MACHINE,
+    }
+    page = "<!-- results:bench -->\n<!-- end -->\n<!-- results:speed -->\n<!-- end -->\n"
+    whole = {**row, "value": 3.0, "part": "env"}
+    both, speed = table.fill(page, [], [row, whole]).split("<!-- results:speed -->")
+    assert _rows(both) == [["env: particle/spread, x", "3 steps/s", "2.0x", "y"]]
+    assert _rows(speed) == [["particle/spread, x", "1 steps/s", "2.0x", "y"]]
+    known = table.measured([], [{**whole, "name": f"particle/spread, {table.SPEED_AT}"}], {})
+    assert known["particle/spread"]["speed"] is None
+
+
 def test_only_what_is_marked_is_filled() -> None:
     page = (
         "before\n<!-- results:ippo -->\nold\n<!-- end -->\nbetween <!-- end -->\n<!-- results:all -->\n<!-- end -->\n"

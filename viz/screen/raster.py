@@ -27,10 +27,14 @@ SMALLEST_FONT = 6
 
 def picture(panes: Sequence[Pane], width: int, height: int, smoothness: int = 3) -> NDArray[np.uint8]:
     """Panes as an image `[height, width, 3]`, uint8. Opens no window."""
-    surface = pygame.Surface((width, height), depth=32)
+    surface = blank(width, height)
     paint_page(surface, panes, smoothness)
-    pixels: NDArray[np.uint8] = np.ascontiguousarray(pygame.surfarray.array3d(surface).swapaxes(0, 1))
-    return pixels
+    return np.frombuffer(bytearray(pygame.image.tobytes(surface, "RGB")), np.uint8).reshape(height, width, 3)
+
+
+def blank(width: int, height: int) -> Any:
+    """A surface to paint on, without a window."""
+    return pygame.Surface((width, height), depth=32)
 
 
 def paint_page(surface: Any, panes: Sequence[Pane], smoothness: int = 2) -> None:
