@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import time
 import warnings
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from environments.external import apart as processes
 from environments.external.layout import Layout, layout_of, prepared, random_row
 from environments.external.play import Moment, Player
 from environments.external.sources import blame
@@ -84,9 +86,32 @@ def _looked(what: str, look: Callable[[], None], advice: bool = False, then: str
         look()
     except Wrong as error:
         return Finding(what, f"{error}{f'; {then}' if then else ''}", advice)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Finding(what, f"it raises {blame(error)}")
     return Finding(what)
+
+
+def apart(
+    factory: Callable[[], Any], name: str, teams: str | None = None, steps: int = STEPS, patience: float = 60.0
+) -> Iterator[Finding]:
+    """`examine` in a process of its own, where one can be made: a last finding says that the environment hangs or dies.
+
+    It hangs where nothing is found for `patience` seconds and a tenth for each step.
+    """
+    if not processes.possible():
+        yield from examine(factory, name, teams, steps)
+        return
+
+    def look(tell: Callable[[str], None]) -> None:
+        for finding in examine(factory, name, teams, steps):
+            tell(json.dumps([finding.what, finding.wrong, finding.advice]))
+
+    try:
+        for told in processes.apart(look, patience + 0.1 * steps):
+            yield Finding(*json.loads(told))
+    except processes.Lost as error:
+        hint = f"; if it is only slow: --steps {max(10, steps // 10)}" if error.hangs else ""
+        yield Finding("it answers, whatever is done", f"{error}{hint}")
 
 
 def _pettingzoo(factory: Callable[[], Any], cycles: int) -> None:

@@ -201,7 +201,10 @@ def _trace(layout: Layout, env: Any, steps: int) -> list[bytes]:
                 moment = player.reset(layout.seed(PROBED_SEED + 1))
             else:
                 moment = player.step({agent: _random(layout, agent, moment, rng) for agent in player.living})
-    except Exception as error:  # a fault, which is dealt with when it comes in earnest; it may well repeat itself
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a fault is dealt with when it comes in earnest
         trace.append(last_line(error).encode())
     return trace
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from environments.errors import UsageError
+from environments.errors import EnvironmentFailure, UsageError
+from environments.external import apart
 from environments.external.film import RENDER_MODE, Film, seeing
 from environments.external.layout import Factory, layout_of, prepared, repeats
 from environments.external.sources import factory_of
@@ -25,6 +26,9 @@ from environments.vector import VectorEnv
 TEAMS, WRAP = "--teams", "--wrap"
 DRAWS = "render_mode"
 """The factory's option."""
+LOOK_SECONDS = 60.0
+"""How long an environment may take to be made, and to be played for some steps."""
+SAME = "same"
 
 
 def describe(name: str, options: Mapping[str, Any]) -> EnvSpec:
@@ -104,9 +108,34 @@ def _text(name: str, options: Mapping[str, Any]) -> str:
 @cache
 def _described(name: str, text: str) -> EnvSpec:
     options = json.loads(text)
-    env = prepared(made_by(name, options)(), name)
+    factory = made_by(name, options)
+    again = _played_apart(factory, name, options) if apart.possible() else None
+    env = prepared(factory(), name)
     layout = layout_of(env, name, options, options.get(TEAMS))
-    spec = replace(layout.spec, can_capture=repeats(layout, env))
+    spec = replace(layout.spec, can_capture=repeats(layout, env) if again is None else again)
     with contextlib.suppress(Exception):
         env.close()
     return spec
+
+
+def _played_apart(factory: Factory, name: str, options: Mapping[str, Any]) -> bool:
+    """Whether an environment repeats itself, as a copy of this process finds out.
+
+    One that hangs or dies while it is played does not: it does so in earnest too, in workers, where it is counted.
+    EnvironmentFailure where it cannot even be made and reset.
+    """
+
+    def look(tell: Callable[[str], None]) -> None:
+        env = prepared(factory(), name)
+        layout = layout_of(env, name, options, options.get(TEAMS))
+        tell("made")
+        tell(SAME if repeats(layout, env) else "other")
+
+    told: list[str] = []
+    try:
+        for word in apart.apart(look, LOOK_SECONDS):
+            told.append(word)
+    except apart.Lost as error:
+        if not told:
+            raise EnvironmentFailure(f"{name} cannot be made and reset: {error}") from None
+    return SAME in told

@@ -26,6 +26,8 @@ from environments.vector import Actions, Array, SimState, StepBuffers, action_sh
 
 MAX_FAULTS = 10
 """Faults after which a batch gives up."""
+RAISED = (Exception, SystemExit)
+"""What an environment may raise."""
 UNKNOWN = "environment"
 
 
@@ -153,7 +155,7 @@ class PettingZooVectorEnv:
             living = list(self._players[e].living)
             try:
                 self._advance(e, given)
-            except Exception as error:
+            except RAISED as error:
                 self._fail(e, last_line(error), living)
         self.playing[0] = -1
         publish(self._now, buffers)
@@ -256,7 +258,7 @@ class PettingZooVectorEnv:
             self._film.begin(e)
             try:
                 self._open(e, named if seeds is None else seeds[i])
-            except Exception as error:
+            except RAISED as error:
                 self._fail(e, f"reset: {last_line(error)}", [])
         clear_events(self._now, np.asarray(copies, np.int64))
         publish(self._now, self.buffers)
@@ -386,7 +388,7 @@ class PettingZooVectorEnv:
                 self._players[e] = self.layout.player(self._film.made(e, self._factory, self._name))
                 self._open(e, keys_of.episode_seed(int(self.key[e]), 0))
                 what = ""
-            except Exception as error:
+            except RAISED as error:
                 what = f"reset: {last_line(error)}"
 
     def _note(self, e: int, what: str) -> None:

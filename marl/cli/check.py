@@ -53,12 +53,12 @@ def run(options: Check) -> int:
     given = dict(options.options) | ({} if options.teams is None else {named.TEAMS: options.teams})
     factory = named.made_by(options.name, given)
     faults = 0
-    for finding in check.examine(factory, options.name, options.teams, options.steps):
+    for finding in check.apart(factory, options.name, options.teams, options.steps):
         print(finding, flush=True)
         faults += bool(finding.wrong) and not finding.advice
-    spec = named.describe(options.name, given)
-    print(f"teams   {teams.told(spec.groups, spec.kinds)}")
     if faults:
         raise EnvironmentFailure(f"{options.name} has {faults} fault{'s' if faults > 1 else ''}")
+    spec = named.describe(options.name, given)
+    print(f"teams   {teams.told(spec.groups, spec.kinds)}")
     print(f"train   marl train mappo {options.name}")
     return 0

@@ -101,6 +101,8 @@ class Faulty(Arena):
             case "spins":
                 while True:
                     pass
+            case "leaves":
+                raise SystemExit(3)
             case "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
         return views, rewards, *flags, infos

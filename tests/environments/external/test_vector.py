@@ -102,7 +102,7 @@ def test_turns() -> None:
     assert not env.faults
 
 
-@pytest.mark.parametrize("fault", ["raises", "nan", "reward", "shape", "type", "stranger"])
+@pytest.mark.parametrize("fault", ["raises", "leaves", "nan", "reward", "shape", "type", "stranger"])
 def test_faults(fault: str) -> None:
     """The failing copy is cut off with its last good views; the others live the lives they would have lived."""
     made = iter(
