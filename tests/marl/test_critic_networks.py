@@ -16,7 +16,9 @@ from marl.seeding import torch_generator
 from tests.marl import soft
 from tests.marl.remembering import sample_of
 from tests.marl.soft import config_of, ready
-from tests.probes import test_sac as probes
+from tests.probes import games
+from tests.probes.asking import near
+from tests.probes.train import Soft
 
 
 def generator(name: str = "test") -> torch.Generator:
@@ -114,11 +116,11 @@ def test_both_of_droqs_critics_and_targets_drop_and_no_others_learn_from_it() ->
 
 @pytest.mark.parametrize("kind", ["droq", "simba"])
 def test_they_learn_what_is_known(kind: str) -> None:
-    probe = probes.Probe(probes.games.Later(), "hasac", critic_network=kind, hidden=(32, 32), critic_learning_rate=5e-3)
+    probe = Soft(games.Later(), "hasac", critic_network=kind, hidden=(32, 32), critic_learning_rate=5e-3)
     probe.train(200)
     probe.learners["team"].critic.draw_from(None)
     seen = probe.seen()[..., 0]
-    probes.near(probe.soft_values(), torch.where(torch.from_numpy(seen) == 0, 0.9, 1.0), 0.06)
+    near(probe.values(), torch.where(torch.from_numpy(seen) == 0, 0.9, 1.0), 0.06)
 
 
 def test_settings_that_cannot_be() -> None:

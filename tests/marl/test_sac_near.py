@@ -22,7 +22,7 @@ from tests.marl.remembering import sample_of
 from tests.marl.soft import config_of, ready
 from tests.probes.environment import Rules
 from tests.probes.games import Played, end
-from tests.probes.test_sac import Probe
+from tests.probes.train import Soft
 
 
 def means(made: SAC, views: Views, acting: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Climbing(Rules):
 @pytest.mark.parametrize(("later", "best"), [("answering", True), ("present", False)])
 def test_who_counts_on_answers_climbs(later: str, best: bool) -> None:
     settings = {"temperature": 2.0, "batch_size": 64, "actor_learning_rate": 5e-3, "critic_learning_rate": 2e-2}
-    probe = Probe(Climbing(), "hasac", "team_mean", later_agents=later, fixed_order=True, **settings)
+    probe = Soft(Climbing(), "hasac", "team_mean", later_agents=later, fixed_order=True, **settings)
     probe.train(300)
     assert (probe.probabilities()[0].argmax(-1).tolist() == [0, 0]) is best
 

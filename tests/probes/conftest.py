@@ -6,24 +6,22 @@ from typing import Any
 
 import pytest
 
-from tests.probes.table import CONTROLS, CRITICS, MODULES, NAMES
+from tests.probes.asking import QUESTIONS
+from tests.probes.table import TESTS
 
 
 def told(item: Any) -> dict[str, str]:
     """Row, learner and role of a test; nothing where it fills no row."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    probe = parameters.get("probe")
-    row = NAMES.get(getattr(probe, "__name__", item.originalname))
-    if row is None:
-        return {}
-    named = [parameters[word] for word in ("name", "other", "learner") if word in parameters]
-    learner = (
-        named[0]
-        if named
-        else CRITICS.get(parameters.get("critic", "")) or MODULES[item.path.stem.removesuffix("_planted")]
-    )
-    role = "control" if "bug" in parameters or item.originalname in CONTROLS else "probe"
-    return {"row": row, "learner": learner, "role": role}
+    learner = parameters.get("learner", "mappo")
+    if "question" in parameters:
+        question = QUESTIONS[parameters["question"]]
+        role = "control" if question.control or "bug" in parameters else "probe"
+        return {"row": " ".join(question.rows), "learner": learner, "role": role} if question.rows else {}
+    if item.originalname in TESTS:
+        row, role = TESTS[item.originalname]
+        return {"row": row, "learner": learner, "role": role}
+    return {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

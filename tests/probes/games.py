@@ -248,6 +248,109 @@ class Pennies(Rules):
         return np.concatenate([~match, match], 1).astype(float), end(step)
 
 
+class Payoff(Rules):
+    """One step of a game with a common payoff [[2, 0], [0, 1]]."""
+
+    teams: ClassVar = {"team": 2}
+    table: ClassVar = np.array([[2.0, 0.0], [0.0, 1.0]])
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return self.table[actions[:, :1], actions[:, 1:]].repeat(2, 1), end(step)
+
+
+class Match(Payoff):
+    """One step: 1 for playing the same."""
+
+    table: ClassVar = np.eye(2)
+
+
+class Narrow(Rules):
+    """One step; two agents who may play the first 2, or all, of 4 actions. The first action pays a little."""
+
+    teams: ClassVar = {"team": 2}
+    actions: ClassVar = spaces.Discrete(4)
+    masked: ClassVar = True
+
+    def mask(self, hidden: Array, step: Array) -> Array:
+        return (np.arange(4) < np.array([2, 4])[:, None])[None]
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return 0.1 * (actions == 0), end(step)
+
+
+class Forced(Rules):
+    """One step with one legal action of three, which pays 1."""
+
+    actions: ClassVar = spaces.Discrete(3)
+    masked: ClassVar = True
+
+    def mask(self, hidden: Array, step: Array) -> Array:
+        return np.array([[[False, True, False]]])
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return (actions == 1).astype(float), end(step)
+
+
+class LastWord(Rules):
+    """Two moves, one after the other: the last mover wins 1, and the other loses 1 when it is no longer its turn."""
+
+    teams: ClassVar = {"one": 1, "two": 1}
+    turn_based: ClassVar = True
+    max_wait: ClassVar = 1
+
+    def acting(self, hidden: Array, step: Array) -> Array:
+        return (step[:, None] % 2) == np.arange(2)
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        last = step[:, None] == 1
+        return last * np.array([[-1.0, 1.0]]), last
+
+
+class TeamLife(EarlyDeath):
+    """As `EarlyDeath`, but each of four steps pays both 1."""
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return np.ones((len(step), 2)), super().play(hidden, step, actions, alive)[1]
+
+
+class TwoSteps(Rules):
+    """The game of Rashid et al. 2018 (arXiv:1803.11485, section 6.1): the first agent's first action leads to a table
+    that pays 7 whatever is done, or to one that pays 8 where both play 1, 0 where neither does, and 1 else."""
+
+    teams: ClassVar = {"team": 2}
+    state_size: ClassVar = 3
+    features: ClassVar = 3
+
+    def place(self, hidden: Array, step: Array) -> Array:
+        return np.eye(3)[np.where(step == 0, 0, 1 + hidden[:, 0].astype(int))]
+
+    def state(self, hidden: Array, step: Array) -> Array:
+        return self.place(hidden, step)
+
+    def obs(self, hidden: Array, step: Array) -> Array:
+        return self.place(hidden, step)[:, None]
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        last = step == 1
+        chosen = np.array([[0.0, 1.0], [1.0, 8.0]])[actions[:, 0], actions[:, 1]]
+        paid = np.where(last, np.where(hidden[:, 0] == 0, 7.0, chosen), 0.0)
+        hidden[:, 0] = np.where(step == 0, actions[:, 0], hidden[:, 0])
+        return np.repeat(paid[:, None], 2, 1), last[:, None]
+
+
+class Choices(Rules):
+    """One step; three choices of an agent, paid 1 for each that is its number: 0, 1, 2. One is never legal."""
+
+    actions: ClassVar = spaces.MultiDiscrete([2, 3, 4])
+    masked: ClassVar = True
+
+    def mask(self, hidden: Array, step: Array) -> Array:
+        return np.array([[[True, True, True, True, True, True, True, True, False]]])
+
+    def play(self, hidden: Array, step: Array, actions: Array, alive: Array) -> Played:
+        return (actions == np.arange(3)).sum(-1).astype(float), end(step)
+
+
 class Bright(Rules):
     """One step; each of two agents sees a speckled picture of which one half is brighter, and is paid 1 for saying
     which: 0 the left one, 1 the right one."""

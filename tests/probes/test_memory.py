@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -11,17 +10,15 @@ import torch
 
 from environments.vector import Array
 from marl import collector
-from marl.config import ALGORITHMS
 from marl.recurrent import AgentGRU
-from tests.probes import train
 from tests.probes.environment import Rules
 from tests.probes.games import Played, bit
-from tests.probes.train import Probe
+from tests.probes.table import WHOLE
+from tests.probes.train import FromRollouts
 
 LEARNERS = ("ippo", "mappo", "happo", "hatrpo", "ia2c", "maa2c", "dpo")
 ONE_PER_CORE = ("mappo", "hatrpo")
-TRAINED = LEARNERS if os.environ.get("PROBES") == "all" else ONE_PER_CORE
-HARD = {"hatrpo": {"kl_radius": 0.05}}
+TRAINED = LEARNERS if WHOLE else ONE_PER_CORE
 
 
 class Recall(Rules):
@@ -60,10 +57,10 @@ class Before(Recall):
         return super().play(hidden[:, 1:], step, actions, alive)
 
 
-def right(game: Recall, iterations: int, recurrent: str = "gru", **settings: object) -> float:
+def right(game: Recall, iterations: int, learner: str = "mappo", recurrent: str = "gru") -> float:
     """Share of right answers after training, of a thousand."""
     steps = game.wait + 1
-    probe = Probe(game, train_critic(), rollout_length=steps, chunk_length=steps, recurrent=recurrent, **settings)
+    probe = FromRollouts(game, learner, rollout_length=steps, chunk_length=steps, recurrent=recurrent)
     looks = []
     for more in (iterations, *[0] * 7):
         probe.train(more)
@@ -71,26 +68,13 @@ def right(game: Recall, iterations: int, recurrent: str = "gru", **settings: obj
     return float(np.mean(looks))
 
 
-def train_critic() -> str:
-    return ALGORITHMS[train.LEARNER or "mappo"].critic
-
-
-@pytest.fixture
-def learner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which learner probes train from now on."""
-    name: str = request.param
-    monkeypatch.setattr(train, "LEARNER", name)
-    monkeypatch.setattr(train, "CHANGES", HARD.get(name, {}))
-    return name
-
-
-@pytest.mark.parametrize("learner", TRAINED, indirect=True)
+@pytest.mark.parametrize("learner", TRAINED)
 def test_what_was_seen_is_remembered(learner: str) -> None:
-    assert right(Recall(), 25) > 0.97
+    assert right(Recall(), 25, learner) > 0.97
 
 
 def test_who_remembers_nothing_can_only_guess() -> None:
-    assert abs(right(Recall(), 10, "none") - 0.5) < 0.07
+    assert abs(right(Recall(), 10, recurrent="none") - 0.5) < 0.07
 
 
 def test_nothing_is_remembered_from_one_episode_to_the_next() -> None:
@@ -108,6 +92,6 @@ def test_a_memory_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "forgotten", lambda hidden, kind, over: dict(hidden))
     game = Before()
     game_steps = 2 * (game.wait + 1)
-    probe = Probe(game, "local", rollout_length=game_steps, chunk_length=game_steps, recurrent="gru")
+    probe = FromRollouts(game, "ippo", rollout_length=game_steps, chunk_length=game_steps, recurrent="gru")
     probe.train(25)
     assert 2 * probe.reward() > 0.7  # what the rollout's first episode is asked for, gradients do not reach
