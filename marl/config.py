@@ -167,7 +167,7 @@ def _ddpg(name: str, summary: str, family: Literal["ddpg", "td3"], **settings: A
 def _q(name: str, summary: str, mixer: Literal["none", "sum", "monotone"]) -> Algorithm:
     config, actions = QConfig(mixer=mixer), ("Discrete", "MultiDiscrete")
     learner = "marl.algorithms.q_learning:QLearning"
-    return Algorithm(name, summary, "q", config.critic, "at_once", actions, False, learner, config, compiled=False)
+    return Algorithm(name, summary, "q", config.critic, "at_once", actions, True, learner, config, compiled=False)
 
 
 ALGORITHMS: dict[str, Algorithm] = {

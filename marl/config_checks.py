@@ -43,6 +43,21 @@ def check_counts(config: Any, *names: str) -> None:
         require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
 
 
+def check_recurrent(config: Any) -> None:
+    """There are 1 to 64 layers that remember, and a rollout is of whole chunks."""
+    check_counts(config, "recurrent_layers", "chunk_length")
+    if config.recurrent == "none":
+        return
+    steps, chunk = config.rollout_length, config.chunk_length
+    require(config.recurrent_layers <= 64, f"recurrent_layers must be 1 to 64, not {config.recurrent_layers}")
+    divisors = [k for k in range(1, steps + 1) if steps % k == 0]
+    near = min(divisors, key=lambda k: abs(k - chunk))
+    require(
+        steps % chunk == 0,
+        f"a rollout of {steps} steps cannot be cut into chunks of {chunk}: set --chunk-length {near}",
+    )
+
+
 def check_range(config: Any, low: float, high: float, *names: str) -> None:
     """Those fields are finite and between `low` and `high`."""
     for name in names:

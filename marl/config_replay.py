@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from marl.config_checks import check_above, check_choices, check_counts, check_range, check_widths, require
+from marl.config_checks import (
+    check_above,
+    check_choices,
+    check_counts,
+    check_range,
+    check_recurrent,
+    check_widths,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,16 @@ class OffPolicyConfig:
         check_range(self, 0.0, math.inf, "warmup_steps")
         check_range(self, 0.0, 1.0, "gamma", "polyak")
         check_above(self, 0.0, "updates_per_step", "adam_eps", "polyak", "huber_delta", "max_grad_norm")
+
+    @property
+    def span(self) -> int:
+        """Steps that are sampled together: a chunk's of a recurrent learner, else each alone."""
+        return 1
+
+    @property
+    def lead(self) -> int:
+        """Steps before them that only bring up to date what is carried."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -158,6 +176,16 @@ class QConfig(OffPolicyConfig):
     box: ClassVar[str] = "gaussian"  # there are none: actions are discrete
     parameters: Literal["shared", "per_agent"] = "shared"
     """One network for all agents of a group, or one for each."""
+    recurrent: Literal["none", "gru"] = "none"
+    """Layers that remember, in the agents' networks, behind the hidden ones and as wide as the last of them."""
+    recurrent_layers: int = 1
+    """Number of layers that remember; 1 to 64."""
+    chunk_length: int = 8
+    """Steps that are learnt from as one, and through which gradients of what remembers go back; a divisor of the
+    rollout's length."""
+    burn_in: int = 0
+    """Steps before a chunk that are taken again first, without learning from them, so that what was carried long ago
+    becomes what it would be now; at least 0."""
     polyak: float = 0.01
     """Part of the way that target networks move towards the networks each time; above 0, to 1 (a copy)."""
     mixer: Literal["none", "sum", "monotone"] = "monotone"
@@ -185,9 +213,22 @@ class QConfig(OffPolicyConfig):
         """What values are of, as `Algorithm` says it."""
         return "local" if self.mixer == "none" else self.mixer
 
+    @property
+    def span(self) -> int:
+        """As `OffPolicyConfig` says."""
+        return 1 if self.recurrent == "none" else self.chunk_length
+
+    @property
+    def lead(self) -> int:
+        """As `OffPolicyConfig` says."""
+        return 0 if self.recurrent == "none" else self.burn_in
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_widths(self.mixer_hidden)
         check_counts(self, "mixer_width", "target_period", "epsilon_steps")
-        check_range(self, 0.0, math.inf, "learning_rate")
+        check_range(self, 0.0, math.inf, "learning_rate", "burn_in")
+        check_recurrent(self)
+        chunk = f"a chunk of {self.span} steps needs --batch-size {self.span} or more, not {self.batch_size}"
+        require(self.batch_size >= self.span, chunk)
         check_range(self, 0.0, 1.0, "epsilon", "final_epsilon")

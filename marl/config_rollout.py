@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from marl.config_checks import check_above, check_choices, check_counts, check_range, check_widths, require
+from marl.config_checks import (
+    check_above,
+    check_choices,
+    check_counts,
+    check_range,
+    check_recurrent,
+    check_widths,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -76,24 +84,12 @@ class RolloutConfig:
         check_range(self, 0.0, math.inf, "learning_rate", "value_coefficient")
         check_range(self, 0.0, 1.0, "gamma", "gae_lambda")
         check_above(self, 0.0, "adam_eps", "huber_delta", "value_clip", "max_grad_norm", "rho_clip", "trace_clip")
-        check_counts(self, "recurrent_layers", "chunk_length")
-        if self.recurrent != "none":
-            self._check_recurrent()
+        check_recurrent(self)
 
     @property
     def span(self) -> int:
         """Steps that are trained together: a chunk's of a recurrent learner, else each alone."""
         return 1 if self.recurrent == "none" else self.chunk_length
-
-    def _check_recurrent(self) -> None:
-        steps, chunk = self.rollout_length, self.chunk_length
-        require(self.recurrent_layers <= 64, f"recurrent_layers must be 1 to 64, not {self.recurrent_layers}")
-        divisors = [k for k in range(1, steps + 1) if steps % k == 0]
-        near = min(divisors, key=lambda k: abs(k - chunk))
-        require(
-            steps % chunk == 0,
-            f"a rollout of {steps} steps cannot be cut into chunks of {chunk}: set --chunk-length {near}",
-        )
 
 
 @dataclass(frozen=True)

@@ -52,20 +52,24 @@ class Judge:
         """A policy's copy is judged by the same."""
         return self
 
-    def expects(self, policy: Policy, shown: Mapping[str, View], state: Tensor) -> Tensor:
-        """Values `[S, R or 1]` in reward units of views of all seats, in their order."""
+    def expects(
+        self, policy: Policy, shown: Mapping[str, View], state: Tensor, hidden: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Values `[S, R or 1]` in reward units of views of all seats, in their order; `hidden` is what a recurrent
+        policy is handed there."""
         groups = policy.spec.groups
         acting = torch.cat([shown[group.name].acting for group in groups], 1)
         obs = {group.name: shown[group.name].obs for group in groups}
         masks = {group.name: shown[group.name].action_mask for group in groups}
         views = Views(obs, masks, acting, state, torch.arange(len(state)))
-        best = {g.name: policy.distribution(g, obs[g.name], masks[g.name]).mode() for g in groups}
+        outputs = {g.name: policy.look(g, shown[g.name], hidden)[0] for g in groups}
+        best = {g.name: policy.head(g, outputs[g.name], masks[g.name]).mode() for g in groups}
         if self.shape["of"] == "actions":
             q = self.parts["q"]
             assert isinstance(q, TwinQ)
             values: Tensor = q(q.see(views), taken(policy, best, acting, torch.float32)).amin(0)
         else:
-            values = values_of(policy, views, best)
+            values = values_of(policy.spec, outputs, acting, best)
             values = self.parts["mixer"](values, views) if "mixer" in self.parts else values
         if "norm" not in self.parts:
             return values
@@ -98,12 +102,13 @@ def taken(policy: Policy, actions: Mapping[str, Tensor], acting: Tensor, dtype: 
     return [x * acting[:, i : i + 1] for i, x in enumerate(rows)]
 
 
-def values_of(policy: Policy, views: Views, actions: Mapping[str, Tensor]) -> Tensor:
-    """What the agents' own actions are worth to a policy that knows values, `[B, R]`: 0 where they do not act."""
+def values_of(spec: PolicySpec, outputs: Mapping[str, Tensor], acting: Tensor, actions: Mapping[str, Tensor]) -> Tensor:
+    """What the agents' own actions are worth, `[B, R]`, by the values of all of them, group -> `[B, n, sum K]`: 0 where
+    they do not act."""
     rows = []
-    for group in policy.spec.groups:
-        values, sizes = policy.describe(group, views.obs[group.name]), choices(group.action_space)
+    for group in spec.groups:
+        values, sizes = outputs[group.name], choices(group.action_space)
         action = actions[group.name].long().view(*values.shape[:2], len(sizes))
         parts = zip(torch.split(values, list(sizes), 2), action.unbind(2), strict=True)
         rows.append(torch.cat([part.gather(2, chosen.unsqueeze(2)) for part, chosen in parts], 2).sum(2))
-    return torch.where(views.acting, torch.cat(rows, 1), 0.0)
+    return torch.where(acting, torch.cat(rows, 1), 0.0)

@@ -174,13 +174,13 @@ class Policy(nn.Module):
         With `agent`, of that one alone, by parameters of its own: `obs [B, 1, *shape]`. A recurrent policy needs to
         know the `past`, of all agents.
         """
-        return self._described(group, obs, agent, past)[0]
+        return self.remembering(group, obs, agent, past)[0]
 
-    def _described(
-        self, group: AgentGroup, obs: Tensor, agent: int | None, past: Past | None
+    def remembering(
+        self, group: AgentGroup, obs: Tensor, agent: int | None = None, past: Past | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """What `describe` says, and what a recurrent policy carries on."""
-        actor, hidden = self.actors[group.name], None
+        """What `describe` says, and what a recurrent policy carries on after each step, `[C, L, n, M]`."""
+        actor, after = self.actors[group.name], None
         own_encoder = None if agent is None else self.encoders.own(group.name, agent)
         x = self.encoders.fed(group.name, obs, self._first[0].dtype, own_encoder)
         if isinstance(actor, AgentMLP):
@@ -188,14 +188,14 @@ class Policy(nn.Module):
         else:
             assert isinstance(actor, RecurrentAgents) and past is not None, "a recurrent policy needs to know the past"
             if agent is None:
-                outputs, hidden = actor(x, past)
+                outputs, after = actor(x, past)
             else:
                 outputs = actor.alone(x.squeeze(1), agent, past.only(agent)).unsqueeze(1)
         if group.name not in self.log_std:
-            return outputs, hidden
+            return outputs, after
         log_std = self.log_std[group.name]
         own = log_std if agent is None else log_std[agent : agent + 1]
-        return torch.cat([outputs, own.expand_as(outputs)], -1), hidden
+        return torch.cat([outputs, own.expand_as(outputs)], -1), after
 
     def head(self, group: AgentGroup, outputs: Tensor, mask: Tensor | None) -> Chosen:
         """What the network's outputs for agents of a group mean; of unsquashed normals, what `describe` says."""
@@ -230,19 +230,21 @@ class Policy(nn.Module):
         steps = {}
         for group in self.spec.groups:
             view = views[group.name]
-            outputs, kept = self._described(group, view.obs, None, self._past(group, view, hidden))
+            outputs, kept = self.look(group, view, hidden)
             chosen = self.head(group, outputs, view.action_mask)
             action = chosen.mode() if greedy else chosen.sample(noise[group.name])
             steps[group.name] = PolicyStep(action, chosen.log_prob(action), kept)
         return steps
 
-    def _past(self, group: AgentGroup, view: View, hidden: Hidden | None) -> Past | None:
-        """What a recurrent policy needs to know besides a view; nothing carried: an episode begins."""
+    def look(self, group: AgentGroup, view: View, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
+        """What `describe` says of a view, and what a recurrent policy carries on; none `hidden`: an episode begins."""
         actor = self.actors[group.name]
         if not isinstance(actor, RecurrentAgents):
-            return None
-        carried = (hidden or {}).get(group.name)
-        return Past.of_step(torch.zeros(*view.acting.shape, actor.memory) if carried is None else carried, view.acting)
+            return self.describe(group, view.obs), None
+        kept = (hidden or {}).get(group.name)
+        kept = torch.zeros(*view.acting.shape, actor.memory) if kept is None else kept
+        outputs, after = self.remembering(group, view.obs, past=Past.of_step(kept, view.acting))
+        return outputs, None if after is None else after[:, -1]
 
     @property
     def acts_compiled(self) -> bool:
@@ -321,12 +323,11 @@ class Policy(nn.Module):
         if self.critic is not None:
             values = self._expected(self.critic, views, state, {} if expected is None else expected)
         elif self.judge is not None:
-            values = self.judge.expects(self, views, state)
+            values = self.judge.expects(self, views, state, hidden)
         first = 0
         for group in self.spec.groups:
             view = views[group.name]
-            past = self._past(group, view, hidden)
-            chosen = self.distribution(group, view.obs, view.action_mask, past=past)
+            chosen = self.head(group, self.look(group, view, hidden)[0], view.action_mask)
             if isinstance(chosen, DiagonalGaussian | SquashedGaussian | Deterministic):
                 parameters = torch.cat([chosen.mode(), chosen.deviation()], -1)
             else:
@@ -414,8 +415,7 @@ class Policy(nn.Module):
         if hidden is not None and agent in hidden:
             carried[0, row] = torch.as_tensor(hidden[agent])
         with torch.inference_mode():
-            past = self._past(group, View(obs, legal, acting), {group.name: carried})
-            outputs, kept = self._described(group, obs, None, past)
+            outputs, kept = self.look(group, View(obs, legal, acting), {group.name: carried})
             if hidden is not None and kept is not None:
                 hidden[agent] = kept[0, row].numpy()
             chosen = self.head(group, outputs, legal)

@@ -64,6 +64,11 @@ class PolicySpec:
         groups = tuple(env.group(name) for name in team.groups)
         return cls(env.name, kind, team.teams, groups, dict(env.options), **network)
 
+    @property
+    def memory(self) -> int:
+        """Numbers that recurrent networks carry for each agent from one step to the next; else 0."""
+        return 0 if self.recurrent == "none" else self.recurrent_layers * self.hidden[-1]
+
     def members(self, group: AgentGroup) -> int:
         """Agents of the group in one team."""
         return len(group.agents) // self.teams
@@ -98,6 +103,11 @@ class PolicySpec:
         if spec.teams < 1 or any(len(group.agents) % spec.teams or not group.agents for group in groups):
             raise ValueError(f"{spec.teams} teams do not share the agents")
         return spec
+
+
+def network_of(config: Any) -> dict[str, Any]:
+    """What a learner's settings say of its policy's networks, as fields of its spec."""
+    return {name: getattr(config, name) for name in (*NETWORK, "box") if hasattr(config, name)}
 
 
 def choices(space: spaces.Space[Any]) -> tuple[int, ...]:
@@ -156,12 +166,14 @@ def expectation(spec: PolicySpec, central: bool, asked: str) -> str:
     return asked
 
 
-def bytes_per_sample(spec: PolicySpec, state_size: int, rows: int) -> int:
+def bytes_per_sample(spec: PolicySpec, state_size: int, rows: int, span: int = 1) -> float:
     """Memory of one joint sample of a replay buffer, views of truncated lives aside.
 
-    `rows` is the number of rewards: one per agent, or one for the team.
+    `rows` is the number of rewards: one per agent, or one for the team. What recurrent policies carry is kept every
+    `span` steps.
     """
-    total = 4 * state_size + 5 * rows + 9
+    total = 4 * state_size + 5 * rows + 9.0
+    total += 0 if spec.recurrent == "none" else 1 + 4 * spec.memory * sum(map(spec.members, spec.groups)) / span
     for group in spec.groups:
         sight = group.observation_space
         view = math.prod(sight.shape) * np.dtype(sight.dtype).itemsize + group.mask_size + 1

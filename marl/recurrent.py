@@ -77,7 +77,7 @@ class AgentGRU(nn.Module):
     def forward(
         self, x: Tensor, hidden: Tensor, start: Tensor, acting: Tensor, agent: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What the top layer says at every step, and the hidden states after the last.
+        """What the top layer says at every step, and the hidden states after it, `[T, B, n, layers, H]`.
 
         With `agent`, of that one alone, by parameters of its own: n = 1.
 
@@ -96,21 +96,18 @@ class AgentGRU(nn.Module):
             _by_stack(start.view(steps, batch, 1, 1).expand(-1, -1, agents, -1), stacks),
             _by_stack(rows, stacks),
         )
-        last = []
+        after = []
         for layer in range(self.layers):
             h = _by_stack(hidden[None, :, :, layer], stacks)[0]
             parts = (self.below[layer], self.before[layer], self.biases[layer], self.inner[layer])
             if agent is not None:
                 parts = tuple(part[agent : agent + 1] for part in parts)
-            x, h = self._layer(parts, _by_stack(x, stacks), h, fresh, own)
-            x = _by_agent(x, batch, agents)
-            last.append(_by_agent(h.unsqueeze(0), batch, agents)[0])
-        return x, torch.stack(last, 2)
+            x = _by_agent(self._layer(parts, _by_stack(x, stacks), h, fresh, own), batch, agents)
+            after.append(x)
+        return x, torch.stack(after, 3)
 
-    def _layer(
-        self, parts: tuple[Tensor, ...], x: Tensor, h: Tensor, fresh: Tensor, own: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One layer over all steps: `x [T, stacks, M, D]` and `h [stacks, M, H]` -> `[T, stacks, M, H]`, `h`."""
+    def _layer(self, parts: tuple[Tensor, ...], x: Tensor, h: Tensor, fresh: Tensor, own: Tensor) -> Tensor:
+        """One layer over all steps: `x [T, stacks, M, D]` and `h [stacks, M, H]` -> every h, `[T, stacks, M, H]`."""
         below, weight, bias, inner = parts[0], parts[1], parts[2].unsqueeze(1), parts[3].unsqueeze(1)
         width = [2 * self.width, self.width]
         given, given_new = torch.split(x @ below + bias, width, -1)
@@ -125,7 +122,7 @@ class AgentGRU(nn.Module):
             moved = new + z * (h - new)
             h = torch.where(own[t], moved, h) if waits else moved
             said.append(h)
-        return torch.stack(said), h
+        return torch.stack(said)
 
 
 class RecurrentAgents(nn.Module):
@@ -157,11 +154,11 @@ class RecurrentAgents(nn.Module):
         self.output = AgentMLP(width, (), outputs, agents, parameters, False, activation, output_gain, generator)
 
     def forward(self, x: Tensor, past: Past) -> tuple[Tensor, Tensor]:
-        """Outputs `[C L, n, K]` and hidden states after each chunk `[C, n, M]` of `[C L, n, D]`, or of `[C L, D]` where
-        all agents are fed the same."""
-        said, last = self._said(self.body(x), past)
+        """Outputs `[C L, n, K]` and hidden states after each step `[C, L, n, M]` of `[C L, n, D]`, or of `[C L, D]`
+        where all agents are fed the same."""
+        said, after = self._said(self.body(x), past)
         outputs: Tensor = self.output(said)
-        return outputs, last
+        return outputs, after
 
     def alone(self, x: Tensor, agent: int, past: Past) -> Tensor:
         """One agent's outputs `[C L, K]` from `x [C L, D]`, by its own parameters (`per_agent`); `past` is its own."""
@@ -172,8 +169,8 @@ class RecurrentAgents(nn.Module):
         chunks, steps, agents = past.acting.shape
         rows = self.body.activate(x).view(chunks, steps, agents, -1).transpose(0, 1)
         hidden = past.hidden.to(x.dtype).view(chunks, agents, self.gru.layers, self.gru.width)
-        said, last = self.gru(rows, hidden, past.start.T, past.acting.transpose(0, 1), agent)
-        return said.transpose(0, 1).flatten(0, 1), last.flatten(2)
+        said, after = self.gru(rows, hidden, past.start.T, past.acting.transpose(0, 1), agent)
+        return said.transpose(0, 1).flatten(0, 1), after.transpose(0, 1).flatten(3)
 
 
 def network(

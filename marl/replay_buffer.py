@@ -4,12 +4,16 @@ A ring of time steps by seat. What agents see is stored once per step: the view 
 the next row, also across rollouts and copies. Only lives that were truncated have a view of their own besides, kept in
 a second ring. Memory is taken once, at the first rollout, the second ring's as it is needed; `bytes_per_sample` in
 policy_spec.py says how much.
+
+For networks that remember, samples are whole chunks of `span` steps of a seat, on the grid on which rollouts keep what
+was carried: a chunk starts from what the policy that played it carried there, and may first be warmed up by the `lead`
+steps before it (Kapturowski et al. 2019, R2D2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +35,20 @@ SEGMENT_BYTES = 2**24
 
 
 @dataclass(frozen=True)
+class Course:
+    """How networks that remember come to the views that it belongs to: in `C` sequences of `L` steps, one seat each.
+
+    The first C L views are those of the steps, in order (sequence, step); others are final views, each seen after one
+    of the steps, by whose truncation a life ended.
+    """
+
+    hidden: dict[str, Tensor]  # group -> [C, n, M] before all of it
+    before: Views  # [C lead] of the steps that come first and are there for the hidden states alone
+    start: Tensor  # [C, lead + L] bool: an episode begins at this step
+    after: Tensor  # [F] int64 into the C L steps
+
+
+@dataclass(frozen=True)
 class Views:
     """What the teams of some seats see; entries of agents that do not act are neutral."""
 
@@ -39,6 +57,7 @@ class Views:
     acting: Tensor  # [B, R] bool, all groups side by side
     state: Tensor  # [B, S']
     seat: Tensor  # [B]
+    course: Course | None = None  # of recurrent policies
 
 
 @dataclass(frozen=True)
@@ -61,17 +80,25 @@ class Sample:
 class ReplayBuffer:
     """The last `capacity` joint samples, in whole time steps of all seats."""
 
-    def __init__(self, spec: PolicySpec, per_agent: bool, capacity: int, max_wait: int) -> None:
+    def __init__(
+        self, spec: PolicySpec, per_agent: bool, capacity: int, max_wait: int, span: int = 1, lead: int = 0
+    ) -> None:
         """`per_agent`: each agent earns its own reward; else `reward` of `add` is the team's.
 
         `max_wait`: the longest wait between two decisions; what is as young is not sampled, for its outcome may not
         be known, and those whose outcome is known are no fair sample.
+
+        `span`: steps of a chunk, 1 for policies that do not remember; rollouts are of whole chunks. `lead`: steps
+        before it that warm up.
         """
         self.spec, self.per_agent, self.capacity, self.max_wait = spec, per_agent, capacity, max_wait
+        self.span, self.lead = span, lead
         self.arrays: dict[str, Tensor] = {}
         """Name -> `[L, S, ...]`; row `head` holds the newest view, to which no transition belongs yet."""
         self.finals: dict[str, Tensor] = {}
         """Name -> `[F, ...]`: final view number i is in row i % F."""
+        self.hidden: dict[str, Tensor] = {}
+        """Group -> `[L / span, S, n, M]`: what a recurrent policy carried where a chunk begins."""
         self.head = self.size = 0
         self.first_final = self.next_final = 0
 
@@ -88,12 +115,12 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Memory taken."""
-        return sum(x.nbytes for x in (*self.arrays.values(), *self.finals.values()))
+        return sum(x.nbytes for held in (self.arrays, self.finals, self.hidden) for x in held.values())
 
     @property
     def ready(self) -> bool:
         """True where there is something to sample."""
-        return self.size > self.max_wait
+        return self.size // self.span >= self._youngest
 
     def add(self, rollout: Rollout, reward: Tensor) -> None:
         """Store a rollout that goes on where the last one ended; `reward` is `[T, S, K]`.
@@ -102,10 +129,12 @@ class ReplayBuffer:
         stored then.
         """
         views, events, finals = self._rows(rollout, reward)
-        if not all(bool(torch.isfinite(x).all()) for x in (*views.values(), *events.values(), *finals.values())):
+        hidden = self._carried(rollout)
+        parts = (*views.values(), *events.values(), *finals.values(), *hidden.values())
+        if not all(bool(torch.isfinite(x).all()) for x in parts):
             raise NumericalFailure("an observation, state or reward is not finite", rollout)
         if not self.arrays:
-            self._allocate(views, events, finals)
+            self._allocate(views, events, finals, hidden)
         steps = rollout.steps
         rows = (self.head + torch.arange(steps + 1)) % self.length
         self.first_final += int(self.arrays["finals"][rows].sum())
@@ -114,6 +143,8 @@ class ReplayBuffer:
             self.arrays[name][rows] = x
         for name, x in events.items():
             self.arrays[name][rows[:-1]] = x
+        for name, x in hidden.items():
+            self.hidden[name][rows[: -1 : self.span] // self.span] = x
         self.arrays["finals"][rows] = 0
         self.arrays["finals"][rows[:-1]] = torch.bincount(finals["step"], minlength=steps).to(torch.int32)
         self.arrays["final"][rows[finals["step"]], finals["seat"]] = numbers
@@ -121,7 +152,8 @@ class ReplayBuffer:
         self.size = min(self.size + steps, self.length - 1)
 
     def sample(self, count: int, decisions: int, gamma: float, wait: float, generator: torch.Generator) -> Sample:
-        """`count` samples, drawn uniformly and independently among those in which somebody decides.
+        """`count` samples, drawn uniformly and independently among those in which somebody decides; of a recurrent
+        policy `count // span` whole chunks, in which somebody decides somewhere.
 
         Targets reach at most `decisions` own decisions ahead, and stop at the end of a life and at the newest view;
         rewards on the way are paid as in `returns.lambda_advantages`: `gamma` on arrival at an own decision, `wait` per
@@ -129,12 +161,15 @@ class ReplayBuffer:
         """
         at, use = self._draw(count, generator)
         reward, discount, then = self._look_ahead(at, decisions, gamma, wait)
+        actions = {group.name: self._at(f"action/{group.name}", at) for group in self.spec.groups}
+        if self.hidden:
+            now, views, which = self._courses(at, then, self.span + decisions * (1 + self.max_wait))
+            return Sample(use, now, actions, reward, discount, views, which)
         which = torch.arange(count).unsqueeze(1)
         if then.shape[1] > 1 and not bool((then == then[:, :1]).all()):
             then, which = torch.unique(then, return_inverse=True)
         else:
             then, which = then[:, 0], which.expand(-1, then.shape[1])
-        actions = {group.name: self._at(f"action/{group.name}", at) for group in self.spec.groups}
         return Sample(use, self._views(at), actions, reward, discount, self._views(then), which)
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,6 +179,7 @@ class ReplayBuffer:
             "arrays": _segments({name: x[:rows] for name, x in self.arrays.items()}),
             "length": self.length if self.arrays else 0,
             "finals": _segments(self.finals),
+            "hidden": _segments({name: x[: -(-rows // self.span)] for name, x in self.hidden.items()}),
             **{name: getattr(self, name) for name in COUNTERS},
         }
 
@@ -151,6 +187,7 @@ class ReplayBuffer:
         """Continue exactly where `state_dict` was taken."""
         self.arrays = _joined(state["arrays"], state["length"])
         self.finals = _joined(state["finals"], sum(len(each["acting"]) for each in state["finals"]))
+        self.hidden = _joined(state.get("hidden", ()), state["length"] // self.span)
         for name in COUNTERS:
             setattr(self, name, int(state[name]))
 
@@ -163,6 +200,8 @@ class ReplayBuffer:
         members = rollout.members(acting.shape[2])
         mine = torch.ones(acting.shape[0] - 1, acting.shape[1], dtype=torch.bool) if members is None else members.any(2)
         views = {"acting": acting, "state": rollout.state}
+        if self.spec.memory:
+            views["start"] = rollout.start
         if self.per_agent:
             ended = terminated * TERMINATED + truncated * TRUNCATED
         else:
@@ -187,18 +226,40 @@ class ReplayBuffer:
                 finals[f"mask/{name}"] = legal[kept] | ~cuts.unsqueeze(-1)
         return views, events, finals
 
+    def _carried(self, rollout: Rollout) -> dict[str, Tensor]:
+        """What a recurrent policy carried before each chunk of a rollout, group -> `[C, S, n, M]`; zeros where another
+        player sat."""
+        widths = [self.spec.members(group) for group in self.spec.groups]
+        mine = rollout.members(sum(widths))
+        if not self.spec.memory or mine is None:
+            return rollout.hidden
+        own = zip(self.spec.groups, torch.split(mine[:: self.span], widths, 2), strict=True)
+        return {group.name: neutral_outside(rollout.hidden[group.name], rows) for group, rows in own}
+
+    @property
+    def _youngest(self) -> int:
+        """How many chunks ago a sequence must begin at least, so that it ends before what is too young."""
+        return -(-(self.lead + self.span + self.max_wait) // self.span)
+
     def _allocate(
-        self, views: Mapping[str, Tensor], events: Mapping[str, Tensor], finals: Mapping[str, Tensor]
+        self,
+        views: Mapping[str, Tensor],
+        events: Mapping[str, Tensor],
+        finals: Mapping[str, Tensor],
+        hidden: Mapping[str, Tensor],
     ) -> None:
         steps, seats = events["reward"].shape[:2]
-        length = self.capacity // seats + 1
-        if length <= max(steps, self.max_wait + 1):
-            least = seats * max(steps, self.max_wait + 1)
-            raise UsageError(f"buffer_size {self.capacity} is less than a rollout; it must be at least {least}")
+        length = -(-(self.capacity // seats + 1) // self.span) * self.span
+        needed = max(steps, self._youngest * self.span)
+        if length <= needed:
+            what = "a rollout" if needed == steps else "a sequence"
+            raise UsageError(f"buffer_size {self.capacity} is less than {what}; it must be at least {seats * needed}")
         for name, x in {**views, **events}.items():
             self.arrays[name] = torch.zeros(length, *x.shape[1:], dtype=x.dtype)
         self.arrays["final"] = torch.zeros(length, seats, dtype=torch.int64)
         self.arrays["finals"] = torch.zeros(length, dtype=torch.int32)
+        for name, x in hidden.items():
+            self.hidden[name] = torch.zeros(length // self.span, *x.shape[1:], dtype=x.dtype)
         for name, x in finals.items():
             if name != "step":
                 self.finals[name] = torch.zeros(FIRST_FINALS, *x.shape[1:], dtype=x.dtype)
@@ -220,19 +281,52 @@ class ReplayBuffer:
         return numbers
 
     def _draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Places `[B]` in the flattened ring, and whether somebody decides there."""
-        oldest, choices = self.head - self.size, (self.size - self.max_wait) * self.seats
-        at = torch.empty(count, dtype=torch.int64)
-        use = torch.zeros(count, dtype=torch.bool)
+        """Places `[B]` in the flattened ring, chunk by chunk, and whether somebody decides there."""
+        chunks, span = self.size // self.span, self.span
+        oldest, choices = self.head - chunks * span + self.lead, (chunks - self._youngest + 1) * self.seats
+        at = torch.empty(count // span, span, dtype=torch.int64)
+        use = torch.zeros(count // span, span, dtype=torch.bool)
         for _ in range(REDRAWS):
-            again = ~use
-            drawn = torch.randint(choices, (int(again.sum()),), generator=generator)
-            places = (oldest + drawn // self.seats) % self.length * self.seats + drawn % self.seats
+            again = ~use.any(1)
+            drawn = torch.randint(choices, (int(again.sum()), 1), generator=generator)
+            rows = oldest + drawn // self.seats * span + torch.arange(span)
+            places = rows % self.length * self.seats + drawn % self.seats
             at[again] = places
-            use[again] = self._at("mine", places) & self._at("acting", places).any(1)
-            if bool(use.all()):
+            mine, acting = (self._at(name, places.flatten()) for name in ("mine", "acting"))
+            use[again] = (mine & acting.any(1)).view(-1, span)
+            if bool(use.any(1).all()):
                 break
-        return at, use
+        return at.flatten(), use.flatten()
+
+    def _courses(self, at: Tensor, then: Tensor, steps: int) -> tuple[Views, Views, Tensor]:
+        """For chunks at places `at [C span]`: their views; those of `steps` steps from there on, with the final views
+        among them; and where in these each of the places `then [C span, K]` is."""
+        first = at[:: self.span]
+        row, seat = (first // self.seats).unsqueeze(1), (first % self.seats).unsqueeze(1)
+        left = (self.head - row) % self.length  # steps until the newest view: what comes after it repeats it
+
+        def places(offsets: Tensor) -> Tensor:
+            return (row + torch.minimum(offsets, left)) % self.length * self.seats + seat
+
+        offsets = torch.arange(steps)
+        along = places(offsets)
+        cut = (self._at("ended", along.flatten()) == TRUNCATED).any(1).view_as(along) & (offsets < left)
+        number = self._at("final", along.flatten()).view_as(along) % len(self.finals["acting"])
+        final = torch.where(cut, self.length * self.seats + number, -1)
+        found = then.view(len(first), -1, 1) == torch.cat([along, final], 1).unsqueeze(1)
+        step = found.to(torch.uint8).argmax(2)  # the first of them
+        chunk = torch.arange(len(first)).unsqueeze(1) * steps
+        rank = cut.flatten().cumsum(0) - 1 + along.numel()
+        which = torch.where(step < steps, chunk + step, rank[chunk + step % steps]).view_as(then)
+
+        before = self._views(places(torch.arange(-self.lead, 0)).flatten())
+        start = self._at("start", places(torch.arange(-self.lead, steps)).flatten()).view(len(first), -1)
+        begin = (row - self.lead).squeeze(1) % self.length // self.span
+        hidden = {name: x[begin, seat.squeeze(1)] for name, x in self.hidden.items()}
+        course = Course(hidden, before, start, cut.flatten().nonzero().squeeze(1))
+        now = replace(course, start=start[:, : self.lead + self.span], after=course.after[:0])
+        seen = self._views(torch.cat([along.flatten(), final[cut]]))
+        return replace(self._views(at), course=now), replace(seen, course=course), which
 
     def _look_ahead(self, at: Tensor, decisions: int, gamma: float, wait: float) -> tuple[Tensor, Tensor, Tensor]:
         """Discounted reward `[B, K]`, what the value there is discounted by, and the place of the view there.

@@ -128,12 +128,13 @@ class ValueFunction(nn.Module):
     def remembering(
         self, obs: Mapping[str, Tensor], state: Tensor, seat: Tensor | None, past: Mapping[str, Past] | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`, and what each recurrent head carries on, `[C, rows, M]`."""
+        """As `forward`, and what each recurrent head carries on after the last step, `[C, rows, M]`."""
         inputs, values, hidden = self.inputs(obs, state, seat), [], {}
         for name, head in self.heads.items():
             if isinstance(head, RecurrentAgents):
                 assert past is not None, "a recurrent critic needs to know the past"
-                value, hidden[name] = head(inputs[name], past[name])
+                value, after = head(inputs[name], past[name])
+                hidden[name] = after[:, -1]
             else:
                 value = head(inputs[name])
             values.append(value.squeeze(-1))

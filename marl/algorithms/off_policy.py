@@ -17,9 +17,10 @@ from environments.spec import EnvSpec
 from marl import losses
 from marl.buffers import Rollout
 from marl.config_replay import OffPolicyConfig
-from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
-from marl.policy_spec import PolicySpec, check_bounded
+from marl.policy import Actor, Hidden, Policy, PolicyStep, RandomPolicy, RecurrentActor, View, remembers
+from marl.policy_spec import PolicySpec, check_bounded, network_of
 from marl.replay_buffer import ReplayBuffer, Sample
+from marl.seats import ask
 from marl.seeding import torch_generator
 from marl.values import ValueNorm
 
@@ -30,21 +31,29 @@ FORGET = 0.99
 class Explorer:
     """Who sits in the seats while a learner trains: uniformly random at first, then `actor`."""
 
-    def __init__(self, actor: Actor, random: RandomPolicy) -> None:
+    def __init__(self, actor: Actor | RecurrentActor, random: RandomPolicy) -> None:
         self.actor, self.random = actor, random
         self.exploring = True
 
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """The actor's; it remembers what it has seen, also while others' actions are random."""
+        return self.actor.memory if remembers(self.actor) else {}
+
     def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
     ) -> dict[str, PolicyStep]:
         """Actions of every group's agents."""
-        return (self.random if self.exploring else self.actor).step(views, noise, greedy)
+        own = ask(self.actor, views, noise, greedy, hidden or {}) if not self.exploring or self.memory else {}
+        if not self.exploring:
+            return own
+        steps = self.random.step(views, noise, greedy)
+        return steps | {name: steps[name]._replace(hidden=step.hidden) for name, step in own.items()}
 
 
 def spec_of(env: EnvSpec, kind: str, config: OffPolicyConfig) -> PolicySpec:
     """Spec of a learner's policy. UsageError where an action has no bounds."""
-    network = {name: getattr(config, name) for name in ("parameters", "agent_id", "hidden", "activation", "box")}
-    spec = PolicySpec.of(env, kind, **network)
+    spec = PolicySpec.of(env, kind, **network_of(config))
     check_bounded(spec)
     return spec
 
@@ -72,7 +81,10 @@ class OffPolicy(ABC):
         self.actor = Explorer(self._player(), RandomPolicy(spec))
         self.agents = [(group, i) for group in spec.groups for i in range(spec.members(group))]
         self.norm = ValueNorm(FORGET) if config.value_norm else None
-        self.buffer = ReplayBuffer(spec, reward == "agent", config.buffer_size, env.max_wait)
+        self.span = config.span
+        """Steps of a seat that are sampled together: of a recurrent policy, a chunk's."""
+        room = config.buffer_size, env.max_wait, config.span, config.lead
+        self.buffer = ReplayBuffer(spec, reward == "agent", *room)
         self.wait = 1.0 if env.turn_based else config.gamma
         self.generators = {"replay": torch_generator(seed, kind, "replay")}
         self.optimisers: dict[str, torch.optim.Adam] = {}
@@ -87,7 +99,7 @@ class OffPolicy(ABC):
     def _targets(self, sample: Sample) -> Tensor:
         """What is to be predicted, `[B, K]` in reward units."""
 
-    def _player(self) -> Actor:
+    def _player(self) -> Actor | RecurrentActor:
         """Who plays after the warm-up."""
         return self.policy
 

@@ -3,6 +3,7 @@
 Watkins and Dayan 1992, van Hasselt et al. 2016 (arXiv:1509.06461), Sunehag et al. 2018 (arXiv:1706.05296), Rashid et
 al. 2018 (arXiv:1803.11485). The algorithms differ by what is predicted (`QConfig.mixer`). The policy's networks *are*
 the values: of each action of each agent, or of each choice, an agent's value then being the sum over its choices.
+Recurrent ones learn from chunks of episodes and what was carried there (Kapturowski et al. 2019, R2D2).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
+from marl.algorithms.courses import described
 from marl.algorithms.off_policy import OffPolicy, adam, spec_of
 from marl.config_replay import QConfig
 from marl.distributions import choose
 from marl.judges import Judge, values_of
 from marl.mixers import Monotone, Sum
-from marl.policy import Actor, Policy, PolicyStep, View
+from marl.policy import Actor, Hidden, Policy, PolicyStep, RecurrentActor, View
 from marl.policy_spec import check_mixed
 from marl.replay_buffer import Sample, Views
 from marl.seeding import torch_generator
@@ -34,18 +36,23 @@ class Curious:
     def __init__(self, policy: Policy, epsilon: float) -> None:
         self.policy, self.epsilon = policy, epsilon
 
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """The policy's."""
+        return self.policy.memory
+
     @torch.inference_mode()
     def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
+        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
     ) -> dict[str, PolicyStep]:
         """Actions of every group's agents; `greedy`: the best."""
         steps = {}
         for group in self.policy.spec.groups:
             view = views[group.name]
-            values = self.policy.describe(group, view.obs)
+            values, kept = self.policy.look(group, view, hidden)
             chosen = choose(group, values, view.action_mask, self.epsilon)
             action = chosen.mode() if greedy else chosen.sample(noise[group.name])
-            steps[group.name] = PolicyStep(action, chosen.log_prob(action))
+            steps[group.name] = PolicyStep(action, chosen.log_prob(action), kept)
         return steps
 
 
@@ -84,7 +91,7 @@ class QLearning(OffPolicy):
             return Monotone(self.spec, state_size, config.mixer_width, config.mixer_hidden, generator)
         return Sum() if config.mixer == "sum" else None
 
-    def _player(self) -> Actor:
+    def _player(self) -> Actor | RecurrentActor:
         self.curious = Curious(self.policy, self.config.epsilon)
         return self.curious
 
@@ -123,12 +130,13 @@ class QLearning(OffPolicy):
 
     def _best(self, policy: Policy, group: AgentGroup, views: Views) -> Tensor:
         """The best legal action `[B, n]` or `[B, n, d]` of each of a group's agents."""
-        values = policy.describe(group, views.obs[group.name])
+        values = described(policy, group, views)
         return choose(group, values, views.action_mask[group.name], 0.0).mode()
 
     def _values(self, policy: Policy, views: Views, actions: Mapping[str, Tensor]) -> Tensor:
         """What the agents' own actions are worth, `[B, R]`: 0 where they do not act."""
-        return values_of(policy, views, actions)
+        values = {group.name: described(policy, group, views) for group in self.spec.groups}
+        return values_of(self.spec, values, views.acting, actions)
 
     def _mixed(self, mixer: nn.Module | None, values: Tensor, views: Views) -> Tensor:
         """What is predicted: the agents' values `[B, R]`, or the team's `[B, 1]`."""

@@ -29,7 +29,16 @@ from marl.config_checks import require
 from marl.config_replay import OffPolicyConfig, QConfig, SACConfig
 from marl.config_rollout import RolloutConfig
 from marl.one_kind import OneKind, alike
-from marl.policy_spec import NETWORK, PolicySpec, bytes_per_sample, check_bounded, check_mixed, choices, expectation
+from marl.policy_spec import (
+    NETWORK,
+    PolicySpec,
+    bytes_per_sample,
+    check_bounded,
+    check_mixed,
+    choices,
+    expectation,
+    network_of,
+)
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -244,12 +253,13 @@ class Plan:
         _check_fits(rollout, f"a rollout of {self.train.num_envs} copies x {self.rollout_length} steps")
         for name, team in self.learners.items():
             weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
-            if isinstance(team.config, RolloutConfig) and team.config.span > 1:
-                weights += 6 * team.config.recurrent_layers * team.config.hidden[-1] ** 2
+            kind = PolicySpec.of(spec, name, **network_of(team.config))
+            weights += 6 * kind.memory * kind.hidden[-1]
             copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
             if isinstance(team.config, OffPolicyConfig):
-                kind, rows = PolicySpec.of(spec, name), len(spec.agents) if self.reward == "agent" else 1
-                seen = bytes_per_sample(kind, spec.state_size, rows) * team.config.buffer_size
+                rows = len(spec.agents) if self.reward == "agent" else 1
+                each = bytes_per_sample(kind, spec.state_size, rows, team.config.span)
+                seen = each * team.config.buffer_size
                 _check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
             # actor and critic; each weight with its gradient and Adam's two moments
             _check_fits(
@@ -483,7 +493,7 @@ def of_run(run: runs.Run) -> Plan:
     return replace(plan, teams=teams)
 
 
-def _check_fits(needed: int, what: str) -> None:
+def _check_fits(needed: float, what: str) -> None:
     """UsageError where `needed` bytes are more than half of the machine's memory."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there / 2:

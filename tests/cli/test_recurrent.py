@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from environments import replay
@@ -51,8 +52,27 @@ def test_weights_go_where_networks_are_alike(noughts: Path, tmp_path: Path, caps
     assert main(["train", "mappo", *words, *SMALL]) == 0
     assert main(["train", "mappo", *words, "--hidden", "8"]) == 3
     assert "has recurrent gru, the run none; set --recurrent" in capsys.readouterr().err
-    assert main(["train", "iql", *words, "--hidden", "8", "--activation", "tanh"]) == 3
-    assert "remembers, and iql is feed-forward only" in capsys.readouterr().err
+    assert main(["train", "isac", *words, "--hidden", "8", "--activation", "tanh"]) == 3
+    assert "remembers, and isac is feed-forward only" in capsys.readouterr().err
+
+
+def test_values_are_learnt_with_a_memory_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From chunks in a replay buffer, in self-play; stopped, gone on with, measured, recorded, loaded, played."""
+    folder = tmp_path / "whole"
+    words = ["train", "iql", "board/tictactoe", *SMALL[:-2], "--burn-in", "2", "--self-play", "--self-play-every", "2"]
+    words += ["--warmup-steps", "48", "--batch-size", "32", "--buffer-size", "400", "--updates-per-step", "0.04"]
+    assert main([*words, "--total-steps", "192", "--checkpoint-every", "96", "--run-dir", str(folder)]) == 0
+    goes_on_alike(folder, tmp_path / "again", 192, 96, "player")
+    assert main(["evaluate", str(folder), "--episodes", "4", "--record", "1", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("*.replay")
+    assert main(["verify", str(path)]) == 0
+    track = replay.load(path).groups["player"]
+    assert np.isfinite(track.value[track.acting]).all()
+    loaded = policy.load(runs.open_run(folder).policy("player"))
+    assert loaded.memory == {"player": 8} and loaded.spec.epsilon is not None
+    sight, hidden = np.zeros(loaded.spec.groups[0].observation_space.shape or ()), {}
+    action = loaded.act({"player_0": sight}, {"player_0": np.arange(9) == 4}, greedy=True, hidden=hidden)
+    assert action == {"player_0": 4} and hidden["player_0"].any()
 
 
 @pytest.mark.parametrize(
@@ -62,8 +82,12 @@ def test_weights_go_where_networks_are_alike(noughts: Path, tmp_path: Path, caps
             "hasac particle/spread --recurrent gru",
             "hasac is feed-forward only; networks that remember have ia2c, maa2c,",
         ),
-        ("qmix particle/spread --chunk_length=4", "qmix is feed-forward only"),
-        ("ippo particle/tag --team good=vdn,recurrent=gru", "vdn is feed-forward only"),
+        ("masac particle/spread --chunk_length=4", "masac is feed-forward only"),
+        ("ippo particle/tag --team good=hatd3,recurrent=gru", "hatd3 is feed-forward only"),
+        (
+            "qmix particle/spread --recurrent gru --chunk-length 5",
+            "a rollout of 8 steps cannot be cut into chunks of 5",
+        ),
         (
             "ippo particle/spread --recurrent gru --chunk-length 10",
             "128 steps cannot be cut into chunks of 10: set --chu",
@@ -90,6 +114,6 @@ def test_the_list_says_who_can_remember(capsys: pytest.CaptureFixture[str]) -> N
     place = lines[0].index("recurrent")
     found = {line.split()[0]: line[place:].split()[0] for line in lines[1:] if line.split()[0] in ALGORITHMS}
     assert {name for name, said in found.items() if said == "yes"} == {
-        known.name for known in ALGORITHMS.values() if known.family in ("ppo", "a2c", "trpo")
+        known.name for known in ALGORITHMS.values() if known.family in ("ppo", "a2c", "trpo", "q")
     }
     assert set(found.values()) == {"yes", "no"}

@@ -23,7 +23,8 @@ def collected(env: VectorEnv, made: OffPolicy, count: int, untrained: Callable[[
     for kind in env.spec.kinds:
         actor = made.actor if kind.name == made.spec.kind else untrained(kind.name).actor
         seats[kind.name] = Seats.all(actor, env.num_envs * kind.teams)
-    collector = Collector(env, seats, made.config.rollout_length, noise_key=9)
+    spans = {made.spec.kind: made.span} if made.policy.memory else {}
+    collector = Collector(env, seats, made.config.rollout_length, 9, spans)
     return [copied(collector.collect()[made.spec.kind]) for _ in range(count)]
 
 

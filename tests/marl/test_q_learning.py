@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +15,17 @@ from gymnasium import spaces
 from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
+from environments.spec import AgentGroup
 from marl.algorithms.q_learning import QLearning
 from marl.buffers import Rollout
 from marl.collector import Collector
+from marl.policy import Policy
 from marl.policy_spec import choices
 from marl.replay_buffer import Sample, Views
 from marl.seats import Seats
 from marl.seeding import torch_generator
 from tests.marl.remembering import parameters, sample_of
-from tests.marl.rollouts import make, same_bits, spoil
+from tests.marl.rollouts import copied, make, same_bits, spoil
 from tests.marl.test_sac_alone import Alone
 from tests.marl.valued import NAMES, collect, config_of, learner, ready
 from tests.probes.environment import FunctionEnv, Rules
@@ -44,55 +47,53 @@ def legal_best(values: Tensor, mask: Tensor | None) -> int:
     return found
 
 
-def utilities(made: QLearning, judge: Any, payer: Any, views: Views, row: int) -> list[float]:
-    """What the target networks say of what `judge` would do, for each agent of one view, by hand."""
-    found = []
-    agent = 0
+Said = Callable[[Policy, AgentGroup], Tensor]
+"""What a policy says of the agents of a group at one view, `[n, sum K]`."""
+
+
+def utilities(made: QLearning, said: Said, view: Views) -> list[float]:
+    """What the target networks say of what the judges of actions would do, for each agent of one view, by hand."""
+    judge = made.policy if made.config.double else made.target_policy
+    found: list[float] = []
     for group in made.spec.groups:
-        sizes = choices(group.action_space)
-        obs = views.obs[group.name][row : row + 1]
-        praised, paid = (
-            judge.actors[group.name](obs.flatten(2).float()),
-            payer.actors[group.name](obs.flatten(2).float()),
-        )
-        mask = views.action_mask[group.name]
+        praised, paid = said(judge, group), said(made.target_policy, group)
+        mask = view.action_mask[group.name]
         for i in range(made.spec.members(group)):
             total, first = 0.0, 0
-            for size in sizes:
+            for size in choices(group.action_space):
                 part = slice(first, first + size)
-                best = legal_best(praised[0, i, part], None if mask is None else mask[row, i, part])
-                total += float(paid[0, i, first + best])
+                best = legal_best(praised[i, part], None if mask is None else mask[0, i, part])
+                total += float(paid[i, first + best])
                 first += size
-            found.append(total if bool(views.acting[row, agent]) else 0.0)
-            agent += 1
+            found.append(total if bool(view.acting[0, len(found)]) else 0.0)
     return found
+
+
+def hoped(made: QLearning, said: Said, view: Views) -> list[float]:
+    """What targets bootstrap from at one view: a value for each agent, or the team's."""
+    own, acting = utilities(made, said, view), view.acting[0].tolist()
+    if made.target_mixer is not None:
+        return [float(made.target_mixer(torch.tensor([own]), view))]
+    if made.reward == "agent" or len(own) == 1:
+        return own
+    alive = [x for x, acts in zip(own, acting, strict=True) if acts]
+    return [x if acts else sum(alive) / max(len(alive), 1) for x, acts in zip(own, acting, strict=True)]
 
 
 def by_hand(made: QLearning, sample: Sample) -> Tensor:
     """Every target, one after the other."""
-    judge = made.policy if made.config.double else made.target_policy
     rows = []
     for b, pay in enumerate(sample.reward):
         row = []
         for k in range(len(made.agents) if made.mixer is None else 1):
             c = min(k, len(pay) - 1)
-            at = int(sample.which[b, c])
-            own = utilities(made, judge, made.target_policy, sample.then, at)
-            acting = sample.then.acting[at].tolist()
-            if made.mixer is None:
-                alive = [x for x, acts in zip(own, acting, strict=True) if acts]
-                gone = made.reward != "agent" and len(own) > 1 and not acting[k]
-                value = (sum(alive) / max(len(alive), 1)) if gone else own[k]
-            else:
-                seen = replace(
-                    sample.then,
-                    obs={name: x[at : at + 1] for name, x in sample.then.obs.items()},
-                    state=sample.then.state[at : at + 1],
-                    seat=sample.then.seat[at : at + 1],
-                )
-                assert made.target_mixer is not None
-                value = float(made.target_mixer(torch.tensor([own]), seen))
-            row.append(float(pay[c]) + float(sample.discount[b, c]) * value)
+            view = copied(sample.then, lambda x, at=int(sample.which[b, c]): x[at : at + 1])
+
+            def said(policy: Policy, group: AgentGroup, view: Views = view) -> Tensor:
+                found: Tensor = policy.actors[group.name](view.obs[group.name].flatten(2).float())[0]
+                return found
+
+            row.append(float(pay[c]) + float(sample.discount[b, c]) * hoped(made, said, view)[k])
         rows.append(row)
     return torch.tensor(rows)
 
@@ -223,14 +224,24 @@ def test_gradients_are_cut_to_their_largest_norm() -> None:
 # --- who counts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("garbage", [math.nan, 1e6])
-@pytest.mark.parametrize("game", ["toy/siege", "toy/noughts"])
-@pytest.mark.parametrize("name", NAMES)
-def test_garbage_where_nobody_acts_changes_no_bit(name: str, game: str, garbage: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "game", "garbage", "recurrent"),
+    [
+        *(
+            (name, game, bad, "none")
+            for name in NAMES
+            for game in ("toy/siege", "toy/noughts")
+            for bad in (math.nan, 1e6)
+        ),
+        ("qmix", "toy/siege", math.nan, "gru"),
+    ],
+)
+def test_garbage_where_nobody_acts_changes_no_bit(name: str, game: str, garbage: float, recurrent: str) -> None:
     ends = []
+    changed: dict[str, Any] = {} if recurrent == "none" else {"recurrent": "gru", "chunk_length": 3, "burn_in": 1}
     for spoiled in (False, True):
         env = make(game)
-        made = learner(env, name, game, n_step=2, value_norm=True)
+        made = learner(env, name, game, n_step=2, value_norm=True, **changed)
         for rollout in collect(env, made, 4):
             for group in rollout.groups.values() if spoiled else ():
                 spoil(group.obs, ~group.acting, garbage)

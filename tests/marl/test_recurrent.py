@@ -48,7 +48,7 @@ def test_it_is_one_cell_per_agent_in_a_loop(parameters: str, layers: int) -> Non
     net = network(parameters, layers)
     x, start, acting = sights()
     hidden = torch.randn(B, N, layers, H, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    said, last = net(x, hidden, start, acting)
+    said, after = net(x, hidden, start, acting)
     weights = torch.randn(said.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     slopes = torch.autograd.grad((said * weights).sum(), net.before[0])[0]
     total = torch.zeros_like(slopes)
@@ -66,8 +66,8 @@ def test_it_is_one_cell_per_agent_in_a_loop(parameters: str, layers: int) -> Non
                     for layer, cell in enumerate(own):
                         h[layer] = y = cell(y, h[layer])
                 torch.testing.assert_close(said[t, b, n], h[-1])
+                torch.testing.assert_close(after[t, b, n], torch.stack(h))
                 loss = loss + (weights[t, b, n] * h[-1]).sum()
-            torch.testing.assert_close(last[b, n], torch.stack(h))
         total[stack] += torch.autograd.grad(loss, own[0].weight_hh)[0].T
     torch.testing.assert_close(slopes, total)
 
@@ -79,16 +79,16 @@ def test_two_episodes_are_two_runs_and_chunks_are_one(parameters: str) -> None:
     start[:] = False
     start[3] = True
     hidden = torch.ones(B, N, 2, H, dtype=torch.float64)
-    whole, last = net(x, hidden, start, acting)
+    whole, after = net(x, hidden, start, acting)
     no = torch.zeros_like(start)
     first, middle = net(x[:3], hidden, no[:3], acting[:3])
     second, end = net(x[3:], net.start(B), no[3:], acting[3:])
-    assert torch.equal(whole, torch.cat([first, second])) and torch.equal(last, end)
-    assert not torch.equal(net(x[3:], middle, no[3:], acting[3:])[0], second)
+    assert torch.equal(whole, torch.cat([first, second])) and torch.equal(after, torch.cat([middle, end]))
+    assert not torch.equal(net(x[3:], middle[-1], no[3:], acting[3:])[0], second)
     head, kept = net(x[:5], hidden, start[:5], acting[:5])
-    tail, end = net(x[5:], kept, start[5:], acting[5:])
+    tail, end = net(x[5:], kept[-1], start[5:], acting[5:])
     torch.testing.assert_close(torch.cat([head, tail]), whole, rtol=0, atol=1e-12)
-    torch.testing.assert_close(end, last, rtol=0, atol=1e-12)
+    torch.testing.assert_close(end[-1], after[-1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("garbage", [1e6, float("nan")])
@@ -103,8 +103,8 @@ def test_what_does_not_count_changes_no_bit(parameters: str, garbage: float) -> 
     for spoilt in (0.0, garbage):
         seen, kept = torch.where(acting.unsqueeze(-1), x, spoilt), hidden.clone()
         kept[:2] = spoilt
-        said, last = net(seen, kept, start, acting)
-        found.append([said, last, *torch.autograd.grad(said.square().sum() + last.sum(), list(net.parameters()))])
+        said, after = net(seen, kept, start, acting)
+        found.append([said, after, *torch.autograd.grad(said.square().sum() + after.sum(), list(net.parameters()))])
     for a, b in zip(*found, strict=True):
         assert torch.equal(a, b)
 

@@ -20,7 +20,6 @@ from marl.distributions import noise_size
 from marl.evaluate import evaluate
 from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View, remembers
 from marl.policy_spec import PolicySpec
-from marl.recurrent import Past
 from marl.seats import NoiseSource, Seats, carried, forgotten, play, seat_view
 from marl.self_play import Erring
 from tests.marl.rollouts import GAMES, SMALL, kind_of, make, shaken
@@ -235,7 +234,7 @@ def thoughts(
             )
             for name, view in views.items():
                 group = env.spec.group(name)
-                outputs, kept = policy._described(group, view.obs, None, Past.of_step(hidden[name], view.acting))
+                outputs, kept = policy.look(group, view, hidden)
                 assert kept is not None
                 hidden[name] = kept
                 probs = policy.head(group, outputs, view.action_mask).probs  # type: ignore[union-attr]

@@ -140,7 +140,9 @@ def slow_loss(made: PPO, batch: Batch) -> Tensor:
                 own = slice(first, first + n)
                 mask = batch.action_mask[group.name]
                 past = Past.of_step(hidden[group.name], acting[:, own])
-                outputs, hidden[group.name] = made.policy._described(group, part[group.name], None, past)  # type: ignore[assignment]
+                outputs, after = made.policy.remembering(group, part[group.name], past=past)
+                assert after is not None
+                hidden[group.name] = after[:, -1]
                 chosen = made.policy.head(group, outputs, None if mask is None else mask[b : b + 1])
                 use = batch.use[b : b + 1, own]
                 log_prob = chosen.log_prob(batch.action[group.name][b : b + 1])
