@@ -101,7 +101,7 @@ def measured(part: Part, names: Sequence[str], rounds: Rounds) -> Iterator[dict[
     usual = {"env": tuple(catalog.SCENARIOS), "league": ("board/connect_four",)}
     found = [catalog.find(name) for name in names or usual.get(part, ("particle/spread",))]
     for scenario in found:
-        of = f"{part}_external" if part == "env" and ":" in scenario.environment else part
+        of = "external" if part == "env" and ":" in scenario.environment else part
         yield from importlib.import_module(f"marl.cli.bench_{of}").measure(scenario, rounds)
 
 
