@@ -51,6 +51,9 @@ class LeagueConfig:
     """Rated games of every two that are kept as replays; 0 to 1M."""
     bot_share: float = 0.0
     """Share of the opponents in training that are players given by --player; 0 to 1."""
+    mixed_teams: float = 0.0
+    """Share of the episodes in which others, drawn as opponents are, play some of the agents of the learner's own team;
+    not in psro; 0 to 1."""
     cache: int = 64
     """Frozen policies of each kind of team that a learner keeps in memory; at least 1."""
     num_envs: int = 128
@@ -67,7 +70,7 @@ class LeagueConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         check_counts(self, "total_steps", "slice_steps", "snapshot_steps", "window", "met", "cache")
-        check_range(self, 0.0, 1.0, "latest", "bot_share")
+        check_range(self, 0.0, 1.0, "latest", "bot_share", "mixed_teams")
         check_above(self, 0.0, "max_minutes")
         for name, low, high in (
             ("seed", 0, 2**63 - 1),
@@ -83,4 +86,5 @@ class LeagueConfig:
             require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
         require(self.games % 2 == 0, f"games must be even, for they are played with sides swapped; not {self.games}")
         require(self.plan != "psro" or self.games > 0, "psro measures payoffs: set --games to 2 or more")
+        require(self.plan != "psro" or not self.mixed_teams, "in psro whole teams meet: leave --mixed-teams out")
         require(self.plan != "psro" or self.mains == 1, "psro has one oracle for each kind of team: leave --mains out")

@@ -191,7 +191,8 @@ class League:
         met = self.met_by(line)
         found = {}
         for kind in (each.name for each in self.workshop.spec.kinds):
-            if kind not in met:
+            beside = kind == line.kind and self.config.mixed_teams > 0  # somebody has to be in its team
+            if kind not in met and not beside:
                 found[kind] = Choice((MIRROR,), (1.0,))
                 continue
             keys, chances = self._mixture(line, kind) if self.config.plan == "psro" else self._matched(line, kind)
@@ -354,6 +355,7 @@ class League:
             record=self.store.record,
             choices=begins,
             cache=config.cache,
+            mixed=config.mixed_teams,
         )
         whole = config.snapshot_steps if config.plan == "psro" else max(1, config.total_steps // len(self.lines))
         trainer = Trainer(env, {line.kind: learner}, {}, whole, shop.rollout_length, seed, seating=seating)

@@ -438,14 +438,16 @@ _RATES = """
 SELECT player, sum(points), count(*) FROM (
     SELECT b.player, (a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome) AS points,
         row_number() OVER (PARTITION BY b.player ORDER BY a.match DESC, b.seat) AS age
-    FROM seats a JOIN seats b ON a.match = b.match AND a.seat <> b.seat JOIN matches m ON m.number = a.match
+    FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
     WHERE a.player = ? AND m.learner = ? AND b.player <> ? AND m.status = 'normal'
+        AND a.agents IS NULL AND b.agents IS NULL
 ) WHERE age <= ? GROUP BY player ORDER BY player
 """
 _LEARNED = """
 SELECT b.player, avg((a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome))
 FROM matches m JOIN seats a ON a.match = m.number JOIN seats b ON b.match = m.number AND a.team <> b.team
 WHERE m.learner = ? AND a.player = m.learner AND b.player <> ? AND m.status = 'normal'
+    AND a.agents IS NULL AND b.agents IS NULL
 GROUP BY m.number, b.player ORDER BY m.number, b.player
 """
 _EARNED = """

@@ -18,6 +18,7 @@ from league.config import LeagueConfig
 from marl import config as settings
 from marl.config import Algorithm, TrainConfig
 from marl.config_checks import require
+from marl.config_rollout import RolloutConfig
 from scenarios import catalog
 from scenarios.scenario import Scenario
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PROG = "marl league run"
 ALGORITHM = "ippo"
+ALONE = "marl train, or --plan fictitious --mixed-teams 0.5 to play with its past"
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     plan.check()
     found = given(typed.launch.player, spec)
     _check_population(league, spec, found)
+    _check_mixed(league, spec, plan)
     return Start(plan, league, found, typed.launch.dir)
 
 
@@ -158,7 +161,10 @@ def _check_population(league: LeagueConfig, spec: EnvSpec, others: Collection[st
     """UsageError where nobody meets anybody, or the plan cannot be; `others` are the names of given players."""
     from league import plans, psro
 
-    require(spec.num_teams > 1, f"{spec.name} has one team, which meets nobody: see marl train")
+    alone = spec.num_teams == 1
+    require(not alone or league.mixed_teams > 0, f"{spec.name} has one team, which meets nobody: {ALONE}")
+    by_wins = league.plan not in ("self-play", "fictitious")
+    require(not (alone and by_wins), f"{league.plan} goes by who beats whom, and {spec.name} has one team: {ALONE}")
     if league.plan == "psro":
         kinds = psro.sides(spec)
         same = kinds[0] == kinds[1]
@@ -168,6 +174,20 @@ def _check_population(league: LeagueConfig, spec: EnvSpec, others: Collection[st
     for learner in plans.names(league, [kind.name for kind in spec.kinds]):
         taken = next((name for name in others if plans.is_of(name, learner)), None)
         require(taken is None, f"--player {taken}=..: the learner {learner!r} and its snapshots are called so")
+
+
+def _check_mixed(league: LeagueConfig, spec: EnvSpec, plan: Plan) -> None:
+    """UsageError where teams are to be mixed that cannot be, or of whom nobody could learn."""
+    if not league.mixed_teams:
+        return
+    largest = max(sum(map(len, spec.members(team).values())) for team in range(spec.num_teams))
+    require(largest > 1, f"teams of {spec.name} have one agent: leave --mixed-teams out")
+    itself = league.plan == "self-play" and league.latest == 1.0 and league.mains == 1 and not league.bot_share
+    require(not itself, "with --latest 1 nobody but the learner is drawn for --mixed-teams: set it below")
+    for team in plan.learners.values():
+        fits = team.config.span == 1 or isinstance(team.config, RolloutConfig)
+        able = "it does so without --recurrent, and every learner from rollouts with it"
+        require(fits, f"{team.algorithm} does not learn in mixed teams what to remember: {able}")
 
 
 def given(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:

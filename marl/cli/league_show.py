@@ -55,7 +55,7 @@ def run(options: Show) -> int:
             plots.draw_curves(drawn, options.rates, "win rates of learners, 95 % interval", "matches", "points a match")
             print(options.rates)
         else:
-            print(f"no win rates are drawn: nobody has learned from a match in {options.dir}")
+            print(f"no win rates are drawn: nobody has learned from a match of whole teams in {options.dir}")
     return 0
 
 

@@ -94,6 +94,17 @@ def test_an_exploiter_is_trained_and_its_gain_reported(tmp_path: Path, capsys: p
         assert trained_on and all(target in {seat.player for seat in match.seats} for match in trained_on)
 
 
+def test_one_team_is_a_league_of_mixed_teams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "together"
+    words = ["--plan", "fictitious", "--mixed-teams", "0.9", "--env.max-cycles", "4", "--total-steps", "192"]
+    assert league(folder, *words, scenario="particle/spread") == 0
+    assert main(["league", "show", str(folder), "--rates", str(tmp_path / "rates.png")]) == 0
+    said = capsys.readouterr().out
+    assert "main-1" in said and "nobody has learned from a match of whole teams" in said
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["main/mixed"] > 0 and row["main/mixed_outcome"] < 0 for row in rows)
+
+
 def test_a_snapshot_that_was_tampered_with_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "league"
     assert league(folder, "--total-steps", "192") == 0
@@ -142,7 +153,20 @@ def test_a_damaged_database_is_made_again_with_equal_counts(tmp_path: Path, caps
         (["league"], 2, ""),
         (["league", "walk"], 2, "unknown subcommand 'walk'"),
         (["league", "run"], 2, "league run needs SCENARIO first"),
-        (["league", "run", "particle/spread"], 2, "has one team, which meets nobody: see marl train"),
+        (["league", "run", "particle/spread"], 2, "has one team, which meets nobody: marl train, or --plan fictitious"),
+        (
+            ["league", "run", "particle/spread", "--mixed-teams", "1", "--plan", "pfsp"],
+            2,
+            "pfsp goes by who beats whom",
+        ),
+        (["league", "run", "particle/spread", "--mixed-teams", "1", "--latest", "1"], 2, "nobody but the learner"),
+        (["league", "run", BOARD, "--mixed-teams", "0.5"], 2, "teams of board/tictactoe have one agent"),
+        (["league", "run", "particle/tag", "--mixed-teams", "0.5", "--plan", "psro"], 2, "leave --mixed-teams out"),
+        (
+            ["league", "run", "particle/tag", "--mixed-teams", "1", "--algorithm", "iql", "--recurrent", "gru"],
+            2,
+            "iql does not learn in mixed teams what to remember",
+        ),
         (["league", "run", BOARD, "--plan", "psr"], 2, "--plan cannot be 'psr'; did you mean psro?"),
         (["league", "run", BOARD, "--latest", "2"], 2, "latest must be 0 to 1, not 2"),
         (["league", "run", BOARD, "--games", "3"], 2, "games must be even"),
