@@ -70,7 +70,7 @@ NO_TEMPERATURE = "no weight on entropy that stays"
 BOXES = "its actions are continuous: no masks"
 APART = "agents have parameters of their own"
 ONE_CORE = "a setting of a learner that is asked it"
-REPLAYED = dict.fromkeys(("sac", "ddpg", "q"), "no recurrent learner from a replay buffer")
+REPLAYED = dict.fromkeys(("sac", "ddpg"), "feed-forward only")
 LOCAL = "its critic is local"
 TEAMS: dict[str, str] = dict.fromkeys(("vdn", "qmix"), "it learns from a team's reward alone")
 NEVER: dict[str, dict[str, str]] = {
@@ -90,7 +90,11 @@ NEVER: dict[str, dict[str, str]] = {
     "P16": {"ddpg": BOXES},
     "P17": {"ddpg": BOXES, "q": "no actor, no entropy"},
     "P18": {**REPLAYED, **dict.fromkeys(("mdpo", "fixpo", "vtrace", "nstep"), ONE_CORE)},
-    "P19": {**REPLAYED, **dict.fromkeys(ROLLOUTS, "the collector's, which all learners share: asked of mappo")},
+    "P19": {
+        **REPLAYED,
+        **dict.fromkeys(ROLLOUTS, "the collector's, which all learners share: asked of mappo"),
+        "q": "the collector's and the replay buffer's, which they share: asked of qmix",
+    },
     "P22": dict.fromkeys(ROLLOUTS, "returns are of lambda: tests/marl/test_returns.py"),
     "P23": dict.fromkeys((*ROLLOUTS, "ddpg", "q"), "no squashed density is learnt from"),
     "P24": {"maa2c": "advantages as they are: the size of rewards is meant to matter"},

@@ -1,4 +1,4 @@
-"""Probes of memory for the learners from rollouts: what was seen is remembered within an episode, and nowhere else."""
+"""Probes of memory: what was seen is remembered within an episode, and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from marl import collector
 from marl.recurrent import AgentGRU
 from tests.probes.environment import Rules
 from tests.probes.games import Played, bit
-from tests.probes.table import WHOLE
-from tests.probes.train import FromRollouts
+from tests.probes.table import WHOLE, core_of
+from tests.probes.train import FromRollouts, Probe, Valued
 
-LEARNERS = ("ippo", "mappo", "happo", "hatrpo", "ia2c", "maa2c", "dpo")
-ONE_PER_CORE = ("mappo", "hatrpo")
+LEARNERS = ("ippo", "mappo", "happo", "hatrpo", "ia2c", "maa2c", "dpo", "iql", "vdn", "qmix")
+ONE_PER_CORE = ("mappo", "hatrpo", "qmix")
 TRAINED = LEARNERS if WHOLE else ONE_PER_CORE
 
 
@@ -57,31 +57,44 @@ class Before(Recall):
         return super().play(hidden[:, 1:], step, actions, alive)
 
 
-def right(game: Recall, iterations: int, learner: str = "mappo", recurrent: str = "gru") -> float:
-    """Share of right answers after training, of a thousand."""
+def asked(game: Recall, learner: str, recurrent: str = "gru", episodes: int = 1) -> Probe:
+    """A learner that may look back at so many episodes."""
     steps = game.wait + 1
-    probe = FromRollouts(game, learner, rollout_length=steps, chunk_length=steps, recurrent=recurrent)
+    if core_of(learner) == "q":
+        looked = {"rollout_length": 12 * steps, "chunk_length": episodes * steps}
+        return Valued(game, learner, recurrent=recurrent, epsilon=1.0, final_epsilon=1.0, **looked)
+    return FromRollouts(
+        game, learner, rollout_length=episodes * steps, chunk_length=episodes * steps, recurrent=recurrent
+    )
+
+
+def right(game: Recall, effort: int, learner: str, recurrent: str = "gru", episodes: int = 1) -> float:
+    """Share of right answers after training, of about a thousand."""
+    probe = asked(game, learner, recurrent, episodes)
     looks = []
-    for more in (iterations, *[0] * 7):
+    for more in (effort, *[0] * (0 if isinstance(probe, Valued) else 7)):
         probe.train(more)
-        looks.append(steps * probe.reward())
+        looks.append((game.wait + 1) * probe.reward())
     return float(np.mean(looks))
 
 
 @pytest.mark.parametrize("learner", TRAINED)
 def test_what_was_seen_is_remembered(learner: str) -> None:
-    assert right(Recall(), 25, learner) > 0.97
+    assert right(Recall(), 200 if core_of(learner) == "q" else 25, learner) > 0.97
 
 
-def test_who_remembers_nothing_can_only_guess() -> None:
-    assert abs(right(Recall(), 10, recurrent="none") - 0.5) < 0.07
+@pytest.mark.parametrize(("learner", "effort"), [("mappo", 10), ("qmix", 100)])
+def test_who_remembers_nothing_can_only_guess(learner: str, effort: int) -> None:
+    assert abs(right(Recall(), effort, learner, "none") - 0.5) < 0.07
 
 
-def test_nothing_is_remembered_from_one_episode_to_the_next() -> None:
-    assert abs(right(Before(), 15) - 0.5) < 0.07
+@pytest.mark.parametrize(("learner", "effort"), [("mappo", 15), ("qmix", 100)])
+def test_nothing_is_remembered_from_one_episode_to_the_next(learner: str, effort: int) -> None:
+    assert abs(right(Before(), effort, learner, episodes=2) - 0.5) < 0.07
 
 
-def test_a_memory_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("learner", "effort"), [("ippo", 25), ("qmix", 200)])
+def test_a_memory_that_leaks_is_found(learner: str, effort: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of the last test: with what is carried, and trained, across the ends of episodes."""
     plain: Callable[..., tuple[torch.Tensor, torch.Tensor]] = AgentGRU.forward
 
@@ -90,8 +103,4 @@ def test_a_memory_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(AgentGRU, "forward", goes_on)
     monkeypatch.setattr(collector, "forgotten", lambda hidden, kind, over: dict(hidden))
-    game = Before()
-    game_steps = 2 * (game.wait + 1)
-    probe = FromRollouts(game, "ippo", rollout_length=game_steps, chunk_length=game_steps, recurrent="gru")
-    probe.train(25)
-    assert 2 * probe.reward() > 0.7  # what the rollout's first episode is asked for, gradients do not reach
+    assert right(Before(), effort, learner, episodes=2) > 0.6  # what is asked first, gradients do not reach

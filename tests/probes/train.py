@@ -177,7 +177,8 @@ class FromReplay(Probe):
 
     def collecting(self, seed: int) -> Collector:
         seats = {kind: Seats.all(learner.actor, self.env.num_envs) for kind, learner in self.learners.items()}
-        return Collector(self.env, seats, self.config.rollout_length, seed)
+        spans = {name: learner.span for name, learner in self.learners.items() if learner.policy.memory}
+        return Collector(self.env, seats, self.config.rollout_length, seed, spans)
 
     def train(self, effort: int) -> None:
         while min(learner.updates for learner in self.learners.values()) < effort:
