@@ -54,11 +54,11 @@ def alphastar_skirmish() -> dict[str, Any]:
 
 
 def connect_four() -> dict[str, Any]:
-    """Connect Four: self-play with some of the past, rated against one another and against search."""
-    words = ["board/connect_four", "--plan", "self-play", "--latest", "0.9", "--player", f"depth-4={DEPTH_4}"]
+    """Connect Four: self-play from random openings, rated against one another and against search."""
+    words = ["board/connect_four", "--plan", "self-play", "--latest", "1", "--player", f"depth-4={DEPTH_4}"]
     learning = ["--rollout-length", "64", "--minibatches", "8", "--hidden", "128", "128", "--gamma", "1"]
     games = ["--entropy", "0.01", "--env.random-opening", "8", "--games", "200"]
-    steps = ["--slice-steps", "250k", "--snapshot-steps", "1M", "--total-steps", "10M"]
+    steps = ["--slice-steps", "250k", "--snapshot-steps", "1M", "--total-steps", "12M"]
     found = rated("connect-four", [*words, *learning, *games, *steps])
     points = {name: row["points against"]["depth-4"] for name, row in found["mains"].items()}
     first, *_, last = points.values()
