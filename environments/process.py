@@ -348,7 +348,7 @@ class ProcessVectorEnv:
         return Fault(
             environment=self._name,
             copy=copy,
-            seed=int(self.episode_seed[copy]),
+            seed=int(self._block.given[copy]),
             step=steps,
             what=why,
             actions={name: [step[name][copy].tolist() for step in kept] for name in self._block.actions},

@@ -111,6 +111,7 @@ class Worker:
         """Write everything of the last step into our rows of one half."""
         publish(self.env.buffers, self.halves[half])
         self.block.seed[self.span] = self.env.episode_seed
+        self.block.given[self.span] = getattr(self.env, "given_seed", self.env.episode_seed)
         self.block.step[self.span] = self.env.episode_step
         self.block.faulted[self.span] = getattr(self.env, "faulted", False)
 

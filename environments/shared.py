@@ -26,6 +26,7 @@ class Block(NamedTuple):
     actions: dict[str, Array]
     """Group -> its actions for the coming step."""
     seed: Array  # [E] uint64 of the open episodes
+    given: Array  # [E] uint64, the same as `reset` of somebody else's environment was given it
     step: Array  # [E] int64 made in them
     faulted: Array  # [E] bool
     playing: Array  # [W] int64: the copy that each process is stepping, -1 where none
@@ -80,8 +81,9 @@ def _cut(cutter: _Cutter, spec: EnvSpec, num_envs: int, workers: int) -> Block:
 
     halves = (half(), half())
     actions = {group.name: cutter.array(*action_shape(group, num_envs)) for group in spec.groups}
-    seed, step, faulted = (cutter.array((num_envs,), kind) for kind in (np.uint64, np.int64, np.bool_))
-    return Block(halves, actions, seed, step, faulted, cutter.array((workers,), np.int64))
+    kinds = (np.uint64, np.uint64, np.int64, np.bool_)
+    seed, given, step, faulted = (cutter.array((num_envs,), kind) for kind in kinds)
+    return Block(halves, actions, seed, given, step, faulted, cutter.array((workers,), np.int64))
 
 
 def rows(buffers: StepBuffers, first: int, last: int) -> StepBuffers:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from environments.errors import UsageError
 from environments.external import teams
@@ -19,6 +20,7 @@ from environments.vector import Array
 
 Factory = Callable[[], Any]
 """Makes one ParallelEnv or AECEnv."""
+Seeds = TypeVar("Seeds", int, NDArray[np.uint64])
 LARGEST_STATE = 2**14
 """Numbers that a global state may have; a picture is none."""
 PROBED_SEED, PROBED_STEPS = 2**63 + 12345, 24
@@ -46,8 +48,8 @@ class Layout:
         """Who plays a copy."""
         return (TurnPlayer if self.turns else ParallelPlayer)(env, self.sights, self.stateful)
 
-    def seed(self, seed: int) -> int:
-        """An episode's seed as the environment takes it."""
+    def seed(self, seed: Seeds) -> Seeds:
+        """An episode's seed, or those of several, as the environment takes it."""
         return seed if self.seed_bits == 64 else seed >> 33
 
 

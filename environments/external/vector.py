@@ -125,6 +125,11 @@ class PettingZooVectorEnv:
         return self._seed
 
     @property
+    def given_seed(self) -> NDArray[np.uint64]:
+        """`[E]` the same as `reset` was given it: some environments take fewer bits."""
+        return self.layout.seed(self._seed)
+
+    @property
     def episode_step(self) -> NDArray[np.int64]:
         """`[E]` steps taken in each copy's open episode. Read only."""
         return self._step

@@ -108,6 +108,14 @@ class Faulty(Arena):
         return views, rewards, *flags, infos
 
 
+class Short(Faulty):
+    """One that takes no seeds of 64 bits."""
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        assert seed is None or seed < 2**31
+        return super().reset(seed, options)
+
+
 class Rooms(ParallelEnv):
     """One agent for each kind of space; an episode of four steps."""
 

@@ -172,6 +172,16 @@ def test_faults(fault: str, victim: int) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("fault", ["dies", "raises"])
+def test_a_fault_names_the_seed_that_its_environment_was_given(fault: str) -> None:
+    env = process(f"{ARENAS}:Short", {"fault": fault, "every": 1}, num_envs=1, workers=1, seed=6)
+    seed = keys.episode_seed(keys.copy_key(6, 0), 0)
+    for _ in range(4):
+        env.step({name: np.zeros_like(array) for name, array in env._block.actions.items()})
+    env.close()
+    assert env.faults[0].seed == seed >> 33
+
+
 def test_closing_while_a_worker_hangs() -> None:
     env = process(f"{ARENAS}:Faulty", {"fault": "spins", "every": 1, "only": 0}, num_envs=2, step_seconds=60)
     zeros = {name: np.zeros_like(array) for name, array in env._block.actions.items()}
