@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -20,7 +20,6 @@ from environments.vector import Array
 
 Factory = Callable[[], Any]
 """Makes one ParallelEnv or AECEnv."""
-Seeds = TypeVar("Seeds", int, NDArray[np.uint64])
 LARGEST_STATE = 2**14
 """Numbers that a global state may have; a picture is none."""
 PROBED_SEED, PROBED_STEPS = 2**63 + 12345, 24
@@ -48,9 +47,13 @@ class Layout:
         """Who plays a copy."""
         return (TurnPlayer if self.turns else ParallelPlayer)(env, self.sights, self.stateful)
 
-    def seed(self, seed: Seeds) -> Seeds:
-        """An episode's seed, or those of several, as the environment takes it."""
-        return seed if self.seed_bits == 64 else seed >> 33
+    def seed(self, seed: int) -> int:
+        """An episode's seed as the environment takes it."""
+        return seed >> (64 - self.seed_bits)
+
+    def seeds(self, seeds: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The same of several."""
+        return seeds >> np.uint64(64 - self.seed_bits)
 
 
 def prepared(env: Any, name: str) -> Any:

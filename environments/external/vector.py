@@ -127,7 +127,7 @@ class PettingZooVectorEnv:
     @property
     def given_seed(self) -> NDArray[np.uint64]:
         """`[E]` the same as `reset` was given it: some environments take fewer bits."""
-        return self.layout.seed(self._seed)
+        return self.layout.seeds(self._seed)
 
     @property
     def episode_step(self) -> NDArray[np.int64]:
