@@ -8,6 +8,7 @@ not depend on how a function happens to be inlined, and NaN checks must see NaN.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import inspect
@@ -109,7 +110,25 @@ def _compile(function: Callable[..., Any], entry: bool, python: bool) -> Any:
         numba.config.CACHE_DIR = before
     if not python:
         _refuse_python(compiled)
+    if entry:
+        _compile_once(compiled, root / f"{function.__module__}.{function.__qualname__}.lock")
     return compiled
+
+
+def _compile_once(compiled: Any, lock: Path) -> None:
+    """Let processes that need the same function at the same time wait for the first: they load what it has compiled."""
+    compile_now = compiled.compile
+
+    def compile_in_turn(signature: Any) -> Any:
+        try:
+            file = lock.open("w")
+        except OSError:  # nothing can be kept there either
+            return compile_now(signature)
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return compile_now(signature)
+
+    compiled.compile = compile_in_turn
 
 
 def _refuse_python(compiled: Any) -> None:

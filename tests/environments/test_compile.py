@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -107,18 +108,53 @@ def test_an_inlined_kernel_refuses_to_be_called_from_python() -> None:
         environments.game("toy/dock").reset_one(None, None, None)
 
 
+ADD = """
+import numpy as np
+from environments.compile import kernel
+@kernel(entry=True)
+def add(x, y):
+    for i in range(x.shape[0]):
+        x[i] += y[i]
+x = np.arange(3.0)
+add(x, x)
+print(x.tolist(), sum(add.stats.cache_misses.values()))
+"""
+"""Prints what was added, and how many functions had to be compiled for it."""
+TOGETHER = """
+import sys
+from pathlib import Path
+import environments.compile
+Path(sys.argv[1]).touch()
+sys.stdin.readline()
+import add
+"""
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A process that kernels are compiled in, with the cache of that folder."""
+    settings = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.Popen([sys.executable, *words], cwd=folder, env=settings, text=True, stdin=-1, stdout=-1)
+
+
 def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the cache folder should be")
-    assert len(play_in_repository(tmp_path)) > 10
+    (tmp_path / "add.py").write_text(ADD)
+    assert started(tmp_path, "add.py").communicate()[0].startswith("[0.0, 2.0, 4.0] ")
 
 
-def play_in_repository(folder: Path) -> str:
-    """As `play_in`, with this checkout's packages."""
-    settings = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "XDG_CACHE_HOME": str(folder / "cache")}
-    run = subprocess.run(
-        [sys.executable, "-c", PLAY], cwd=folder, env=settings, capture_output=True, text=True, check=True
-    )
-    return run.stdout
+def test_what_two_processes_need_at_once_is_compiled_by_one(tmp_path: Path) -> None:
+    """Both wait until the other has started too; the second then loads what the first has kept."""
+    (tmp_path / "add.py").write_text(ADD)
+    (tmp_path / "together.py").write_text(TOGETHER)
+    pair = [started(tmp_path, "together.py", name) for name in ("one", "two")]
+    while not all((tmp_path / name).exists() for name in ("one", "two")):
+        assert all(process.poll() is None for process in pair)
+        time.sleep(0.01)
+    for process in pair:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sorted(process.communicate()[0] for process in pair) == ["[0.0, 2.0, 4.0] 0\n", "[0.0, 2.0, 4.0] 1\n"]
 
 
 def test_import_order_changes_nothing() -> None:
