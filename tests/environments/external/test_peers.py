@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,12 @@ ONE_OF_EACH = {
     "mujoco": "gymnasium_robotics-mamujoco_v1-HalfCheetah-2x3",
     "grid": "rware-tiny-2ag-v2-100",
 }
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo leaves MUJOCO_LOG.TXT where it is used."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ONE_OF_EACH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,12 @@ ENDS = [
     checks.check_rekey,
     checks.check_refusals,
 ]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo leaves MUJOCO_LOG.TXT where it is used."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("check", ENDS, ids=lambda check: getattr(check, "func", check).__name__.removeprefix("check_"))
