@@ -310,7 +310,8 @@ class ReplayBuffer:
 
         offsets = torch.arange(steps)
         along = places(offsets)
-        cut = (self._at("ended", along.flatten()) == TRUNCATED).any(1).view_as(along) & (offsets < left)
+        cut = (self._at("ended", along.flatten()) == TRUNCATED).any(1) & self._at("mine", along.flatten())
+        cut = cut.view_as(along) & (offsets < left)
         number = self._at("final", along.flatten()).view_as(along) % len(self.finals["acting"])
         final = torch.where(cut, self.length * self.seats + number, -1)
         found = then.view(len(first), -1, 1) == torch.cat([along, final], 1).unsqueeze(1)

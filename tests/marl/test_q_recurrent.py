@@ -16,7 +16,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from environments.spec import AgentGroup
 from marl.algorithms.q_learning import QLearning
-from marl.buffers import Rollout
+from marl.buffers import Rollout, own_or_all
 from marl.policy import Policy
 from marl.policy_spec import bytes_per_sample, choices
 from marl.recurrent import Past
@@ -37,6 +37,7 @@ CASES = [  # episodes of 5 to 9 steps, in a ring that has gone round
     ("toy/siege", "qmix", "team_sum", {"burn_in": 0}),
     ("particle/speaker_listener", "vdn", "team_sum", {"burn_in": 4}),  # two groups in one team, ends by time alone
     ("toy/noughts", "iql", "agent", {"n_step": 1, "recurrent_layers": 2}),  # turns, two teams of a kind
+    ("toy/meet", "iql", "agent", {"others": True}),  # who play whole teams, and members of the learner's
 ]
 cases = pytest.mark.parametrize(("game", "name", "reward", "changed"), CASES)
 
@@ -72,7 +73,7 @@ class Lived:
                 name: joined(lambda x, name=name: x.groups[name].action_mask) if name in masked else None
                 for name in names
             },
-            joined(lambda x: torch.cat([x.groups[name].acting for name in names], 2)),
+            joined(lambda x: x.ours(torch.cat([x.groups[name].acting for name in names], 2))),
             joined(lambda x: x.state),
             joined(lambda x: x.start),
             {name: torch.cat([x.hidden[name] for x in rollouts]) for name in names},
@@ -102,12 +103,16 @@ class Lived:
         f = int(((last.step == step % length) & (last.seat == seat)).nonzero())
         groups = [rollout.groups[name] for name in self.obs]
         cut = torch.cat([(group.truncated & ~group.terminated)[step % length, seat] for group in groups])
+        members = rollout.members(len(cut))
+        cut = own_or_all(cut, None if members is None else members[step % length, seat])
         masks = {name: None if x is None else x[f : f + 1] for name, x in last.action_mask.items()}
         obs = {name: x[f : f + 1] for name, x in last.obs.items()}
         return Views(obs, masks, cut.unsqueeze(0), last.state[f : f + 1], torch.tensor([seat]))
 
 
-def lived(game: str, name: str, reward: str, count: int = 8, **changed: Any) -> tuple[QLearning, Lived]:
+def lived(
+    game: str, name: str, reward: str, count: int = 8, others: bool = False, **changed: Any
+) -> tuple[QLearning, Lived]:
     """A learner that remembers rollouts of its own and has not learnt yet; its targets are not what they follow."""
     env = make(game)
     made = learner(env, name, game, reward, **{**GRU, "n_step": 2, "gamma": GAMMA, **changed})
@@ -119,6 +124,12 @@ def lived(game: str, name: str, reward: str, count: int = 8, **changed: Any) -> 
         away = torch.rand(6 * count + 1, env.num_envs, 1, generator=torch_generator(5, "away")) < 0.3
         for number, rollout in enumerate(rollouts):
             rollout.groups["listener"].acting[:] &= ~away[6 * number : 6 * number + 7]
+    if others:
+        mine = torch.ones(6, env.num_envs, len(made.agents), dtype=torch.bool)
+        mine[:, 1] = mine[:, ::2, 1:] = False
+        rollouts = [replace(rollout, mine=mine) for rollout in rollouts]
+        for rollout in rollouts:  # what others carry is no part of it
+            rollout.hidden["agent"][:] *= mine[::3].unsqueeze(3)
     fill(made, rollouts)
     return made, Lived.of(made, rollouts)
 
@@ -185,6 +196,7 @@ def test_targets_are_those_of_a_loop(game: str, name: str, reward: str, changed:
     sample = made.buffer.sample(90, decisions, GAMMA, WAIT, torch_generator(0, "test"))
     found = made._targets(sample)
     clock = whole(made.spec, told.rollouts, reward == "agent")
+    clock.acts = clock.acts & told.acting.numpy() if reward == "agent" else told.acting.any(2, keepdim=True).numpy()
     kinds: set[type] = set()
     walks: dict[Any, Walk] = {}
     for b, step, seat in drawn(made, told, 90):
