@@ -18,7 +18,6 @@ from league.config import LeagueConfig
 from marl import config as settings
 from marl.config import Algorithm, TrainConfig
 from marl.config_checks import require
-from marl.config_rollout import RolloutConfig
 from scenarios import catalog
 from scenarios.scenario import Scenario
 
@@ -153,7 +152,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     plan.check()
     found = given(typed.launch.player, spec)
     _check_population(league, spec, found)
-    _check_mixed(league, spec, plan)
+    _check_mixed(league, spec)
     return Start(plan, league, found, typed.launch.dir)
 
 
@@ -176,7 +175,7 @@ def _check_population(league: LeagueConfig, spec: EnvSpec, others: Collection[st
         require(taken is None, f"--player {taken}=..: the learner {learner!r} and its snapshots are called so")
 
 
-def _check_mixed(league: LeagueConfig, spec: EnvSpec, plan: Plan) -> None:
+def _check_mixed(league: LeagueConfig, spec: EnvSpec) -> None:
     """UsageError where teams are to be mixed that cannot be, or of whom nobody could learn."""
     if not league.mixed_teams:
         return
@@ -184,10 +183,6 @@ def _check_mixed(league: LeagueConfig, spec: EnvSpec, plan: Plan) -> None:
     require(largest > 1, f"teams of {spec.name} have one agent: leave --mixed-teams out")
     itself = league.plan == "self-play" and league.latest == 1.0 and league.mains == 1 and not league.bot_share
     require(not itself, "with --latest 1 nobody but the learner is drawn for --mixed-teams: set it below")
-    for team in plan.learners.values():
-        fits = team.config.span == 1 or isinstance(team.config, RolloutConfig)
-        able = "it does so without --recurrent, and every learner from rollouts with it"
-        require(fits, f"{team.algorithm} does not learn in mixed teams what to remember: {able}")
 
 
 def given(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:

@@ -162,11 +162,6 @@ def test_a_damaged_database_is_made_again_with_equal_counts(tmp_path: Path, caps
         (["league", "run", "particle/spread", "--mixed-teams", "1", "--latest", "1"], 2, "nobody but the learner"),
         (["league", "run", BOARD, "--mixed-teams", "0.5"], 2, "teams of board/tictactoe have one agent"),
         (["league", "run", "particle/tag", "--mixed-teams", "0.5", "--plan", "psro"], 2, "leave --mixed-teams out"),
-        (
-            ["league", "run", "particle/tag", "--mixed-teams", "1", "--algorithm", "iql", "--recurrent", "gru"],
-            2,
-            "iql does not learn in mixed teams what to remember",
-        ),
         (["league", "run", BOARD, "--plan", "psr"], 2, "--plan cannot be 'psr'; did you mean psro?"),
         (["league", "run", BOARD, "--latest", "2"], 2, "latest must be 0 to 1, not 2"),
         (["league", "run", BOARD, "--games", "3"], 2, "games must be even"),
