@@ -23,7 +23,7 @@ from marl.algorithms import chunks
 from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside, own_or_all
 from marl.config_rollout import RolloutConfig
 from marl.policy import Chosen, Policy
-from marl.policy_spec import NETWORK, PolicySpec
+from marl.policy_spec import PolicySpec, network_of
 from marl.recurrent import Past
 from marl.returns import lambda_advantages, step_advantages, vtrace
 from marl.seeding import torch_generator
@@ -104,7 +104,7 @@ class OnPolicy(ABC):
         their number. `engine`: "fused" (act by compiled functions) or "torch"; they differ by rounding alone.
         """
         self.threads, self.reward, self.config = threads, reward, config
-        self.spec = PolicySpec.of(env, kind, **{name: getattr(config, name) for name in NETWORK})
+        self.spec = PolicySpec.of(env, kind, **network_of(config))
         self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
         shape = CriticShape(
             env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
