@@ -9,6 +9,7 @@ setting is, with unit and range. Derived numbers are properties; a value out of 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -41,8 +42,8 @@ class TrainConfig(SelfPlayConfig):
     """Processes that step somebody else's environment, 0 for only the training one, none: as threads; to 1024."""
     max_faults: int = 10
     """Failures of somebody else's environment after which the run gives up; 0 to 1M."""
-    device: Literal["cpu"] = "cpu"
-    """Where networks live."""
+    device: str = "cpu"
+    """Where gradients are computed, by torch: cpu, cuda or cuda:N. Policies act on the processor all the same."""
     engine: Literal["auto", "fused", "torch"] = "auto"
     """How networks are computed: by compiled functions where there are any, by them or not at all, or by torch."""
     reward: RewardMode | None = None
@@ -85,6 +86,8 @@ class TrainConfig(SelfPlayConfig):
             value = getattr(self, name)
             require(value is None or low <= value <= high, f"{name} must be {low} to {high}, not {value}")
         check_above(self, 0.0, "max_minutes")
+        named = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device) is not None
+        require(named, f"device must be cpu, cuda or cuda:N, not {self.device!r}")
         self.check_self_play()
 
 
@@ -115,11 +118,13 @@ class Algorithm:
         """Whether agents of a group may share a network or have one each, or must have one each."""
         return "per_agent" if self.order == "agent_by_agent" else "either"
 
-    def slow(self, config: Settings, images: bool = False) -> str | None:
+    def slow(self, config: Settings, images: bool = False, device: str = "cpu") -> str | None:
         """Why the compiled engine cannot compute its gradients with those settings, or none where it can.
 
         `images`: agents see pictures.
         """
+        if device != "cpu":
+            return "compiled gradients are the processor's"
         if not self.compiled:
             return f"{self.name} has no compiled gradients"
         if images:
@@ -129,9 +134,11 @@ class Algorithm:
         region = getattr(config, "trust_region", "clip")
         return None if region == "clip" else f"trust region {region} has no compiled gradients"
 
-    def engine(self, asked: str, config: Settings, images: bool = False) -> Literal["fused", "torch"]:
+    def engine(
+        self, asked: str, config: Settings, images: bool = False, device: str = "cpu"
+    ) -> Literal["fused", "torch"]:
         """How gradients are computed where that was asked for. UsageError where it cannot be."""
-        why = self.slow(config, images)
+        why = self.slow(config, images, device)
         require(asked != "fused" or why is None, f"{why}: leave --engine out")
         return "fused" if why is None and asked != "torch" else "torch"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import typing
 from typing import Any, Literal
 
@@ -71,3 +72,10 @@ def check_above(config: Any, low: float, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(value is None or low < value, f"{name} must be above {low:g}, not {value}")
+
+
+def check_fits(needed: float, what: str) -> None:
+    """`needed` bytes are at most half of the machine's memory."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    fits = f"{what} needs {needed / 2**30:.0f} GiB; this machine has {there / 2**30:.0f} GiB"
+    require(needed <= there / 2, fits)

@@ -53,7 +53,7 @@ def lambda_advantages(
     advantage, closed = torch.zeros_like(rows[0]), torch.zeros_like(rows[4])
     numbers = np.array([gamma, lambda_, wait], advantage.numpy().dtype)  # in the precision of the rows
     clock.scan(*(x.numpy() for x in rows), *numbers, edge, advantage.numpy(), closed.numpy())
-    return advantage.view(reward.shape), closed.view(reward.shape)
+    return _like(advantage, reward), _like(closed, reward)
 
 
 def step_advantages(
@@ -82,7 +82,7 @@ def step_advantages(
     numbers = np.array([gamma, wait], advantage.numpy().dtype)
     memory = np.zeros((2, len(rows[0])), advantage.numpy().dtype)
     clock.scan_ahead(*(x.numpy() for x in rows), *numbers, edge, ahead, *memory, advantage.numpy(), closed.numpy())
-    return advantage.view(reward.shape), closed.view(reward.shape)
+    return _like(advantage, reward), _like(closed, reward)
 
 
 def vtrace(
@@ -122,13 +122,18 @@ def vtrace(
     weights = [ratio.clamp(max=rho_clip), lambda_ * ratio.clamp(max=trace_clip)]
     gain, correction, closed = torch.zeros_like(rows[0]), torch.zeros_like(rows[0]), torch.zeros_like(rows[4])
     numbers = np.array([gamma, wait], gain.numpy().dtype)
-    arrays = [x.contiguous().numpy() for x in (*rows, *weights)]
+    arrays = [x.cpu().contiguous().numpy() for x in (*rows, *weights)]
     clock.scan_corrected(*arrays, *numbers, edge, gain.numpy(), correction.numpy(), closed.numpy())
-    return gain.view(reward.shape), correction.view(reward.shape), closed.view(reward.shape)
+    return _like(gain, reward), _like(correction, reward), _like(closed, reward)
 
 
 def _rows(reward: Tensor, value: Tensor, bootstrap: Tensor, acts: Tensor, ended: Tensor) -> list[Tensor]:
-    """The arrays of the clock, each `[T or T+1, rows]`."""
+    """The arrays of the clock, each `[T or T+1, rows]`, on the processor, which scans them."""
     if not (value.shape[0] == acts.shape[0] == reward.shape[0] + 1 == ended.shape[0] + 1):
         raise ValueError(f"value and acts need one row more than reward: {value.shape}, {acts.shape}, {reward.shape}")
-    return [x.reshape(x.shape[0], -1).contiguous() for x in (reward, value, bootstrap, acts, ended)]
+    return [x.reshape(x.shape[0], -1).cpu().contiguous() for x in (reward, value, bootstrap, acts, ended)]
+
+
+def _like(x: Tensor, reward: Tensor) -> Tensor:
+    """In the shape and on the device of the rewards."""
+    return x.view(reward.shape).to(reward.device)

@@ -12,7 +12,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -237,9 +236,9 @@ class OnPolicy(ABC):
         own = values if turn is None else batch.use[:, turn.columns].any(1)
         rows = chunks.whole(own | values if turn is not None and turn.critic else own, self.span)
         order = rows[torch.randperm(len(rows), generator=self.shuffle)]
-        parts = np.array_split(order.numpy(), self.config.minibatches)
+        parts = order.tensor_split(self.config.minibatches)
         # sorted, a part is read from memory in one sweep
-        return (chunks.samples(torch.from_numpy(np.sort(part)), self.span) for part in parts if len(part))
+        return (chunks.samples(part.sort().values, self.span) for part in parts if len(part))
 
     # --- targets ------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,7 +24,7 @@ from marl import files, runs
 from marl.cli import players
 from marl.cli.external import COPIES
 from marl.config import ALGORITHMS, TrainConfig
-from marl.config_checks import require
+from marl.config_checks import check_fits, require
 from marl.config_replay import OffPolicyConfig, QConfig, SACConfig
 from marl.config_rollout import RolloutConfig
 from marl.one_kind import OneKind, alike
@@ -137,12 +136,16 @@ class Plan:
             raise UsageError(f"of others' environments at most {COPIES} episodes are recorded at once, not {recorded}")
         if not self.learners:
             raise UsageError("every team is a fixed player: there is nothing to train")
+        if self.train.device != "cpu":
+            from marl import device  # imports torch, which alone knows what GPUs there are
+
+            device.find(self.train.device)
         for name, team in self.teams.items():
             if isinstance(team, str):
                 players.find(team, spec, name)
                 continue
             known = ALGORITHMS[team.algorithm]
-            known.engine(self.train.engine, team.config, self._sees_images(spec, name))
+            known.engine(self.train.engine, team.config, self._sees_images(spec, name), self.train.device)
             check_place(known, team.config)
             self._check_actions(known, spec, name)
             for shared in SHARED_BY_RUN:
@@ -167,9 +170,10 @@ class Plan:
         """How the gradients of each team that learns are computed, and why not otherwise."""
         found: dict[str, str] = {}
         for name, team in self.learners.items():
-            known, images = ALGORITHMS[team.algorithm], self._sees_images(self.spec(), name)
-            found[name] = known.engine(self.train.engine, team.config, images)
-            why = known.slow(team.config, images)
+            known, images, device = ALGORITHMS[team.algorithm], self._sees_images(self.spec(), name), self.train.device
+            found[name] = known.engine(self.train.engine, team.config, images, device)
+            found[name] += f" on {device}" if device != "cpu" else ""
+            why = known.slow(team.config, images, device)
             found[name] += f" ({why})" if why else ""
         return found
 
@@ -250,7 +254,7 @@ class Plan:
             view = math.prod(space.shape) * (1 if space.dtype == np.uint8 else 4)
             row += len(group.agents) * (view + group.mask_size + 32)
         rollout = row * self.train.num_envs * (self.rollout_length + 1)
-        _check_fits(rollout, f"a rollout of {self.train.num_envs} copies x {self.rollout_length} steps")
+        check_fits(rollout, f"a rollout of {self.train.num_envs} copies x {self.rollout_length} steps")
         for name, team in self.learners.items():
             weights = sum(a * b for a, b in itertools.pairwise(team.config.hidden))
             kind = PolicySpec.of(spec, name, **network_of(team.config))
@@ -260,9 +264,9 @@ class Plan:
                 rows = len(spec.agents) if self.reward == "agent" else 1
                 each = bytes_per_sample(kind, spec.state_size, rows, team.config.span)
                 seen = each * team.config.buffer_size
-                _check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
+                check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
             # actor and critic; each weight with its gradient and Adam's two moments
-            _check_fits(
+            check_fits(
                 2 * 4 * 4 * weights * copies, f"the networks of {name!r} with hidden layers {team.config.hidden}"
             )
 
@@ -301,16 +305,17 @@ class Plan:
 
     def learner(self, spec: EnvSpec, name: str, seed: int) -> Learner:
         """The learner of a kind of team, from its starting weights. Imports torch."""
-        from marl import policy
+        from marl import device, policy
 
-        team = self.learners[name]
-        acts = "torch" if self.train.engine == "torch" else "fused"  # also where gradients are not compiled
+        team, here = self.learners[name], self.train.device == "cpu"
+        acts = "fused" if here and self.train.engine != "torch" else "torch"  # also where gradients are not compiled
         engine = {"engine": acts} if isinstance(team.config, RolloutConfig) else {}
         build = ALGORITHMS[team.algorithm].load()
-        learner: Learner = build(spec, name, team.config, self.reward, seed, self.train.threads, **engine)
+        threads = self.train.threads if here else 1
+        learner: Learner = build(spec, name, team.config, self.reward, seed, threads, **engine)
         if team.init is not None:
             start_from(learner.policy, policy.load(team.init))
-        return learner
+        return learner if here else device.OnDevice(learner, device.find(self.train.device))
 
 
 def start_from(own: Policy, other: Policy) -> None:
@@ -491,10 +496,3 @@ def of_run(run: runs.Run) -> Plan:
         for name, team in plan.teams.items()
     }
     return replace(plan, teams=teams)
-
-
-def _check_fits(needed: float, what: str) -> None:
-    """UsageError where `needed` bytes are more than half of the machine's memory."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there / 2:
-        raise UsageError(f"{what} needs {needed / 2**30:.0f} GiB; this machine has {there / 2**30:.0f} GiB")

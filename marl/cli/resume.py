@@ -25,11 +25,13 @@ class Resume:
     """A new end, in environment steps; changes what is left of a learning rate that falls to 0."""
     max_minutes: float | None = None
     """Minutes after which this part of the run ends cleanly; above 0."""
+    device: str | None = None
+    """Where gradients are computed from now on: cpu, cuda or cuda:N."""
 
     @property
     def words(self) -> list[str]:
         """The options as they are typed."""
-        typed = {"--total-steps": self.total_steps, "--max-minutes": self.max_minutes}
+        typed = {"--total-steps": self.total_steps, "--max-minutes": self.max_minutes, "--device": self.device}
         return [word for name, value in typed.items() if value is not None for word in (name, str(value))]
 
 
@@ -48,10 +50,10 @@ def run(options: Resume) -> int:
 
         raise UsageError(f"{options.run} is a league: marl league resume {options.run}")
     plan = plans.of_run(found)
-    plan.check()
     before, train = plan.train, _changed(plan.train, options)
+    replace(plan, train=train).check()
     lock = runs.Lock(found)  # before the config is touched: another process may be at work with it
-    for name in ("total_steps", "max_minutes"):
+    for name in ("total_steps", "max_minutes", "device"):
         if getattr(before, name) != getattr(train, name):
             print(f"{name}: {getattr(before, name)} -> {getattr(train, name)}")
     if train != before:
@@ -63,7 +65,8 @@ def run(options: Resume) -> int:
 def _changed(before: TrainConfig, options: Resume) -> TrainConfig:
     """A run's settings with what was typed. UsageError on an impossible value."""
     total = before.total_steps if options.total_steps is None else options.total_steps
-    return replace(before, total_steps=total, max_minutes=options.max_minutes)
+    device = before.device if options.device is None else options.device
+    return replace(before, total_steps=total, max_minutes=options.max_minutes, device=device)
 
 
 def work(run: Run, lock: Lock) -> int:
