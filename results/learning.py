@@ -86,6 +86,15 @@ REMEMBERS = (*SIX_EPISODES, "--recurrent", "gru", "--chunk-length", "21")
 """Gradients back to the sign."""
 
 
+def _recalled(variant: str, *more: str) -> list[Row]:
+    """`memory/recall` for learners of action values, rollouts being episodes."""
+    size = ("--rollout-length", "21", "--num-envs", "16", "--hidden", "64", "--batch-size", "672", "--n-step", "1")
+    pace = ("--learning-rate", "1e-3", "--adam-eps", "1e-5", "--warmup-steps", "5000", "--epsilon-steps", "60000")
+    rewards = {"iql": None, "vdn": "team_sum", "qmix": "team_sum"}
+    options = (*size, *pace, *more)
+    return [Row(name, "memory/recall", variant, 100_000, 5, reward, options) for name, reward in rewards.items()]
+
+
 def _cheetah(*names: str) -> list[Row]:
     """HalfCheetah with two players of three joints each: both are paid the same, so a team's return is twice that of
     its environment."""
@@ -140,6 +149,8 @@ ROWS = [
     # a sign to be remembered for twenty steps: networks that can, and the same without a memory
     *_both("memory/recall", "recurrent", 800_000, 5, *REMEMBERS),
     *_both("memory/recall", "feed-forward", 800_000, 5, *SIX_EPISODES),
+    *_recalled("recurrent", "--recurrent", "gru", "--chunk-length", "21"),
+    *_recalled("feed-forward"),
     Row("ippo", "roshambo/population", "default", 2_000_000, 3),
     # a goal that both know and that stays; that changes and only the leader knows; and the two steps between
     Row("ippo", "colorgrid/stationary", "default", 2_000_000, 5),
