@@ -148,7 +148,7 @@ def test_wins_are_counted_for_who_began() -> None:
 
 
 def test_a_name_says_the_size() -> None:
-    assert environments.make("board/hex-7").spec.options["size"] == 7
+    assert environments.make("board/hex-5").spec.options["size"] == 5
     with pytest.raises(UsageError, match=r"^unknown environment 'board/hex5'; did you mean 'board/hex-5'\?$"):
         environments.make("board/hex5")
     with pytest.raises(UsageError, match=r"size must be 2 to 19 cells, not 99$"):

@@ -101,12 +101,12 @@ def test_a_leader_pays_for_wrong_blocks_too() -> None:
 
 
 def test_blocks_are_as_many_as_said_and_never_under_an_agent() -> None:
-    env = environments.make(NAME, 64, seed=3, width=7, height=5, density=0.5, colors=4)
+    env = make(64, seed=3, density=0.6, colors=4, random_goal=True, switch_probability=1 / 32)
     rng = np.random.default_rng(0)
     for _ in range(150):
         arrays = env.capture(range(64)).arrays
         for e in range(64):
-            assert np.bincount(arrays["grid"][e].ravel(), minlength=5)[1:].tolist() == [4] * 4
+            assert np.bincount(arrays["grid"][e].ravel(), minlength=5)[1:].tolist() == [3] * 4
             (a, b), (c, d) = arrays["place"][e]
             assert (a, b) != (c, d) and arrays["grid"][e, b, a] == 0 == arrays["grid"][e, d, c]
         env.step(play.random_actions(env, rng))
@@ -153,11 +153,11 @@ def test_the_window_has_oneself_in_the_middle() -> None:
 
 
 def test_sight_is_a_part_of_the_whole() -> None:
-    near, far = (environments.make(NAME, 8, seed=1, width=9, height=7, sight=sight) for sight in (2, None))
+    near, far = (make(8, seed=1, sight=sight) for sight in (1, None))
     for a, b in zip(near.buffers.groups, far.buffers.groups, strict=True):
-        whole = b.obs[:, 0, : 4 * 63].reshape(8, 4, 7, 9)
-        assert (a.obs[:, 0, :100].reshape(8, 4, 5, 5) == whole[:, :, 1:6, 2:7]).all()
-        assert (a.obs[:, 0, 100:] == b.obs[:, 0, 4 * 63 :]).all()
+        whole = b.obs[:, 0, : 4 * 20].reshape(8, 4, 4, 5)
+        assert (a.obs[:, 0, :36].reshape(8, 4, 3, 3) == whole[:, :, 1:4, 1:4]).all()
+        assert (a.obs[:, 0, 36:] == b.obs[:, 0, 4 * 20 :]).all()
 
 
 def test_last_taken_is_seen_by_both() -> None:

@@ -11,6 +11,8 @@ import pytest
 from gymnasium import spaces
 
 import environments
+from environments.registry import check_options
+from environments.spec import EnvSpec
 from environments.vector import Array, StepBuffers, VectorEnv
 from tests.contracts import play
 from tests.source import ROOT
@@ -132,14 +134,20 @@ def test_memory_shows_everybodys_last_action() -> None:
 
 
 def test_kinds_of_team() -> None:
+    def spec(name: str, **options: Any) -> EnvSpec:
+        """Without an environment, for which something would have to be compiled."""
+        game = environments.game(name)
+        described: EnvSpec = game.spec(check_options(game, options))
+        return described
+
     def kinds(name: str, **options: Any) -> list[tuple[str, tuple[str, ...]]]:
-        return [(kind.name, kind.groups) for kind in environments.make(name, **options).spec.kinds]
+        return [(kind.name, kind.groups) for kind in spec(name, **options).kinds]
 
     assert kinds("matrix/climbing") == kinds("matrix/prisoners_dilemma") == [("team", ("agent",))]
     assert kinds("matrix/matching_pennies") == [("even", ("even",)), ("odd", ("odd",))]
     assert kinds("matrix/game", payoff=THREE) == [("team", ("agent_0", "agent_1", "agent_2"))]
-    spec = environments.make("matrix/game", payoff=np.zeros((2,) * 7).tolist()).spec
-    assert len(spec.agents) == 7 and spec.groups[0].action_space == spaces.Discrete(2)
+    seven = spec("matrix/game", payoff=np.zeros((2,) * 7).tolist())
+    assert len(seven.agents) == 7 and seven.groups[0].action_space == spaces.Discrete(2)
 
 
 METRICS = [
