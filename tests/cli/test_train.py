@@ -219,12 +219,12 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 def wait_for(condition: object, process: subprocess.Popen[str]) -> None:
     assert callable(condition)
-    for _ in range(1200):
+    for _ in range(4800):
         if condition():
             return
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
-    raise AssertionError("nothing happened for a minute")
+    raise AssertionError("nothing happened for four minutes")
 
 
 def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
@@ -242,9 +242,9 @@ def test_kills_and_signals_cost_nothing_that_was_saved(tmp_path: Path) -> None:
         wait_for(lambda before=before: steps(folder)[-1:] > [before], process)
         asked = time.monotonic()
         process.send_signal(number)
-        told = process.communicate(timeout=60)[0]
+        told = process.communicate(timeout=120)[0]
         assert process.returncode == code, told
-        assert time.monotonic() - asked < 10
+        assert time.monotonic() - asked < 40  # seconds: also on a busy machine
         assert f"resumed at step {saved}" in told and f"marl resume {folder}" in told
         assert steps(folder) == list(range(100, steps(folder)[-1] + 1, 100))
         saved = checkpoint.find(index.parent, say=pytest.fail).step

@@ -169,10 +169,10 @@ class FromReplay(Probe):
         "rollout_length": 4,
         "warmup_steps": 1024,
         "updates_per_step": 16 / 256,
-        "batch_size": 256,
+        "batch_size": 128,
         "gamma": 0.9,
         "n_step": 1,
-        "polyak": 0.1,
+        "polyak": 0.2,
     }
 
     def collecting(self, seed: int) -> Collector:
@@ -217,8 +217,8 @@ class Soft(FromReplay):
 
     SMALL: ClassVar = {
         **FromReplay.SMALL,
-        "actor_learning_rate": 5e-3,
-        "critic_learning_rate": 1e-2,
+        "actor_learning_rate": 1e-2,
+        "critic_learning_rate": 2e-2,
         "temperature_learning_rate": 0.0,
         "temperature": 0.01,
     }
@@ -250,7 +250,7 @@ class Soft(FromReplay):
 class Aimed(FromReplay):
     """Of deterministic actors, in games of boxes, looked at without noise."""
 
-    SMALL: ClassVar = {**FromReplay.SMALL, "actor_learning_rate": 5e-3, "critic_learning_rate": 1e-2}
+    SMALL: ClassVar = {**FromReplay.SMALL, "actor_learning_rate": 1e-2, "critic_learning_rate": 2e-2}
 
     def __init__(self, game: Rules | VectorEnv, *rest: Any, **settings: Any) -> None:
         super().__init__(boxed(game) if isinstance(game, Rules) else game, *rest, **settings)
@@ -282,12 +282,12 @@ class Valued(FromReplay):
 
     SMALL: ClassVar = {
         **FromReplay.SMALL,
-        "learning_rate": 1e-2,
+        "learning_rate": 2e-2,
         "mixer_width": 8,
         "mixer_hidden": (16,),
         "epsilon": 0.5,
         "final_epsilon": 0.1,
-        "epsilon_steps": 2048,
+        "epsilon_steps": 1024,
     }
 
     def look(self) -> None:
