@@ -2,7 +2,7 @@
 
 Every operation on them is carried out by the processor, on the same numbers, but as with a GPU all tensors of one must
 be on one device, NumPy cannot see them, and the processor's random streams cannot fill them. So what a learner does
-there is right if it does not fail, and gives the same bits as on the processor.
+there is right if it does not fail, and gives the same numbers as on the processor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _registered: list[torch.library.Library] = []
 
 
 def device() -> torch.device:
-    """The device, which is registered at the first call."""
+    """The device, which is registered at the first call; to be made before the process takes its first gradient."""
     if not _registered:
         backend_registration._setup_privateuseone_for_python_backend(NAME)
         library = torch.library.Library("_", "IMPL")
