@@ -4,8 +4,8 @@
     python results/table.py --check    exit 1 where a page is out of step
 
 A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
-scenario's name, `won` (how often training runs win, where there is such a metric), `tictactoe`, `bench` (one run of all
-parts of `marl bench`) or `speed` (each part in full).
+scenario's name, `curves:SCENARIO` (training returns on the way), `won` (how often training runs win, where there is
+such a metric), `tictactoe`, `bench` (one run of all parts of `marl bench`) or `speed` (each part in full).
 
 A file `NAME.json` here, or in a folder below, is one of these:
 
@@ -32,11 +32,14 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from marl.statistics import iqm
+import numpy as np
+
+from marl.statistics import iqm, iqm_curve
 from scenarios import catalog
 from scenarios.measured import FILE
 
@@ -92,6 +95,8 @@ def fill(
             body = wins_table(runs)
         elif selection == "tictactoe":
             body = lines_table(lines)
+        elif selection.startswith("curves:"):
+            body = curves_table([run for run in runs if run["scenario"] == selection.removeprefix("curves:")])
         else:
             body = learning_table([run for run in runs if selection in ("all", run["algorithm"], run["scenario"])])
         return f"{match[1]}{body}{match[4]}"
@@ -115,6 +120,22 @@ def learning_table(runs: Iterable[Run]) -> str:
         cells = (scenario, name, reward, _steps(steps), len(seeds), *measured, f"{minutes:.1f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", _conventions([run for seeds in rows.values() for run in seeds]), ""])
+
+
+def curves_table(runs: Iterable[Run]) -> str:
+    """Training returns at some numbers of environment steps, a row for runs that differ by their seed alone."""
+    rows = alike(run for run in runs if run.get("curve"))
+    if not rows:
+        return NOTHING
+    points = sorted({point["step"] for seeds in rows.values() for run in seeds for point in run["curve"]})
+    lines = [f"| algorithm | seeds | {' | '.join(map(_steps, points))} |", "|---" * (2 + len(points)) + "|"]
+    for (_, algorithm, variant, _, _), seeds in sorted(rows.items()):
+        steps = [point["step"] for point in seeds[0]["curve"]]
+        found = np.stack(iqm_curve([[point["return"] for point in run["curve"]] for run in seeds]), 1)
+        cells = {step: _interval(row) for step, row in zip(steps, found.tolist(), strict=True)}
+        lines.append(f"| {algorithm}, {variant} | {len(seeds)} | {' | '.join(cells.get(at, '') for at in points)} |")
+    text = "Returns of training episodes, summed over the team's agents; IQM over seeds with its 95 % interval."
+    return "\n".join([*lines, "", text, ""])
 
 
 def wins_table(runs: Iterable[Run]) -> str:
@@ -201,9 +222,13 @@ def _returns(seeds: Sequence[Run], play: str) -> str:
     teams = _teams(seeds)
     cells = []
     for team in teams:
-        mean, low, high = (_figure(x) for x in spread_of(seeds, play, team))
-        cells.append(f"{_label(team, teams)}{mean} [{low}, {high}]")
+        cells.append(_label(team, teams) + _interval(spread_of(seeds, play, team)))
     return "<br>".join(cells)
+
+
+def _interval(found: Sequence[float]) -> str:
+    mean, low, high = map(_figure, found)
+    return f"{mean} [{low}, {high}]" if isfinite(found[1]) else mean
 
 
 def spread_of(seeds: Sequence[Run], play: str, team: str) -> tuple[float, float, float]:

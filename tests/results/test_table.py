@@ -70,6 +70,20 @@ def test_teams_are_never_added_up() -> None:
     assert "two cores" in text
 
 
+def test_curves_are_of_whole_runs() -> None:
+    def curve(*returns: float) -> list[dict[str, float]]:
+        return [{"step": step, "return": x} for step, x in zip((50_000, 1_000_000), returns, strict=False)]
+
+    seeds = [_run(seed, 0.0, curve=curve(-10.0 * seed, -seed)) for seed in range(5)]
+    alone = _run(0, 0.0, algorithm="ippo", total_steps=120_000, curve=curve(-70.0))
+    text = table.curves_table([*seeds, alone])
+    assert "| algorithm | seeds | 50k | 1M |" in text
+    ippo, mappo = _rows(text)
+    assert ippo == ["ippo, default", "1", "-70.0", ""]  # one seed has no interval
+    assert mappo[:2] == ["mappo, default", "5"] and mappo[2].startswith("-20.0 [") and mappo[3].startswith("-2.0 [")
+    assert table.curves_table([_run(0, -40.0)]) == table.NOTHING
+
+
 def test_victories_are_counted_where_there_are_any() -> None:
     def won(share: float) -> dict[str, Any]:
         figure = {"mean": share, "low": share - 0.01, "high": share + 0.01}
