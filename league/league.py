@@ -29,7 +29,7 @@ from environments.spec import EnvSpec
 from environments.vector import VectorEnv
 from league import matches, plans, psro, runner
 from league.config import LeagueConfig
-from league.contest import Contest, Entrant, Load, blocks
+from league.contest import BLOCK, Contest, Entrant, Load, blocks
 from league.matchmaking import win_rate
 from league.plans import Candidate, Situation
 from league.records import Player
@@ -63,6 +63,8 @@ class Workshop:
     """Kind of team that learns -> what policy files say of their origin."""
     given: Mapping[str, Mapping[str, str]]
     """Players that are there from the beginning: name -> kind of team -> what is to be loaded, or a policy's file."""
+    block: int = BLOCK
+    """Rated games that are played at once, at most; even."""
 
 
 @dataclass
@@ -161,6 +163,11 @@ class League:
         else:
             self.turn = self._next_turn()
         self._write()
+
+    def close(self) -> None:
+        """Let go of the learners' environments."""
+        for student in self.students.values():
+            student.trainer.env.close()
 
     # Who meets whom.
 
@@ -316,6 +323,7 @@ class League:
             options=shop.options,
             load=shop.load,
             games=self.config.games,
+            block=shop.block,
             seed=self.config.seed,
             greedy=False,
             record=self.config.record,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,8 @@ from marl.seats import Seats
 
 MOST_PLAYERS = 64
 """Players that a process keeps at hand."""
+MOST_ENVIRONMENTS = 4
+"""Batches of environments that it keeps."""
 MOST_WORDS = 2000
 """Characters of what is kept about a forfeit."""
 
@@ -41,7 +42,7 @@ def play(contest: Contest, block: Block) -> list[Match]:
     sources = [*block.first.sources.values(), *block.second.sources.values()]
     if any(is_outside(source) or source == HUMAN for source in sources):
         return _one_by_one(contest, block)
-    env = _environment(contest.environment, tuple(sorted(contest.options.items())), block_size(contest))
+    env = _environment(contest, block_size(contest))
     players = {
         kind.name: [_player(contest.load, side.sources.get(kind.name), env, kind.name) for side in block.sides]
         for kind in env.spec.kinds
@@ -101,7 +102,7 @@ def _one_by_one(contest: Contest, block: Block) -> list[Match]:
     bench, recorded = Bench(), list[Match]()
     for number, game in enumerate(block.games):
         if bench.holds(block):
-            spec = _environment(contest.environment, tuple(sorted(contest.options.items())), 1).spec
+            spec = _environment(contest, 1).spec
             return recorded + voided(contest, spec, replace(block, games=block.games[number:]), WHY_VOID)
         recorded += bench.judged([_play_alone(contest, block, game, number < block.record)])
     return recorded
@@ -109,7 +110,7 @@ def _one_by_one(contest: Contest, block: Block) -> list[Match]:
 
 def _play_alone(contest: Contest, block: Block, game: Game, record: bool) -> Match:
     """One game, of which at least one side is a program or a person; a program that gives it away loses."""
-    env = _environment(contest.environment, tuple(sorted(contest.options.items())), 1)
+    env = _environment(contest, 1)
     limits, scribe = contest.limits or Limits(), _Scribe(contest, env.spec, block)
     players: dict[str, list[Actor | None]] = {kind.name: [None, None] for kind in env.spec.kinds}
     outside, person = [], None
@@ -201,6 +202,8 @@ def _who(block: Block, spec: EnvSpec, lineup: tuple[int, ...]) -> dict[str, dict
 
 _PLAYERS: dict[tuple[str, str, str], Actor] = {}
 """What this process has loaded, the last used last."""
+_ENVIRONMENTS: dict[tuple[str, str, int], VectorEnv] = {}
+"""What this process plays in, the last used last."""
 _PROGRAMS: dict[str, Program] = {}
 """Programs that this process has started."""
 
@@ -230,6 +233,12 @@ def end_programs() -> None:
     _PROGRAMS.clear()
 
 
-@lru_cache(4)
-def _environment(name: str, options: tuple[tuple[str, Any], ...], copies: int) -> VectorEnv:
-    return environments.make(name, copies, num_threads=1, **dict(options))
+def _environment(contest: Contest, copies: int) -> VectorEnv:
+    place = contest.environment, repr(sorted(contest.options.items())), copies
+    env = _ENVIRONMENTS.pop(place, None)
+    if env is None:
+        env = environments.make(contest.environment, copies, num_threads=1, **contest.options)
+    _ENVIRONMENTS[place] = env
+    if len(_ENVIRONMENTS) > MOST_ENVIRONMENTS:
+        _ENVIRONMENTS.pop(next(iter(_ENVIRONMENTS))).close()
+    return env

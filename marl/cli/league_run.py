@@ -6,6 +6,7 @@ are; then those are parsed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import tyro
 
 from league.config import LeagueConfig
 from marl import config as settings
+from marl.cli import external
 from marl.config import Algorithm, TrainConfig
 from marl.config_checks import require
 from scenarios import catalog
@@ -102,6 +104,8 @@ def run(options: Start) -> int:
 
     made = league_work.begin(options, command_line())
     print(f"league    {made.folder}", flush=True)
+    if ":" in options.plan.environment:
+        print("\n".join(external.told(options.plan.environment, options.plan.options)), flush=True)
     return league_work.work(made, Lock(made))
 
 
@@ -121,16 +125,21 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     from marl.cli import plan as plans
     from marl.cli.train import all_options
 
-    require(not registry.is_external(scenario.environment), "leagues play environments that ship with the platform")
+    foreign = registry.is_external(scenario.environment)
+    asked, words = external.take_options(words) if foreign else ({}, words)
     prog = f"{PROG} {scenario.name}"
     defaults: dict[str, Any] = {
-        "league": LeagueConfig(),
+        "league": LeagueConfig(num_envs=external.COPIES) if foreign else LeagueConfig(),
         "launch": Launch(),
         "settings": algorithm.config,
-        "env": registry.check_options(registry.game(scenario.environment), dict(scenario.options)),
     }
-    typed = parser.parse(all_options(defaults, prog), words, prog)
-    options = dataclasses.asdict(typed.env)
+    if foreign:
+        defaults["external"] = external.External()
+    else:
+        defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
+    with external.helping(scenario.environment) if foreign else contextlib.nullcontext():
+        typed = parser.parse(all_options(defaults, prog), words, prog)
+    options = {**asked, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
     spec = plans.describe(scenario.environment, options)
     league: LeagueConfig = typed.league
     teams: dict[str, Any] = {kind.name: plans.Learns(algorithm.name, typed.settings) for kind in spec.kinds}
@@ -161,7 +170,8 @@ def _check_population(league: LeagueConfig, spec: EnvSpec, others: Collection[st
     from league import plans, psro
 
     alone = spec.num_teams == 1
-    require(not alone or league.mixed_teams > 0, f"{spec.name} has one team, which meets nobody: {ALONE}")
+    apart = "--teams each makes several, or: " if ":" in spec.name else ""
+    require(not alone or league.mixed_teams > 0, f"{spec.name} has one team, which meets nobody: {apart}{ALONE}")
     by_wins = league.plan not in ("self-play", "fictitious")
     require(not (alone and by_wins), f"{league.plan} goes by who beats whom, and {spec.name} has one team: {ALONE}")
     if league.plan == "psro":

@@ -14,8 +14,8 @@ from environments.errors import NumericalFailure, RefusedFile, StorageFailure, U
 from league.config import LeagueConfig
 from marl import config as settings
 from marl import files, runs
+from marl.cli import external, players
 from marl.cli import plan as plans
-from marl.cli import players
 from marl.cli.plan import Plan
 from marl.cli.stop import Interrupted, Stop
 from marl.metrics import JsonLines, Sinks
@@ -87,9 +87,11 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
         stop = Stop()
         with stop.watching():
             try:
-                league = League(run.folder, config, workshop(run, plan, config), store)
-                runs.cut_metrics(run, league.steps)
-                _train(league, run, stop)
+                with external.traced(run.folder):
+                    league = League(run.folder, config, workshop(run, plan, config), store)
+                    runs.cut_metrics(run, league.steps)
+                    _train(league, run, stop)
+                    league.close()
             except (NumericalFailure, StorageFailure) as error:
                 again = f"marl league resume {shlex.quote(str(run.folder))}"
                 raise type(error)(f"{error.args[0]}; the league is safe up to its last turn: {again}") from None
@@ -110,7 +112,7 @@ def _train(league: League, run: runs.Run, stop: Stop) -> None:
     from marl.metrics.console import Console
 
     config, begun = league.config, time.monotonic()
-    sinks = Sinks(JsonLines(run.metrics), [Console(config.total_steps, league.steps)])
+    sinks, faults = Sinks(JsonLines(run.metrics), [Console(config.total_steps, league.steps)]), dict[str, int]()
     try:
         while not league.finished and stop.code is None:
             assert league.turn is not None
@@ -121,6 +123,8 @@ def _train(league: League, run: runs.Run, stop: Stop) -> None:
                     league.save()
                     return
                 rows.append(league.iteration())
+                env = league.students[league.turn.line].trainer.env
+                faults[name] = external.note_faults(run.folder, env, faults.get(name, 0))
             if not league.turn_is_over:
                 break
             league.end_turn(lambda told: print(told, flush=True))
@@ -141,6 +145,8 @@ def _means(name: str, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def workshop(run: runs.Run, plan: Plan, config: LeagueConfig) -> Workshop:
     """How the parts of a league are made from its settings."""
+    from environments.registry import is_external
+    from league.contest import BLOCK
     from league.league import Workshop
     from marl.cli.tournament import load
 
@@ -168,6 +174,7 @@ def workshop(run: runs.Run, plan: Plan, config: LeagueConfig) -> Workshop:
             name: {kind: _found(run, text) for kind, text in roles.items()}
             for name, roles in run.config.get("given", {}).items()
         },
+        block=external.COPIES if is_external(plan.environment) else BLOCK,
     )
 
 
