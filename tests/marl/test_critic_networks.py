@@ -13,9 +13,8 @@ from torch.nn import functional
 from environments.errors import UsageError
 from marl.critic_networks import DroQ, Simba
 from marl.seeding import torch_generator
-from tests.marl import soft
 from tests.marl.remembering import sample_of
-from tests.marl.soft import config_of, ready
+from tests.marl.replay import config_of, ready
 from tests.probes import games
 from tests.probes.asking import near
 from tests.probes.train import Soft
@@ -91,7 +90,7 @@ def test_shared_networks_know_who_asks_and_one_input_serves_all(kind: Any) -> No
 @pytest.mark.parametrize("game", ["toy/dock", "toy/siege"])
 @pytest.mark.parametrize("name", ["isac", "hasac"])
 def test_steps_of_a_learner_leave_weights_on_the_sphere(game: str, name: str) -> None:
-    made = ready(game, name, "team_mean", critic_network="simba", hidden=(16, 16))
+    made = ready(name, game, "team_mean", critic_network="simba", hidden=(16, 16))
     before = [x.clone() for x in made.critic.parameters()]
     for _ in range(3):
         made._learn()
@@ -103,7 +102,7 @@ def test_steps_of_a_learner_leave_weights_on_the_sphere(game: str, name: str) ->
 
 
 def test_both_of_droqs_critics_and_targets_drop_and_no_others_learn_from_it() -> None:
-    made = ready("toy/dock", "hasac", "team_mean", critic_network="droq", critic_dropout=0.5)
+    made = ready("hasac", "toy/dock", "team_mean", critic_network="droq", critic_dropout=0.5)
     sample = sample_of(made)
     for critic in (made.critic, made.target):
         seen, actions = critic.see(sample.now), made._remembered(sample)
@@ -128,4 +127,4 @@ def test_settings_that_cannot_be() -> None:
         config_of("hasac", critic_network="simba", hidden=(16, 8))
     with pytest.raises(UsageError, match="critic_dropout must be 0 to"):
         config_of("hasac", critic_dropout=1.0)
-    assert soft.SMALL.critic_network == "plain"
+    assert config_of("hasac").critic_network == "plain"

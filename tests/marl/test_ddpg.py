@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from marl.algorithms.ddpg import DDPG, Noisy
 from marl.critics import TwinQ
 from marl.distributions import Deterministic
 from marl.policy import View
-from tests.marl.deterministic import NAMES, Perilous, collect, config_of, learner, make, ready
-from tests.marl.remembering import parameters, sample_of
-from tests.marl.rollouts import same_bits, shaken, spoil
+from tests.marl.remembering import sample_of
+from tests.marl.replay import FAMILIES, Perilous, collect, config_of, learner, make, ready
+from tests.marl.rollouts import same_bits, shaken
 from tests.probes.environment import FunctionEnv, Rules
 
 Patch = pytest.MonkeyPatch
@@ -38,7 +37,7 @@ def points(policy: Any, made: DDPG, views: Any) -> list[Tensor]:
 # --- targets --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES["ddpg"])
 def test_targets_bootstrap_from_what_was_cut_and_not_from_what_ended(name: str, monkeypatch: Patch) -> None:
     """With V = 7 everywhere, gamma .9 and r = 1: 7.3 after a time limit, 1 after an end by the rules or by both."""
     for rule in (True, False):
@@ -60,7 +59,9 @@ def test_targets_bootstrap_from_what_was_cut_and_not_from_what_ended(name: str, 
 
 def test_targets_of_teams_and_agents(monkeypatch: Patch) -> None:
     """y = r + gamma Q', a team's or an agent's own; local critics' mean of those that still act."""
-    for name, reward, critic in itertools.product(NAMES, ["agent", "team_sum", "team_mean"], ["central", "local"]):
+    for name, reward, critic in itertools.product(
+        FAMILIES["ddpg"], ["agent", "team_sum", "team_mean"], ["central", "local"]
+    ):
         made = ready(name, "perilous", reward, gamma=0.5, critic=critic)
         sample = sample_of(made)
         rows = made.critic.rows
@@ -154,7 +155,7 @@ def test_actors_and_targets_move_every_so_many_updates(name: str, due: list[int]
 
 
 def test_each_step_moves_its_own_part_alone() -> None:
-    for name in NAMES:
+    for name in FAMILIES["ddpg"]:
         made = ready(name)
         sample = sample_of(made)
         steps = {"critic": lambda m=made, s=sample: m._critic_step(s)}
@@ -328,7 +329,7 @@ def test_noise_is_of_the_bounds_and_stays_within_them() -> None:
 
 
 def test_it_first_plays_at_random_and_then_by_itself() -> None:
-    env = make("perilous", 200)
+    env = make("hatd3", "perilous", 200)
     made = learner(env, "hatd3", warmup_steps=2400, buffer_size=200 * 30)
     assert made.actor.exploring
     rollouts = []
@@ -355,39 +356,6 @@ def test_a_deterministic_head_is_one_point() -> None:
 
 
 # --- what must not matter -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("garbage", [math.nan, 1e6])
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("critic", "reward"), [("central", "agent"), ("central", "team_sum"), ("local", "team_sum")])
-def test_garbage_where_nobody_acts_changes_no_bit(name: str, critic: str, reward: str, garbage: float) -> None:
-    ends = []
-    for spoiled in (False, True):
-        env = make()
-        made = learner(env, name, "perilous", reward, n_step=2, value_norm=True, critic=critic)
-        for rollout in collect(env, made, 4):
-            for group in rollout.groups.values() if spoiled else ():
-                spoil(group.obs, ~group.acting, garbage)
-                spoil(group.action, ~group.acting[:-1], garbage)
-                assert not bool(group.acting.all())
-            made.update(rollout, 0.0)
-        assert made.updates > 4
-        ends.append(parameters(made))
-    assert same_bits(*ends)
-
-
-def test_another_players_seats_are_not_learnt_from() -> None:
-    ends = []
-    for reward in (0.0, 1e3):
-        env = make()
-        made = learner(env, "hatd3")
-        mine = torch.zeros(6, 8, dtype=torch.bool)
-        mine[:, :3] = True
-        for rollout in collect(env, made, 4):
-            rollout.groups["team"].reward[:, 3:] = reward
-            made.update(replace(rollout, mine=mine), 0.0)
-        ends.append(parameters(made))
-    assert same_bits(*ends)
 
 
 def test_what_is_not_finite_stops_training_and_changes_nothing() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from marl.algorithms.ddpg import DDPG
 from marl.buffers import Rollout
 from marl.seeding import torch_generator
-from tests.marl.deterministic import NAMES, collect, config_of
+from tests.marl.replay import FAMILIES, collect, config_of
 from tests.marl.test_sac_alone import LOPSIDED, Alone
 from tests.probes.environment import FunctionEnv
 
@@ -106,7 +106,7 @@ def double() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("critic", ["central", "local"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES["ddpg"])
 def test_alone_it_is_plain_ddpg_or_td3(name: str, critic: str, double: None) -> None:
     env = FunctionEnv(Alone(LOPSIDED), 8)
     made = DDPG(env.spec, "team", config_of(name, critic=critic, max_grad_norm=None), "agent", seed=5)

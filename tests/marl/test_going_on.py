@@ -14,15 +14,13 @@ import pytest
 from marl import checkpoint
 from marl.config import ALGORITHMS
 from marl.trainer import Trainer
-from tests.marl import deterministic, soft, valued
-from tests.marl.rollouts import make
+from tests.marl.replay import config_of, make
 from tests.marl.test_trainer import digest, run
 
 
 class Case(NamedTuple):
-    """A learner in a game; what it is made of has the family's small settings."""
+    """A learner in a game, of small settings."""
 
-    family: Any
     game: str
     name: str
     reward: str
@@ -32,35 +30,32 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case(soft, "toy/dock", "hasac", "team_mean", {"drift": "kl", "n_step": 3}, 5),
+    Case("toy/dock", "hasac", "team_mean", {"drift": "kl", "n_step": 3}, 5),
     Case(
-        soft,
         "toy/siege",
         "masac",
         "team_sum",
         {"critic_temperature": "team", "value_norm": True, "critic_network": "droq"},
         5,
     ),
-    Case(soft, "particle/tag", "isac", "agent", {"critic_network": "simba", "hidden": (16, 16)}, 5),
-    Case(soft, "toy/noughts", "hasac", "agent", {"n_step": 2, "expectation": "own"}, 5),
-    Case(deterministic, "perilous", "hatd3", "agent", {"n_step": 3, "value_norm": True}, 4),
-    Case(deterministic, "particle/tag", "maddpg", "team_mean", {}, 4),
-    Case(deterministic, "toy/dock", "matd3", "team_sum", {"critic": "local", "parameters": "shared"}, 4),
-    Case(deterministic, "particle/speaker_listener", "haddpg", "team_mean", {"policy_delay": 3}, 4),
-    Case(valued, "toy/siege", "qmix", "team_sum", {"n_step": 3, "value_norm": True, "epsilon_steps": 480}, 3),
-    Case(valued, "particle/tag", "iql", "agent", {"parameters": "per_agent"}, 3),
-    Case(valued, "toy/noughts", "vdn", "agent", {"target_period": 5, "polyak": 1.0}, 3),
-    Case(valued, "particle/speaker_listener", "qmix", "team_mean", {"double": False}, 3),
+    Case("particle/tag", "isac", "agent", {"critic_network": "simba", "hidden": (16, 16)}, 5),
+    Case("toy/noughts", "hasac", "agent", {"n_step": 2, "expectation": "own"}, 5),
+    Case("perilous", "hatd3", "agent", {"n_step": 3, "value_norm": True}, 4),
+    Case("particle/tag", "maddpg", "team_mean", {}, 4),
+    Case("toy/dock", "matd3", "team_sum", {"critic": "local", "parameters": "shared"}, 4),
+    Case("particle/speaker_listener", "haddpg", "team_mean", {"policy_delay": 3}, 4),
+    Case("toy/siege", "qmix", "team_sum", {"n_step": 3, "value_norm": True, "epsilon_steps": 480}, 3),
+    Case("particle/tag", "iql", "agent", {"parameters": "per_agent"}, 3),
+    Case("toy/noughts", "vdn", "agent", {"target_period": 5, "polyak": 1.0}, 3),
+    Case("particle/speaker_listener", "qmix", "team_mean", {"double": False}, 3),
 ]
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}-{case.game}")
 
 
 def trainer_of(case: Case, seed: int = 0) -> Trainer:
-    env = case.family.make(case.game, seed=seed) if case.family is deterministic else make(case.game, seed=seed)
+    env = make(case.name, case.game, seed=seed)
     buffer = {"buffer_size": 8 * 20 * max(kind.teams for kind in env.spec.kinds)}
-    config = case.family.config_of(
-        case.name, **{**buffer, "warmup_steps": 60, "updates_per_step": 3 / 48, **case.changed}
-    )
+    config = config_of(case.name, **{**buffer, "warmup_steps": 60, "updates_per_step": 3 / 48, **case.changed})
     made = ALGORITHMS[case.name].load()
     learners = {kind.name: made(env.spec, kind.name, config, case.reward, seed) for kind in env.spec.kinds}
     return Trainer(env, learners, {}, total_steps=5000, rollout_length=6, seed=seed)

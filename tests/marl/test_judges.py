@@ -17,22 +17,22 @@ from marl.algorithms.q_learning import QLearning
 from marl.evaluate import evaluate
 from marl.policy import View
 from marl.replay_buffer import Sample, Views
-from tests.marl import deterministic, soft, valued
+from tests.marl.replay import ready
 from tests.marl.rollouts import make
 
-CASES: list[tuple[Any, str, str, str, dict[str, Any]]] = [
-    (soft, "hasac", "toy/siege", "team_mean", {"value_norm": True}),
-    (soft, "isac", "toy/dock", "agent", {"critic_network": "droq"}),
-    (soft, "hasac", "toy/noughts", "agent", {"critic_network": "simba", "hidden": (8, 8)}),
-    (deterministic, "hatd3", "perilous", "agent", {"value_norm": True}),
-    (valued, "iql", "toy/siege", "agent", {}),
-    (valued, "qmix", "toy/meet", "team_sum", {"value_norm": True}),
+CASES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("hasac", "toy/siege", "team_mean", {"value_norm": True}),
+    ("isac", "toy/dock", "agent", {"critic_network": "droq"}),
+    ("hasac", "toy/noughts", "agent", {"critic_network": "simba", "hidden": (8, 8)}),
+    ("hatd3", "perilous", "agent", {"value_norm": True}),
+    ("iql", "toy/siege", "agent", {}),
+    ("qmix", "toy/meet", "team_sum", {"value_norm": True}),
 ]
 
 
-def learnt(case: tuple[Any, str, str, str, dict[str, Any]]) -> OffPolicy:
-    module, name, game, reward, changed = case
-    made: OffPolicy = module.ready(*((name, game) if module is deterministic else (game, name)), reward, **changed)
+def learnt(case: tuple[str, str, str, dict[str, Any]]) -> OffPolicy:
+    name, game, reward, changed = case
+    made: OffPolicy = ready(name, game, reward, **changed)
     for _ in range(2):
         made._learn()
     return made

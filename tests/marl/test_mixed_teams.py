@@ -24,8 +24,8 @@ from marl.policy_spec import PolicySpec
 from marl.replay_buffer import ReplayBuffer
 from marl.seats import Seats, carried, forgotten, play
 from tests.marl.remembering import fill
+from tests.marl.replay import config_of
 from tests.marl.rollouts import copied, kind_of, make, rollout_of, same_bits, shaken, spoil
-from tests.marl.soft import config_of
 from tests.marl.test_on_policy import SETTINGS, learner, state
 from tests.marl.test_recurrent_acting import policy_of, random_step, views_of
 from tests.marl.test_replay_buffer import paid, rollouts

@@ -24,11 +24,11 @@ from marl.replay_buffer import ReplayBuffer, Views
 from marl.seeding import torch_generator
 from marl.trainer import Trainer
 from tests.marl.remembering import fill, sample_of
+from tests.marl.replay import collect, config_of, learner
 from tests.marl.rollouts import copied, make, same_bits, shaken, spoil
 from tests.marl.test_q_learning import hoped
 from tests.marl.test_replay_buffer import GAMMA, WAIT, slow, tensors, whole
 from tests.marl.test_trainer import digest, run
-from tests.marl.valued import collect, config_of, learner
 
 GRU: dict[str, Any] = {"recurrent": "gru", "chunk_length": 3, "burn_in": 2}
 CASES = [  # episodes of 5 to 9 steps, in a ring that has gone round

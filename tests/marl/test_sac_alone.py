@@ -16,7 +16,7 @@ from marl.algorithms.sac import SAC
 from marl.buffers import Rollout
 from marl.critics import TwinQ
 from marl.seeding import torch_generator
-from tests.marl.soft import SMALL, collect, config_of
+from tests.marl.replay import collect, config_of
 from tests.probes.environment import FunctionEnv, Rules
 
 
@@ -120,7 +120,7 @@ class PlainSAC:
             taken, wanted = action, -2.0
         else:
             k = int(self.space.n)  # type: ignore[attr-defined]
-            taken, wanted = torch.eye(k)[action.long()], SMALL.entropy_per_choice * math.log(k)
+            taken, wanted = torch.eye(k)[action.long()], config_of("hasac").entropy_per_choice * math.log(k)
             with torch.no_grad():
                 p = torch.softmax(self.net(following, self.pi), 1)
                 each = torch.stack([self.smaller(self.old, following, torch.eye(k)[[a] * len(p)]) for a in range(k)], 1)

@@ -19,7 +19,7 @@ from marl.algorithms.sac import SAC, Hopes
 from marl.distributions import divergence
 from marl.replay_buffer import Views
 from tests.marl.remembering import sample_of
-from tests.marl.soft import config_of, ready
+from tests.marl.replay import config_of, ready
 from tests.probes.environment import Rules
 from tests.probes.games import Played, end
 from tests.probes.train import Soft
@@ -40,7 +40,7 @@ def means(made: SAC, views: Views, acting: Tensor) -> Tensor:
 def test_no_step_leads_further_than_the_radius(game: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     radius, free = 1e-3, []
     for limit in (radius, math.inf):
-        made = ready(game, name, "team_mean", kl_radius=limit, actor_learning_rate=0.05, drift_updates=1)
+        made = ready(name, game, "team_mean", kl_radius=limit, actor_learning_rate=0.05, drift_updates=1)
         before = [x.clone() for x in made.policy.acting_parameters()]
         sample = sample_of(made)
         monkeypatch.setattr(made, "_draw", lambda sample=sample: sample)
@@ -56,13 +56,13 @@ def test_no_step_leads_further_than_the_radius(game: str, name: str, monkeypatch
 def test_a_wide_neighbourhood_changes_no_bit_and_none_at_all_lets_nobody_move(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for changed in ({}, {"kl_radius": 1e9}, {"drift": "none", "drift_weight": 5.0}):
-        made = ready("toy/dock", "hasac", "team_mean", **changed)
+        made = ready("hasac", "toy/dock", "team_mean", **changed)
         for _ in range(3):
             made._learn()
         found.append([*made.policy.acting_parameters(), *made.critic.parameters()])
     for other in found[1:]:
         assert all(torch.equal(x, y) for x, y in zip(found[0], other, strict=True))
-    still = ready("toy/dock", "hasac", "team_mean", kl_radius=1e-12)
+    still = ready("hasac", "toy/dock", "team_mean", kl_radius=1e-12)
     monkeypatch.setattr(sac, "HALVINGS", 2)
     before = [x.clone() for x in still.policy.acting_parameters()]
     still._learn()
@@ -73,7 +73,7 @@ def test_a_wide_neighbourhood_changes_no_bit_and_none_at_all_lets_nobody_move(mo
 @pytest.mark.parametrize("reward", ["agent", "team_sum"])
 def test_answers_by_hand(game: str, reward: str) -> None:
     """Joint action by joint action: agents before as they are, those after by the soft maximum over what is legal."""
-    made = ready(game, "hasac", reward, expectation="joint")
+    made = ready("hasac", game, reward, expectation="joint")
     sample, rows = sample_of(made, 5), 5
     now, critic = sample.now, made.critic
     seen = critic.see(now)
@@ -139,7 +139,7 @@ def test_who_counts_on_answers_climbs(later: str, best: bool) -> None:
 
 
 def test_the_order_is_fixed_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = ready("particle/spread", "hasac", "team_mean", fixed_order=True)
+    made = ready("hasac", "particle/spread", "team_mean", fixed_order=True)
     stepped: list[str] = []
     step = made._step
     monkeypatch.setattr(made, "_step", lambda name, *rest, **more: (stepped.append(name), step(name, *rest, **more))[1])
@@ -150,7 +150,7 @@ def test_the_order_is_fixed_where_it_was_asked_for(monkeypatch: pytest.MonkeyPat
 
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(UsageError, match="--expectation joint"):
-        ready("toy/dock", "hasac", later_agents="answering")
+        ready("hasac", "toy/dock", later_agents="answering")
     with pytest.raises(UsageError, match="nobody is later"):
         config_of("masac", later_agents="answering")
     with pytest.raises(UsageError, match="kl_radius must be above 0"):

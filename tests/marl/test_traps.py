@@ -17,8 +17,8 @@ from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.distributions import choose
 from marl.seats import Seats
-from tests.marl import deterministic, soft, valued
 from tests.marl.remembering import sample_of
+from tests.marl.replay import config_of, ready
 from tests.probes.environment import FunctionEnv, Rules
 from tests.probes.games import Played, bit, end
 
@@ -51,10 +51,9 @@ class DozenBoxes(Dozen):
 @pytest.mark.parametrize("name", ["masac", "matd3", "iql"])
 def test_the_eleventh_agent_is_not_the_second(name: str) -> None:
     """Rewards stay with their agents, not with the alphabet's order of names."""
-    family = {"masac": soft, "matd3": deterministic, "iql": valued}[name]
     env = FunctionEnv(DozenBoxes() if name == "matd3" else Dozen(), 4)
     known = {"expectation": "drawn"} if name == "masac" else {}
-    made: OffPolicy = ALGORITHMS[name].load()(env.spec, "team", family.config_of(name, **known), "agent", 0)
+    made: OffPolicy = ALGORITHMS[name].load()(env.spec, "team", config_of(name, **known), "agent", 0)
     rollout = Collector(env, {"team": Seats.all(made.actor, 4)}, 6, 1).collect()["team"]
     made.buffer.add(rollout, made._paid(rollout))
     assert [group.agents[i] for group, i in made.agents] == [f"team_{i}" for i in range(12)]
@@ -84,7 +83,7 @@ class Narrowing(Rules):
 def test_a_cut_episode_bootstraps_from_its_own_last_mask() -> None:
     """At a start one action is legal (entropy 0); at the cut all three are."""
     env = FunctionEnv(Narrowing(), 4)
-    config = soft.config_of("hasac", temperature_learning_rate=0.0, gamma=0.5, n_step=1)
+    config = config_of("hasac", temperature_learning_rate=0.0, gamma=0.5, n_step=1)
     made = SAC(env.spec, "team", config, "agent", 0)
     rollout = Collector(env, {"team": Seats.all(made.actor, 4)}, 6, 1).collect()["team"]
     made.buffer.add(rollout, made._paid(rollout))
@@ -96,15 +95,10 @@ def test_a_cut_episode_bootstraps_from_its_own_last_mask() -> None:
     assert legal[step == 0].unique().tolist() == [2] and legal[step == 1].unique().tolist() == [3]
 
 
-@pytest.mark.parametrize("family", [soft, deterministic, valued])
-def test_the_scale_of_values_counts_decisions_alone(family: object) -> None:
+@pytest.mark.parametrize(("name", "game"), [("hasac", "toy/siege"), ("hatd3", "perilous"), ("iql", "toy/siege")])
+def test_the_scale_of_values_counts_decisions_alone(name: str, game: str) -> None:
     """Garbage in targets of who does not act moves neither mean nor deviation."""
-    if family is deterministic:
-        made: OffPolicy = deterministic.ready("hatd3", "perilous", "agent", value_norm=True)
-    elif family is soft:
-        made = soft.ready("toy/siege", "hasac", "agent", value_norm=True)
-    else:
-        made = valued.ready("toy/siege", "iql", "agent", value_norm=True)
+    made: OffPolicy = ready(name, game, "agent", value_norm=True)
     assert made.norm is not None
     sample = sample_of(made)
     use = sample.use.unsqueeze(1) & sample.now.acting
