@@ -210,25 +210,30 @@ class _Play:
 
 
 def _keys(layout: Layout, env: Any, steps: int) -> None:
-    """Wrong where a ParallelEnv's dicts leave somebody out, or speak of those who are not there."""
+    """Wrong where a ParallelEnv's dicts leave somebody out, or speak of agents that nobody listed."""
     rng = np.random.default_rng(2)
-    views, _ = env.reset(seed=2)
+    views, infos = env.reset(seed=2)
     gone: set[str] = set()
     for t in range(1, steps + 1):
         living = list(env.agents)
         if not living:
-            views, _ = env.reset(seed=2 + t)
+            views, infos = env.reset(seed=2 + t)
             living, gone = list(env.agents), set()
         actions = {
-            a: layout.moves[a].decode(random_row(layout.moves[a].space, _legal(layout, a, views), rng)) for a in living
+            a: layout.moves[a].decode(random_row(layout.moves[a].space, _legal(layout, a, views, infos), rng))
+            for a in living
         }
         views, *parts = env.step(actions)
+        infos = parts[3]
         for name, part in zip(
             ("observations", "rewards", "terminations", "truncations", "infos"), (views, *parts), strict=True
         ):
             missing = [agent for agent in living if agent not in part]
             if missing:
                 raise Wrong(f"{name} of step {t} leave out {missing[0]!r}, who was alive when it acted")
+            strangers = [agent for agent in part if agent not in layout.places]
+            if strangers:
+                raise Wrong(f"{name} of step {t} speak of {strangers[0]!r}, who is not in possible_agents")
         ended = {agent for agent in living if parts[1][agent] or parts[2][agent]}
         if still := ended & set(env.agents):
             raise Wrong(f"{min(still)!r} ended at step {t} and is still in env.agents: take it out")
@@ -239,8 +244,8 @@ def _keys(layout: Layout, env: Any, steps: int) -> None:
             raise Wrong(f"{min(left)!r} left env.agents at step {t} with neither termination nor truncation")
 
 
-def _legal(layout: Layout, agent: str, views: Mapping[str, Any]) -> Any:
-    legal = layout.sights[agent].split(views[agent], {})[1] if agent in views else None
+def _legal(layout: Layout, agent: str, views: Mapping[str, Any], infos: Mapping[str, Any]) -> Any:
+    legal = layout.sights[agent].split(views[agent], infos.get(agent))[1] if agent in views else None
     return legal if legal is not None and np.any(np.concatenate([np.ravel(part) for part in legal])) else None
 
 

@@ -59,8 +59,9 @@ class TooManyFaults(EnvironmentFailure):
 
     def __init__(self, fault: Fault, faults: int) -> None:
         last = {name: rows[-1] for name, rows in fault.actions.items() if rows}
+        times = f"{faults} time{'s' if faults > 1 else ''}"
         super().__init__(
-            f"{fault.environment} failed {faults} times, more than is allowed; the last time in {fault}; "
+            f"{fault.environment} failed {times}, more than is allowed; the last time in {fault}; "
             f"after {fault.step} steps it was given {last}"
         )
         self.fault = fault

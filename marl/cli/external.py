@@ -127,3 +127,13 @@ def note_faults(folder: Path, env: Any, told: int) -> int:
         with (folder / FAULTS).open("a") as file:
             file.writelines(json.dumps(asdict(fault)) + "\n" for fault in faults[told:])
     return len(faults)
+
+
+def told_faults(folder: Path) -> str:
+    """How often a run's environment failed, and where that stands; empty where it never did."""
+    path = folder / FAULTS
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        count = sum(1 for _ in file)
+    return f"{count} of the environment, left out of what is measured; seeds and actions are in {path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import time
@@ -85,6 +86,8 @@ class Session:
                 told = str(error.args[0]).partition("; the checkpoint of step")[0]
                 raise StorageFailure(f"{told}{self._last_good()}; free some space first") from None
             finally:
+                with contextlib.suppress(OSError):  # what ended the run is told, not this
+                    self._note_faults()
                 sinks.close()
         if self._blind:
             print(self._blind)
@@ -98,13 +101,17 @@ class Session:
             self._iterating = True
             row = dict(trainer.iteration())
             self._iterating = False
-            self._faults = external.note_faults(self.run.folder, trainer.collector.env, self._faults)
+            self._note_faults()
             if _due(before, trainer.steps, train.eval_every):
                 row |= self.evaluate_and_record(self._recordable())[0]
                 row["time/recording"] = self.recording
             sinks.write(trainer.steps, {**row, "time/total": self.elapsed})
             if _due(before, trainer.steps, train.checkpoint_every) and self.stop.code is None:
                 self.save()
+
+    def _note_faults(self) -> None:
+        """Write down what went wrong in environments since the last call."""
+        self._faults = external.note_faults(self.run.folder, self.trainer.collector.env, self._faults)
 
     def _recordable(self) -> int:
         """Episodes of the next evaluation that are recorded: none where that would slow the run."""
@@ -269,11 +276,17 @@ def _weights_and_biases(run: runs.Run, plan: Plan) -> WeightsAndBiases:
 
 
 def print_what_next(run: runs.Run, trainer: Trainer) -> None:
-    """The commands that measure, show and continue the run."""
+    """The commands that measure, show and continue the run; where nothing of it is saved, the last alone."""
     folder = shlex.quote(str(run.folder))
+    told = external.told_faults(run.folder)
     longer = f" --total-steps {2 * trainer.steps}" if trainer.finished else ""
     watch = f"marl watch {folder}" if any(run.replays.glob("*.replay")) else f"marl evaluate {folder} --record 1"
     print(f"run       {run.folder}  ({trainer.steps} of {trainer.total_steps} steps)")
+    if told:
+        print(f"faults    {told}")
+    if not run.checkpoints.exists():
+        print(f"resume    marl resume {folder}  (from its start: nothing is saved yet)", flush=True)
+        return
     print(f"evaluate  marl evaluate {folder}")
     print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
     print(f"resume    marl resume {folder}{longer}", flush=True)

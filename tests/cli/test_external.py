@@ -187,11 +187,13 @@ def test_faults_are_counted_and_left_out(workers: int, tmp_path: Path, capsys: A
     """An arena's episode has six steps, or none that is counted."""
     run = tmp_path / "run"
     words = ["train", "ippo", FAULTY, "--env.every", 3, "--teams", "one", *TINY, "--workers", workers]
-    assert marl(capsys, *words, "--run-dir", run, "--max-faults", 100)[0] == 0
+    code, out, _ = marl(capsys, *words, "--run-dir", run, "--max-faults", 100)
+    assert code == 0
     rows = runs.read_metrics(runs.open_run(run))
     assert {row["episode_length"] for row in rows if row.get("episodes")} == {6}
     told = [json.loads(line) for line in (run / "faults.jsonl").read_text().splitlines()]
     assert len(told) == sum(row.get("faults", 0) for row in rows) > 5
+    assert f"faults    {len(told)} of the environment, left out" in out
     assert {fault["what"].split(" (")[0] for fault in told} == {"RuntimeError: the roof fell in"}
     assert {fault["worker"] for fault in told} == {0 if workers else None} and told[0]["actions"]["team"]
     code, _, said = marl(capsys, *words, "--run-dir", tmp_path / "other", "--max-faults", 1)
@@ -202,6 +204,8 @@ def test_faults_are_counted_and_left_out(workers: int, tmp_path: Path, capsys: A
     )
     fault = json.loads((tmp_path / "other" / "fault.json").read_text())
     assert len(fault["actions"]["team"]) == 4 and fault["seed"] > 0
+    told = [json.loads(line) for line in (tmp_path / "other" / "faults.jsonl").read_text().splitlines()]
+    assert len(told) == 2 and told[-1] == fault
     code, _, said = marl(capsys, "evaluate", run, "--episodes", 4, "--json", tmp_path / "measured.json")
     assert code == 0 and json.loads((tmp_path / "measured.json").read_text())["episode_length"]["mean"] == 6
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -277,6 +278,16 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (75, "75\n")
     assert "saving first" in done.stderr
+
+
+def test_a_run_without_a_checkpoint_offers_no_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, trainer = runs.Run(tmp_path, {}), SimpleNamespace(steps=100, total_steps=1000, finished=False)
+    loop.print_what_next(run, cast(Any, trainer))
+    told = capsys.readouterr().out
+    assert f"marl resume {tmp_path}  (from its start" in told and "evaluate" not in told
+    run.checkpoints.mkdir()
+    loop.print_what_next(run, cast(Any, trainer))
+    assert f"marl evaluate {tmp_path}" in capsys.readouterr().out
 
 
 def test_an_iteration_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

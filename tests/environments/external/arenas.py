@@ -287,10 +287,30 @@ class Ill(Arena):
                 views["b"] = views["a"]
             case "vanished" if self.now == 4:
                 self.agents = [agent for agent in self.agents if agent != "a"]
+            case "haunted":
+                infos["ghost"] = {}
             case "careless":
                 views = {agent: view + np.float32(id(self) % 97) for agent, view in views.items()}
         assert before
         return views, rewards, ended, cut, infos
+
+
+class Ruled(Arena):
+    """An arena whose infos say that only the first action is legal, and which takes no other."""
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        views, infos = super().reset(seed, options)
+        return views, self._rules(infos)
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        if any(action != 5 for action in actions.values()):
+            raise RuntimeError(f"{actions} are not all legal")
+        *parts, infos = super().step(actions)
+        return *parts, self._rules(infos)
+
+    @staticmethod
+    def _rules(infos: dict[str, Any]) -> dict[str, Any]:
+        return {agent: {"action_mask": np.array([1, 0, 0], np.int8)} for agent in infos}
 
 
 class Plain(Arena):

@@ -38,6 +38,7 @@ def test_the_healthy(factory: Any) -> None:
         ("left out", "rewards of step 3 leave out 'b', who was alive"),
         ("revived", "'b' ended and is back at step 4"),
         ("vanished", "'a' left env.agents at step 4 with neither termination nor truncation"),
+        ("haunted", "infos of step 1 speak of 'ghost', who is not in possible_agents"),
         ("endless", "none did in 300 steps: end it by terminations, or by truncations"),
         ("careless", "the observation of 'a' differs at step 1: draw every random number"),
     ],
@@ -45,6 +46,11 @@ def test_the_healthy(factory: Any) -> None:
 def test_the_ill(illness: str, words: str) -> None:
     found = faults(partial(arenas.Ill, illness))
     assert any(re.search(words, wrong) for wrong in found.values()), found
+
+
+def test_what_infos_forbid_is_not_done() -> None:
+    found = faults(arenas.Ruled)
+    assert set(found) <= {"it passes PettingZoo's own tests"}, found  # they look for legal actions in observations only
 
 
 @pytest.mark.parametrize(
