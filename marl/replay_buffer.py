@@ -38,8 +38,8 @@ SEGMENT_BYTES = 2**24
 class Course:
     """How networks that remember come to the views that it belongs to: in `C` sequences of `L` steps, one seat each.
 
-    The first C L views are those of the steps, in order (sequence, step); others are final views, each seen after one
-    of the steps, by whose truncation a life ended.
+    The first C L views are those of the steps, in order (sequence, step); others are each seen after one of the steps:
+    final views, by whose truncation a life ended, and what is seen when the learner's agents have long gone.
     """
 
     hidden: dict[str, Tensor]  # group -> [C, n, M] before all of it
@@ -300,7 +300,11 @@ class ReplayBuffer:
 
     def _courses(self, at: Tensor, then: Tensor, steps: int) -> tuple[Views, Views, Tensor]:
         """For chunks at places `at [C span]`: their views; those of `steps` steps from there on, with the final views
-        among them; and where in these each of the places `then [C span, K]` is."""
+        among them; and where in these each of the places `then [C span, K]` is.
+
+        Places beyond those steps come last: there a team has played on without the learner's agents, which carry what
+        they carried when the last of them had gone.
+        """
         first = at[:: self.span]
         row, seat = (first // self.seats).unsqueeze(1), (first % self.seats).unsqueeze(1)
         left = (self.head - row) % self.length  # steps until the newest view: what comes after it repeats it
@@ -314,20 +318,24 @@ class ReplayBuffer:
         cut = cut.view_as(along) & (offsets < left)
         number = self._at("final", along.flatten()).view_as(along) % len(self.finals["acting"])
         final = torch.where(cut, self.length * self.seats + number, -1)
-        found = then.view(len(first), -1, 1) == torch.cat([along, final], 1).unsqueeze(1)
+        then = then.view(len(first), -1)
+        found = then.unsqueeze(2) == torch.cat([along, final], 1).unsqueeze(1)
         step = found.to(torch.uint8).argmax(2)  # the first of them
         chunk = torch.arange(len(first)).unsqueeze(1) * steps
         rank = cut.flatten().cumsum(0) - 1 + along.numel()
-        which = torch.where(step < steps, chunk + step, rank[chunk + step % steps]).view_as(then)
+        which = torch.where(step < steps, chunk + step, rank[chunk + step % steps])
+        beyond = ~found.any(2)
+        which[beyond] = along.numel() + int(cut.sum()) + torch.arange(int(beyond.sum()))
+        after = torch.cat([cut.flatten().nonzero().squeeze(1), (chunk + steps - 1).expand_as(then)[beyond]])
 
         before = self._views(places(torch.arange(-self.lead, 0)).flatten())
         start = self._at("start", places(torch.arange(-self.lead, steps)).flatten()).view(len(first), -1)
         begin = (row - self.lead).squeeze(1) % self.length // self.span
         hidden = {name: x[begin, seat.squeeze(1)] for name, x in self.hidden.items()}
-        course = Course(hidden, before, start, cut.flatten().nonzero().squeeze(1))
-        now = replace(course, start=start[:, : self.lead + self.span], after=course.after[:0])
-        seen = self._views(torch.cat([along.flatten(), final[cut]]))
-        return replace(self._views(at), course=now), replace(seen, course=course), which
+        course = Course(hidden, before, start, after)
+        now = replace(course, start=start[:, : self.lead + self.span], after=after[:0])
+        seen = self._views(torch.cat([along.flatten(), final[cut], then[beyond]]))
+        return replace(self._views(at), course=now), replace(seen, course=course), which.view(len(at), -1)
 
     def _look_ahead(self, at: Tensor, decisions: int, gamma: float, wait: float) -> tuple[Tensor, Tensor, Tensor]:
         """Discounted reward `[B, K]`, what the value there is discounted by, and the place of the view there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -38,6 +39,7 @@ CASES = [  # episodes of 5 to 9 steps, in a ring that has gone round
     ("particle/speaker_listener", "vdn", "team_sum", {"burn_in": 4}),  # two groups in one team, ends by time alone
     ("toy/noughts", "iql", "agent", {"n_step": 1, "recurrent_layers": 2}),  # turns, two teams of a kind
     ("toy/meet", "iql", "agent", {"others": True}),  # who play whole teams, and members of the learner's
+    ("toy/meet", "vdn", "team_sum", {"others": True, "gone": True, "n_step": 1}),  # and play on when its own have gone
 ]
 cases = pytest.mark.parametrize(("game", "name", "reward", "changed"), CASES)
 
@@ -111,7 +113,7 @@ class Lived:
 
 
 def lived(
-    game: str, name: str, reward: str, count: int = 8, others: bool = False, **changed: Any
+    game: str, name: str, reward: str, count: int = 8, others: bool = False, gone: bool = False, **changed: Any
 ) -> tuple[QLearning, Lived]:
     """A learner that remembers rollouts of its own and has not learnt yet; its targets are not what they follow."""
     env = make(game)
@@ -130,6 +132,10 @@ def lived(
         rollouts = [replace(rollout, mine=mine) for rollout in rollouts]
         for rollout in rollouts:  # what others carry is no part of it
             rollout.hidden["agent"][:] *= mine[::3].unsqueeze(3)
+    since = torch.zeros(env.num_envs, dtype=torch.int64)
+    for rollout, step in itertools.product(rollouts if gone else [], range(7)):  # from an episode's second step on
+        since = torch.where(rollout.start[step], 0, since + (step > 0))
+        rollout.groups["agent"].acting[step, ::2, 0] &= since[::2] == 0
     fill(made, rollouts)
     return made, Lived.of(made, rollouts)
 
