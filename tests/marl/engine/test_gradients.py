@@ -200,9 +200,13 @@ def test_acting_is_torchs(env: EnvSpec, config: PPOConfig, box: str, seats: int,
             same = torch.isclose(fast[name].action.double(), action.double(), rtol=1e-4, atol=1e-4)
             same = same.view(*same.shape[:2], -1).all(-1)
             space = env.group(name).action_space
-            if box == "squashed" and isinstance(space, spaces.Box):  # torch inverts tanh, at the bounds with few digits
+            if box == "squashed" and isinstance(space, spaces.Box):
+                # torch finds the noise anew: inverting tanh at the bounds, and over small deviations, with few digits
                 low, high = (torch.from_numpy(x) for x in (space.low, space.high))
-                inside = (2 * (action - low) / (high - low) - 1).abs().lt(0.98).all(-1)
+                with torch.inference_mode():
+                    chosen = made.policy.distribution(env.group(name), views[name].obs, None)
+                wide = chosen.log_std.gt(-2.0).all(-1)  # type: ignore[union-attr]
+                inside = wide & (2 * (action - low) / (high - low) - 1).abs().lt(0.98).all(-1)
                 torch.testing.assert_close(fast[name].log_prob[inside], log_prob[inside], rtol=1e-3, atol=1e-3)
                 continue
             assert float(same.float().mean()) > (0.98 if seats > 50 else 0.5)
