@@ -11,9 +11,11 @@ import io
 import json
 import math
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,10 @@ class Finding:
 
 class Wrong(Exception):
     """Something that should not be, in words."""
+
+
+class Unknown(Exception):
+    """Why a check says nothing, in words."""
 
 
 def examine(factory: Callable[[], Any], name: str, teams: str | None = None, steps: int = STEPS) -> Iterator[Finding]:
@@ -86,6 +92,8 @@ def _looked(what: str, look: Callable[[], None], advice: bool = False, then: str
         look()
     except Wrong as error:
         return Finding(what, f"{error}{f'; {then}' if then else ''}", advice)
+    except Unknown as error:
+        return Finding(what, str(error), advice=True)
     except (Exception, SystemExit) as error:
         return Finding(what, f"it raises {blame(error)}")
     return Finding(what)
@@ -115,16 +123,22 @@ def apart(
 
 
 def _pettingzoo(factory: Callable[[], Any], cycles: int) -> None:
-    """PettingZoo's tests, silently; what they raise is told in one line."""
-    from pettingzoo.test import api_test, parallel_api_test
+    """PettingZoo's tests, silently; what they raise is told in one line. Unknown where they fail themselves: they take
+    an observation for an array, or for a Dict of arrays."""
+    import pettingzoo.test
 
     env = factory()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            (api_test if hasattr(env, "agent_iter") else parallel_api_test)(env, cycles)
+            (pettingzoo.test.api_test if hasattr(env, "agent_iter") else pettingzoo.test.parallel_api_test)(env, cycles)
         except AssertionError as error:
             raise Wrong(f"{' '.join(str(error).split()) or blame(error)}") from error
+        except Exception as error:
+            raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+            if raised.parent != Path(pettingzoo.test.__file__).parent:
+                raise
+            raise Unknown(f"they cannot look at it: {blame(error)}") from error
 
 
 @dataclass

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from gymnasium import spaces
 
 import environments
 from environments.external.check import examine
@@ -46,6 +47,26 @@ def test_the_healthy(factory: Any) -> None:
 def test_the_ill(illness: str, words: str) -> None:
     found = faults(partial(arenas.Ill, illness))
     assert any(re.search(words, wrong) for wrong in found.values()), found
+
+
+class Nested(arenas.Duel):
+    """A duel with an observation that PettingZoo's tests do not understand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for agent, seen in self.seen.items():
+            parts = {"observation": spaces.Tuple((seen["observation"],)), "action_mask": seen["action_mask"]}
+            self.seen[agent] = spaces.Dict(parts)
+
+    def observe(self, agent: str) -> Any:
+        view = super().observe(agent)
+        return {**view, "observation": (view["observation"],)}
+
+
+def test_where_pettingzoo_fails_nobody_else_is_to_blame() -> None:
+    found = {finding.what: finding for finding in examine(Nested, "it", steps=30)}
+    finding = found["it passes PettingZoo's own tests"]
+    assert finding.advice and re.match(r"they cannot look at it: \w+Error", finding.wrong), finding
 
 
 def test_what_infos_forbid_is_not_done() -> None:
