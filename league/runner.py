@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections import deque
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from multiprocessing.connection import Connection, wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,41 +178,116 @@ def working(contest: Contest, count: int) -> Iterator[Play]:
         finally:
             matches.end_programs()
         return
-    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
-    with ProcessPoolExecutor(count, context, initializer=_quiet) as pool:
+    crew: list[_Worker] = []
 
-        def shared(blocks: Sequence[Block], instead: Instead) -> Generator[list[Match], None, None]:
-            waiting: deque[Future[list[Match]] | list[Match]] = deque()
-            try:
-                for block in blocks:
-                    waiting.append(instead(block) or pool.submit(matches.play, contest, block))
-                    if len(waiting) > AHEAD * count:
-                        yield _result(waiting.popleft())
-                while waiting:
-                    yield _result(waiting.popleft())
-            finally:
-                for result in waiting:
-                    if isinstance(result, Future):
-                        result.cancel()
+    def shared(blocks: Sequence[Block], instead: Instead) -> Generator[list[Match], None, None]:
+        while len(crew) < count:
+            crew.append(_Worker(contest))
+        for worker in crew:
+            worker.job = None if worker.job is None else UNWANTED
+        found: dict[int, list[Match]] = {}
+        given = 0
+        for wanted in range(len(blocks)):
+            given = _hand_out(crew, blocks[: wanted + AHEAD * count], instead, given, found)
+            while wanted not in found:
+                _gather(crew, found)
+                given = _hand_out(crew, blocks[: wanted + AHEAD * count], instead, given, found)
+            yield found.pop(wanted)
 
-        try:
-            yield shared
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.kill()  # what it plays is lost in any case, and may take long
-            raise
-
-
-def _result(waited_for: Future[list[Match]] | list[Match]) -> list[Match]:
     try:
-        return waited_for.result() if isinstance(waited_for, Future) else waited_for
-    except BrokenProcessPool:
-        raise EnvironmentFailure(
-            "a worker was killed, perhaps for want of memory; games recorded are safe, and the same command goes on"
-        ) from None
+        yield shared
+    except BaseException:
+        for worker in crew:
+            worker.process.kill()  # what it plays is lost in any case, and may take long
+        raise
+    finally:
+        for worker in crew:
+            worker.line.close()
+        for worker in crew:
+            worker.process.join()
 
 
-def _quiet() -> None:
-    """Ctrl-C is for the process that records; workers end with it."""
+UNWANTED = -1
+"""A block whose results nobody waits for any more."""
+
+
+class _Worker:
+    """A process that plays a block at a time.
+
+    It is asked and answers over a pipe of its own, without threads in between: they would wait for ever for the pipe of
+    a process that is killed (executors of the standard library do).
+    """
+
+    def __init__(self, contest: Contest) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(contest, theirs))
+        self.job: int | None = None
+        """Place of the block that it plays; None: it has nothing to do."""
+        self.process.start()
+        theirs.close()
+
+    def answer(self) -> list[Match]:
+        """What came of the block. EnvironmentFailure where the process is gone; else what playing it raised."""
+        try:
+            told = self.line.recv()
+        except (EOFError, OSError):
+            raise EnvironmentFailure(LOST) from None
+        if isinstance(told, Exception):
+            raise told
+        return list(told)
+
+
+LOST = "a worker was killed, perhaps for want of memory; games recorded are safe, and the same command goes on"
+
+
+def _hand_out(
+    crew: Sequence[_Worker], blocks: Sequence[Block], instead: Instead, given: int, found: dict[int, list[Match]]
+) -> int:
+    """Give blocks, from number `given` on, to those who have nothing to do; the number of the first that is left."""
+    idle = [worker for worker in crew if worker.job is None]
+    while given < len(blocks):
+        ready = instead(blocks[given])
+        if ready:
+            found[given] = ready
+        elif not idle:
+            break
+        else:
+            worker = idle.pop()
+            worker.job = given
+            try:
+                worker.line.send(blocks[given])
+            except OSError:
+                raise EnvironmentFailure(LOST) from None
+        given += 1
+    return given
+
+
+def _gather(crew: Sequence[_Worker], found: dict[int, list[Match]]) -> None:
+    """Wait until somebody has played a block."""
+    busy = {worker.line: worker for worker in crew if worker.job is not None}
+    for line in wait(list(busy)):
+        worker = busy[line]  # type: ignore[index]
+        answer, job, worker.job = worker.answer(), worker.job, None
+        if job is not None and job != UNWANTED:
+            found[job] = answer
+
+
+def _serve(contest: Contest, line: Connection) -> None:
+    """Play the blocks that come until there are no more. Ctrl-C is for the process that records."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        told: list[Match] | Exception
+        try:
+            block = line.recv()
+        except EOFError:
+            return
+        try:
+            told = matches.play(contest, block)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            told = error
+        try:
+            line.send(told)
+        except OSError:  # nobody listens any more
+            return

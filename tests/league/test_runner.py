@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from environments.errors import EnvironmentFailure
 from environments.spec import EnvSpec
 from league import matches as league_matches
 from league import runner
-from league.contest import Block, Contest, Entrant, blocks, orientations
+from league.contest import BLOCK, Block, Contest, Entrant, blocks, orientations
 from league.records import Match, Player, Seat
 from league.sequential import SPRT
 from league.store import Store
@@ -203,11 +202,32 @@ def test_who_stops_it_does_not_wait_for_what_is_being_played(tmp_path: Path) -> 
     raise AssertionError("workers play on, and the program does not end before they do")
 
 
+def test_who_stops_it_before_workers_have_begun_leaves_nothing_that_waits() -> None:
+    """What workers were sent and have not read must not be waited for when the program ends."""
+    spec = environments.make("board/tictactoe").spec
+    kind = spec.kinds[0].name
+    first, second = (Entrant(number, name, {kind: name}) for number, name in ((1, "random"), (2, "first")))
+    contest, others = Contest("board/tictactoe", {}, load, games=8 * BLOCK), set(multiprocessing.active_children())
+    threads, asked = set(threading.enumerate()), []
+
+    def instead(block: Block) -> None:
+        asked.append(block)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), runner.working(contest, 2) as play:
+        next(play(blocks(contest, spec, first, second), instead))
+    assert len(asked) == 3
+    assert set(threading.enumerate()) <= threads and set(multiprocessing.active_children()) <= others
+
+
 def test_a_worker_that_was_killed_is_said_with_what_is_safe() -> None:
-    broken: Future[list[Match]] = Future()
-    broken.set_exception(BrokenProcessPool())
+    worker = runner._Worker(Contest("board/tictactoe", {}, load, games=2))
+    worker.process.kill()
     with pytest.raises(EnvironmentFailure, match="the same command goes on"):
-        runner._result(broken)
+        worker.answer()
+    worker.process.join()
+    worker.line.close()
 
 
 def test_a_duel_ends_with_the_verdict_whoever_plays(tmp_path: Path) -> None:
