@@ -22,6 +22,7 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.external import apart as processes
+from environments.external import ending
 from environments.external.layout import Layout, layout_of, prepared, random_row
 from environments.external.play import Moment, Player
 from environments.external.sources import blame
@@ -82,8 +83,7 @@ def examine(factory: Callable[[], Any], name: str, teams: str | None = None, ste
     if not played.wrong:
         speed = play.made / play.seconds
         yield Finding(f"{speed:.0f} steps a second, {1e3 / speed:.2f} ms each")
-    with contextlib.suppress(Exception):
-        env.close()
+    ending.close([env])
 
 
 def _looked(what: str, look: Callable[[], None], advice: bool = False, then: str = "") -> Finding:

@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.errors import UsageError
+from environments.external import ending
 from environments.external.layout import Factory, last_line, prepared
 from environments.spec import is_image
 from environments.vector import Array
@@ -60,8 +61,7 @@ def seeing(plain: Factory, drawing: Factory) -> Factory:
         drawn.append(_draws_what_it_shows(env))
         if not drawn[0]:
             return env
-        with contextlib.suppress(Exception):
-            env.close()  # before another is made: pygame is one for all
+        ending.close([env])  # before another is made: pygame is one for all
         try:
             return drawing()
         except UsageError:
@@ -118,7 +118,7 @@ class Film:
                 if RENDER_MODE in modes:
                     return env
                 self.missing = f"{name} has no render mode {RENDER_MODE}"
-                env.close()
+                ending.close([env])
             except Exception as error:
                 self.missing = str(error) if isinstance(error, UsageError) else last_line(error)
         return prepared(plain(), name)

@@ -6,7 +6,6 @@ typed for `--teams`) and `--wrap` (a list of what was).
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from environments.errors import EnvironmentFailure, UsageError
-from environments.external import apart
+from environments.external import apart, ending
 from environments.external.film import RENDER_MODE, Film, seeing
 from environments.external.layout import Factory, layout_of, prepared, repeats
 from environments.external.sources import factory_of
@@ -113,8 +112,7 @@ def _described(name: str, text: str) -> EnvSpec:
     env = prepared(factory(), name)
     layout = layout_of(env, name, options, options.get(TEAMS))
     spec = replace(layout.spec, can_capture=repeats(layout, env) if again is None else again)
-    with contextlib.suppress(Exception):
-        env.close()
+    ending.close([env])
     return spec
 
 

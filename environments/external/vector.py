@@ -7,7 +7,6 @@ follows from the old one. Such episodes are no measurements: who counts, leaves 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from environments import keys as keys_of
 from environments.arrays import check_out, clear_events, publish
 from environments.errors import EnvironmentFailure
+from environments.external import ending
 from environments.external.film import Drawn, Film
 from environments.external.layout import Factory, Layout, last_line, layout_of, repeats
 from environments.external.play import Moment, Player, Seen
@@ -229,10 +229,8 @@ class PettingZooVectorEnv:
         return self._film.fetch(copy)
 
     def close(self) -> None:
-        """Close every environment; what it raises then is its own affair."""
-        for player in self._players:
-            with contextlib.suppress(Exception):
-                player.env.close()
+        """Close every environment."""
+        ending.close(player.env for player in self._players)
 
     def _chosen(self, copies: int | Sequence[int] | None) -> NDArray[np.int64]:
         chosen = np.arange(self.num_envs) if copies is None else np.atleast_1d(np.asarray(copies, np.int64))
@@ -389,8 +387,7 @@ class PettingZooVectorEnv:
             self._note(e, what)
             self.key[e], self.episode[e] = keys_of.after_fault(int(self.key[e])), 0
             try:
-                with contextlib.suppress(Exception):
-                    self._players[e].env.close()
+                ending.close([self._players[e].env])
                 self._players[e] = self.layout.player(self._film.made(e, self._factory, self._name))
                 self._open(e, keys_of.episode_seed(int(self.key[e]), 0))
                 what = ""

@@ -353,3 +353,11 @@ class Gone(Plain):
         if not self.agents:
             raise AttributeError("nothing is left")
         return np.array([self.now], np.float32)
+
+
+class Endless(Arena):
+    """Does not come to an end when it is told to close."""
+
+    def close(self) -> None:
+        while True:
+            time.sleep(1.0)
