@@ -27,10 +27,8 @@ def fails() -> None:
 
 def stubborn() -> None:
     while True:
-        try:
+        with contextlib.suppress(Exception):
             time.sleep(5)
-        except Exception:
-            pass
 
 
 def test_what_is_raised_is_its_own_affair() -> None:
