@@ -88,12 +88,12 @@ def test_who_remembers_nothing_can_only_guess(learner: str, effort: int) -> None
     assert abs(right(Recall(), effort, learner, "none") - 0.5) < 0.07
 
 
-@pytest.mark.parametrize(("learner", "effort"), [("mappo", 15), ("qmix", 100)])
+@pytest.mark.parametrize(("learner", "effort"), [("mappo", 15), ("qmix", 300)])
 def test_nothing_is_remembered_from_one_episode_to_the_next(learner: str, effort: int) -> None:
     assert abs(right(Before(), effort, learner, episodes=2) - 0.5) < 0.07
 
 
-@pytest.mark.parametrize(("learner", "effort"), [("ippo", 25), ("qmix", 200)])
+@pytest.mark.parametrize(("learner", "effort"), [("ippo", 25), ("qmix", 300)])
 def test_a_memory_that_leaks_is_found(learner: str, effort: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of the last test: with what is carried, and trained, across the ends of episodes."""
     plain: Callable[..., tuple[torch.Tensor, torch.Tensor]] = AgentGRU.forward
