@@ -38,7 +38,7 @@ test: $(VENV)/.installed-dev
 probes: $(VENV)/.installed-dev
 	$(VENV)/bin/python results/probes.py --workers $(JOBS)
 
-# Other people's environments, all of them anew: each examined and trained on for 2,000 steps; half an hour.
+# Other people's environments, all of them anew: each examined and trained on for 2,000 steps; three minutes, more on a busy machine.
 test-envs: $(VENV)/.installed-dev
 	$(VENV)/bin/python -W ignore results/peers.py --again
 
