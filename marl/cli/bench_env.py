@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,17 @@ class Contender:
         return per_second * self.copies
 
 
+def medians(contenders: Sequence[Contender], options: Rounds) -> dict[str, float]:
+    """Median speed of each by name; they take turns in every round, and the first round is to warm up."""
+    speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
+    for number in range(options.rounds + 1):
+        for each in contenders:
+            speed = each.speed(options.seconds)
+            if number:
+                speeds[each.name].append(speed)
+    return {name: median(found) for name, found in speeds.items()}
+
+
 def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     """Rows of one scenario. Random actions, episodes restarted where they end, no drawing.
 
@@ -56,15 +67,10 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
         for threads in sorted({1, options.threads} if copies >= SMALL else {1}):
             label = f"{_count(copies, 'copy', 'copies')}, {_count(threads, 'thread', 'threads')}"
             contenders.append(Contender(label, batch(scenario, copies, threads), copies))
-    speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
-    for number in range(options.rounds + 1):
-        for each in contenders:
-            speed = each.speed(options.seconds)
-            if number:  # the first round is to warm up
-                speeds[each.name].append(speed)
-    against = None if reference is None else (reference.name, median(speeds[reference.name]))
+    speeds = medians(contenders, options)
+    against = None if reference is None else (reference.name, speeds[reference.name])
     for each in contenders:
-        yield row(f"{scenario.name}, {each.name}", median(speeds[each.name]), None if each is reference else against)
+        yield row(f"{scenario.name}, {each.name}", speeds[each.name], None if each is reference else against)
 
 
 def batch(scenario: Scenario, copies: int, threads: int) -> Callable[[int], object]:

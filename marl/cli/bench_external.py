@@ -11,8 +11,8 @@ from gymnasium import spaces
 from environments.external import named, wraps
 from environments.external.layout import is_turn_based, prepared
 from environments.vector import VectorEnv, action_shape
-from marl.cli.bench_env import Contender
-from marl.cli.bench_rows import Rounds, median, row
+from marl.cli.bench_env import Contender, medians
+from marl.cli.bench_rows import Rounds, row
 from scenarios.scenario import Scenario
 
 COPIES = 8
@@ -48,21 +48,16 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     if theirs is not None:
         label = f"{copies} copies in {workers} workers, SuperSuit's own"
         contenders.append(Contender(label, batched(theirs), copies))
-    speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
-    for number in range(options.rounds + 1):
-        for contender in contenders:
-            speed = contender.speed(options.seconds)
-            if number:  # the first round is to warm up
-                speeds[contender.name].append(speed)
+    speeds = medians(contenders, options)
     for each in (*many, *([theirs] if theirs is not None else [])):
         each.close()
     first = contenders[0]
     for contender in contenders:
-        against = None if contender is first else (first.name, median(speeds[first.name]))
-        yield row(f"{scenario.name}, {contender.name}", median(speeds[contender.name]), against)
+        against = None if contender is first else (first.name, speeds[first.name])
+        yield row(f"{scenario.name}, {contender.name}", speeds[contender.name], against)
     if theirs is not None:
         ours, last = labels[-1], contenders[-1].name
-        yield row(f"{scenario.name}, {ours}", median(speeds[ours]), (last, median(speeds[last])))
+        yield row(f"{scenario.name}, {ours}", speeds[ours], (last, speeds[last]))
 
 
 def plain(env: Any) -> Callable[[int], object]:

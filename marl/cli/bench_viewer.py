@@ -14,8 +14,8 @@ import numpy as np
 
 import environments
 from marl.cli import bench_peers
-from marl.cli.bench_env import Contender
-from marl.cli.bench_rows import Rounds, median, row
+from marl.cli.bench_env import Contender, medians
+from marl.cli.bench_rows import Rounds, row
 from scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
         Contender("watching", watching(viewer(scenario))),
         Contender("scrubbing", scrubbing(viewer(scenario))),
     ]
-    speeds: dict[str, list[float]] = {each.name: [] for each in contenders}
-    for number in range(options.rounds + 1):
-        for each in contenders:
-            speed = each.speed(options.seconds)
-            if number:  # the first round is to warm up
-                speeds[each.name].append(speed)
-    found = {name: median(measured) for name, measured in speeds.items()}
+    found = medians(contenders, options)
     peer = None if theirs is None else (theirs.name, found[theirs.name])
     beside = {"render()": peer, "watching": SCREEN, "scrubbing": SCREEN}
     for name, speed in found.items():
