@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marl.networks import HIDDEN_GAIN, orthogonal
+from marl.networks import HIDDEN_GAIN, orthogonal, stacked
 
 SHIFT = 3.0
 """Number put beside an input before its length is made 1, so that its length is not lost (Lee et al. 2025)."""
@@ -48,7 +48,7 @@ class Stacked(nn.Module, ABC):
         """`[stacks, rows, D] -> [stacks, rows, K]`."""
 
     def _weight(self, rows: int, columns: int, gain: float, generator: torch.Generator) -> nn.Parameter:
-        return nn.Parameter(torch.stack([orthogonal(rows, columns, gain, generator) for _ in range(self.stacks)]))
+        return nn.Parameter(stacked(orthogonal(rows, columns, gain, generator) for _ in range(self.stacks)))
 
     def _filled(self, columns: int, value: float) -> nn.Parameter:
         return nn.Parameter(torch.full((self.stacks, 1, columns), value))

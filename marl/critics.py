@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +20,8 @@ from marl.replay_buffer import Views
 
 def joint_actions(sizes: Sequence[int]) -> Tensor:
     """Every combination of discrete choices, each as its one-hots side by side: `[J, sum K]`."""
-    columns = [torch.eye(size) for size in sizes]
-    rows = itertools.product(*(range(size) for size in sizes))
-    return torch.stack([torch.cat([eye[k] for eye, k in zip(columns, row, strict=True)]) for row in rows])
+    rows = itertools.product(*(np.eye(size, dtype=np.float32) for size in sizes))
+    return torch.from_numpy(np.stack([np.concatenate(row) for row in rows]))
 
 
 def joint_weights(probs: Tensor, joint: Tensor, agents: Sequence[AgentGroup]) -> Tensor:

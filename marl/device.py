@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from environments.errors import NumericalFailure, UsageError
+from marl.adam import Adam
 
 if TYPE_CHECKING:
     from marl.buffers import Rollout
@@ -154,8 +155,8 @@ def tensors_in(x: Any, seen: set[int]) -> Iterator[Tensor]:
         parts: Iterable[Any] = ()
         if isinstance(x, nn.Module) or is_dataclass(x):
             parts = vars(x).values()
-        elif isinstance(x, torch.optim.Optimizer):
-            parts = (x.state, x.param_groups)
+        elif isinstance(x, Adam):
+            parts = (x.state, x.parameters)
         elif isinstance(x, Mapping):
             parts = x.values()
         elif isinstance(x, list | tuple):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from environments.spec import channels_first, image_size, is_image
-from marl.networks import orthogonal
+from marl.networks import orthogonal, stacked
 from marl.policy_spec import PolicySpec
 
 Layer = tuple[int, int, int]
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for made, kernel, _ in self.layers:
             rows = channels * kernel * kernel
-            flat = torch.stack([orthogonal(rows, made, GAIN, generator).T for _ in range(stacks)])
+            flat = stacked(orthogonal(rows, made, GAIN, generator).T for _ in range(stacks))
             self.weights.append(nn.Parameter(flat.reshape(stacks, made, channels, kernel, kernel).contiguous()))
             self.biases.append(nn.Parameter(torch.zeros(stacks, made)))
             channels = made

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from marl.networks import HIDDEN_GAIN, AgentMLP, orthogonal, tanh
+from marl.networks import HIDDEN_GAIN, AgentMLP, orthogonal, stacked, tanh
 from marl.policy_spec import PolicySpec
 
 LONGEST = 32
@@ -54,14 +54,14 @@ class AgentGRU(nn.Module):
         self.agents, self.width, self.layers = agents, width, layers
         stacks = agents if parameters == "per_agent" else 1
 
-        def stacked(rows: int) -> nn.Parameter:
+        def gates(rows: int) -> nn.Parameter:
             """Three orthogonal matrices side by side, one set per stack: `[stacks, rows, 3 H]`."""
-            sets = [torch.cat([orthogonal(rows, width, 1.0, generator) for _ in range(3)], 1) for _ in range(stacks)]
-            return nn.Parameter(torch.stack(sets))
+            made = stacked(orthogonal(rows, width, 1.0, generator) for _ in range(3 * stacks))
+            return nn.Parameter(made.view(stacks, 3, rows, width).transpose(1, 2).reshape(stacks, rows, 3 * width))
 
-        self.below = nn.ParameterList(stacked(inputs if layer == 0 else width) for layer in range(layers))
+        self.below = nn.ParameterList(gates(inputs if layer == 0 else width) for layer in range(layers))
         """W of each layer: r, z, n side by side."""
-        self.before = nn.ParameterList(stacked(width) for _ in range(layers))
+        self.before = nn.ParameterList(gates(width) for _ in range(layers))
         """U of each layer."""
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stacks, 3 * width)) for _ in range(layers))
         """b of each layer."""

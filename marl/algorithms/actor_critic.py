@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
-from marl.algorithms.off_policy import OffPolicy, adam
+from marl.adam import Adam
+from marl.algorithms.off_policy import OffPolicy
 from marl.config_replay import ActorCriticConfig
 from marl.critics import TwinQ
 from marl.judges import Judge, taken
@@ -54,7 +55,7 @@ class ActorCritic(OffPolicy):
             critic.draw_from(self.generators["dropout"])
         self.parts = self._parts()
         self.optimisers = {
-            f"actor_{i}": adam(part, config.actor_learning_rate, config) for i, part in enumerate(self.parts)
+            f"actor_{i}": Adam(part, config.actor_learning_rate, config.adam_eps) for i, part in enumerate(self.parts)
         }
         shape = {
             "of": "actions",
@@ -68,7 +69,7 @@ class ActorCritic(OffPolicy):
         }
         parts = {"q": self.critic} | ({} if self.norm is None else {"norm": self.norm})
         self.policy.judge = Judge(shape, nn.ModuleDict(parts))
-        self.optimisers["critic"] = adam(list(self.critic.parameters()), config.critic_learning_rate, config)
+        self.optimisers["critic"] = Adam(self.critic.parameters(), config.critic_learning_rate, config.adam_eps)
 
     def _parts(self) -> list[list[Tensor]]:
         """Parameters that are stepped together: all, or agent by agent views of the policy's own."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses
+from marl.adam import Adam, clip_norm
 from marl.buffers import Rollout
 from marl.config_replay import OffPolicyConfig
 from marl.policy import Actor, Hidden, Policy, PolicyStep, RandomPolicy, RecurrentActor, View, remembers
@@ -87,7 +87,7 @@ class OffPolicy(ABC):
         self.buffer = ReplayBuffer(spec, reward == "agent", *room)
         self.wait = 1.0 if env.turn_based else config.gamma
         self.generators = {"replay": torch_generator(seed, kind, "replay")}
-        self.optimisers: dict[str, torch.optim.Adam] = {}
+        self.optimisers: dict[str, Adam] = {}
         self.steps = self.updates = 0
         self.due = 0.0
 
@@ -143,7 +143,7 @@ class OffPolicy(ABC):
             if module is not None:
                 module.load_state_dict(state[name])
         for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(deepcopy(state["optimisers"][name]))
+            optimiser.load_state_dict(state["optimisers"][name])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         counters = state["counters"]
@@ -206,16 +206,12 @@ class OffPolicy(ABC):
 
     def _step(self, name: str, loss: Tensor, parameters: list[Tensor], sample: Sample, clip: bool = True) -> float:
         """One step of an optimiser down the loss's gradient; the gradient's norm."""
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         limit = self.config.max_grad_norm if clip and self.config.max_grad_norm is not None else math.inf
-        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        norm = float(clip_norm(gradients, limit))
         if not math.isfinite(norm) or not math.isfinite(float(loss.detach())):
             raise NumericalFailure(f"loss or gradient of {name.split('_')[0]} is not finite", sample)
         self.optimisers[name].step()
         return norm
-
-
-def adam(parameters: Sequence[Tensor], rate: float, config: OffPolicyConfig) -> torch.optim.Adam:
-    """An optimiser, its epsilon as the settings say."""
-    return torch.optim.Adam(parameters, lr=rate, eps=config.adam_eps, fused=True)

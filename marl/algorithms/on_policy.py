@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses, workers
+from marl.adam import Adam
 from marl.algorithms import chunks
 from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside, own_or_all
 from marl.config_rollout import RolloutConfig
@@ -428,7 +428,7 @@ class OnPolicy(ABC):
 
     # --- state --------------------------------------------------------------------------------------------------------
 
-    def state_of(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    def state_of(self, optimiser: Adam) -> dict[str, Any]:
         """Networks (the critic and its scale are in the policy), optimiser, shuffling generator, and
         what a recurrent critic carries."""
         return {
@@ -437,20 +437,12 @@ class OnPolicy(ABC):
             "shuffle": self.shuffle.get_state(),
         } | ({"carried": self.carried} if self.value.recurrent else {})
 
-    def load_state_of(self, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    def load_state_of(self, optimiser: Adam, state: dict[str, Any]) -> None:
         """Continue exactly where `state_of` was taken."""
         self.policy.load_state_dict(state["policy"])
-        optimiser.load_state_dict(deepcopy(state["optimiser"]))  # it would go on in the tensors it is given
+        optimiser.load_state_dict(state["optimiser"])
         self.shuffle.set_state(state["shuffle"])
         self.carried = {name: torch.as_tensor(x).clone() for name, x in state.get("carried", {}).items()}
-
-
-def clip_norm(gradients: list[Tensor], limit: float) -> Tensor:
-    """Shrink gradients, in place, to a common norm of at most `limit`; returns the norm they had."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in gradients]))
-    for x in gradients:
-        x.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm
 
 
 def _clean(group: GroupRollout, ours: Tensor) -> GroupRollout:

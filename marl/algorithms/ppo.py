@@ -18,7 +18,8 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses, workers
-from marl.algorithms.on_policy import Means, OnPolicy, Turn, clip_norm
+from marl.adam import Adam, clip_norm
+from marl.algorithms.on_policy import Means, OnPolicy, Turn
 from marl.buffers import Batch, Rollout
 from marl.config_rollout import PPOConfig
 from marl.distributions import divergence
@@ -55,7 +56,7 @@ class PPO(OnPolicy):
         self.turns = self.turns_one_by_one() if alone else self.turns_at_once()
         self.parts: list[list[Tensor]] = [*(turn.parameters for turn in self.turns), list(self.value.parameters())]
         self.parameters = [parameter for part in self.parts for parameter in part]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        self.optimiser = Adam(self.parameters, config.learning_rate, config.adam_eps)
         own = [turn.parameters for turn in self.turns] if alone else []
         self.fused = FusedPPO(self.policy, self.value, config, threads, own) if fused else None
 
@@ -65,8 +66,7 @@ class PPO(OnPolicy):
         An agent's advantages are multiplied by the ratios of those that were updated before it (`log_ratio`).
         """
         if self.config.anneal:
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.config.learning_rate * (1.0 - progress)
+            self.optimiser.rate = self.config.learning_rate * (1.0 - progress)
         self.weights = self.region.begin(self.weights, progress)
         batch = self.prepare(rollout)
         told = Means()
@@ -83,7 +83,7 @@ class PPO(OnPolicy):
             told.result()
             | more
             | {
-                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "learning_rate": self.optimiser.rate,
                 "trained": float(batch.use.float().mean()),
             }
         )
@@ -130,7 +130,7 @@ class PPO(OnPolicy):
             batch = replace(batch, advantage=batch.advantage.clone())
             own = losses.normalise(batch.advantage[index][:, columns], batch.use[index][:, columns])
             batch.advantage[index, columns] = own if factor is None else own * factor[index].unsqueeze(1)
-        self.optimiser.zero_grad(set_to_none=True)  # who has no gradient is not stepped
+        self.optimiser.forget_gradients()  # who has no gradient is not stepped
         if self.fused is None:
             gradients, metrics = self._gradients(batch, index, *counts, turn)
         else:
@@ -244,7 +244,7 @@ class PPO(OnPolicy):
                 break
             for index in self.minibatches(batch, turn):
                 decisions = batch.use[index][:, turn.columns].sum().clamp(min=1)
-                self.optimiser.zero_grad(set_to_none=True)
+                self.optimiser.forget_gradients()
                 gradients, metrics = self._gradients(batch, index, decisions, decisions, turn, mending=True)
                 if float(metrics["largest"]) <= limit:
                     continue

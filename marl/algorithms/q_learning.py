@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
+from marl.adam import Adam
 from marl.algorithms.courses import described
-from marl.algorithms.off_policy import OffPolicy, adam, spec_of
+from marl.algorithms.off_policy import OffPolicy, spec_of
 from marl.config_replay import QConfig
 from marl.distributions import choose
 from marl.judges import Judge, values_of
@@ -71,7 +72,7 @@ class QLearning(OffPolicy):
         self.mixer = self._mixer(env.state_size, torch_generator(seed, kind, "mixer"))
         self.target_mixer = deepcopy(self.mixer)
         self.learnt = [*self.policy.acting_parameters(), *(self.mixer.parameters() if self.mixer else ())]
-        self.optimisers["values"] = adam(self.learnt, config.learning_rate, config)
+        self.optimisers["values"] = Adam(self.learnt, config.learning_rate, config.adam_eps)
         self._schedule()
         shape = {
             "of": "values",

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
+from marl.adam import Adam
 from marl.algorithms.actor_critic import ActorCritic, outputs_of
-from marl.algorithms.off_policy import adam, spec_of
+from marl.algorithms.off_policy import spec_of
 from marl.config_checks import require
 from marl.config_replay import SACConfig
 from marl.critics import joint_weights
@@ -55,7 +56,7 @@ class SAC(ActorCritic):
         self.log_temperature = nn.Parameter(torch.full((len(self.agents),), start))
         self.log_team_temperature = nn.Parameter(torch.tensor(start))
         temperatures = [self.log_temperature, self.log_team_temperature]
-        self.optimisers["temperature"] = adam(temperatures, config.temperature_learning_rate, config)
+        self.optimisers["temperature"] = Adam(temperatures, config.temperature_learning_rate, config.adam_eps)
         held = config.drift == "kl" or config.kl_radius is not None
         self.earlier = deepcopy(self.policy).requires_grad_(False) if held else None
         answering = config.later_agents == "answering" and self.expectation != "joint"

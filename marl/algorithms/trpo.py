@@ -15,8 +15,9 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses, workers
+from marl.adam import Adam, clip_norm
 from marl.algorithms import chunks
-from marl.algorithms.on_policy import Means, OnPolicy, Turn, clip_norm
+from marl.algorithms.on_policy import Means, OnPolicy, Turn
 from marl.buffers import Batch, Rollout
 from marl.config_rollout import TRPOConfig
 from marl.distributions import divergence
@@ -48,14 +49,13 @@ class TRPO(OnPolicy):
         super().__init__(env, kind, config, reward, seed, threads, engine)
         self.turns = self.turns_one_by_one()
         self.critic = list(self.value.parameters())
-        self.optimiser = torch.optim.Adam(self.critic, lr=config.learning_rate, eps=config.adam_eps, fused=True)
+        self.optimiser = Adam(self.critic, config.learning_rate, config.adam_eps)
         """Of the critic; actors have none."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """One step of every agent, in a fresh random order; then several epochs of the critic."""
         if self.config.anneal:
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.config.learning_rate * (1.0 - progress)
+            self.optimiser.rate = self.config.learning_rate * (1.0 - progress)
         batch = self.prepare(rollout)
         told = Means()
         log_factor = torch.zeros(len(batch.seat))
@@ -71,7 +71,7 @@ class TRPO(OnPolicy):
         self.carry_on(batch)
         return told.result() | {
             "factor": float((log_factor.exp() - 1).abs().mean()),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": self.optimiser.rate,
             "trained": float(batch.use.float().mean()),
         }
 

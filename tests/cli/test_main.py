@@ -97,6 +97,26 @@ def test_foreign_files_are_exit_3_before_torch_is_imported(tmp_path: Path) -> No
     assert done.stderr.count("\n") == len(commands)
 
 
+def test_training_and_measuring_never_import_torchs_compiler(tmp_path: Path) -> None:
+    """It takes as long as all else that is imported together."""
+    small = ["--total-steps", "800", "--num-envs", "4", "--batch-size", "8", "--warmup-steps", "100"]
+    commands = [
+        ["train", "hasac", "matrix/climbing", *small, "--threads", "1", "--run-dir", "soft"],
+        ["train", "ippo", "matrix/climbing", "--total-steps", "512", "--num-envs", "4", "--run-dir", "rolled"],
+        ["evaluate", "soft", "--episodes", "4"],
+        ["evaluate", "rolled", "--episodes", "4"],
+    ]
+    code = (
+        "import sys; from marl.cli.main import main\n"
+        "codes = [main(words) for words in eval(sys.argv[1])]\n"
+        "print(codes, [name for name in ('torch', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, repr(commands)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0] ['torch']", done.stderr
+
+
 def test_a_bug_is_one_line_unless_debugged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(words: list[str]) -> int:
         raise ZeroDivisionError("division\nby zero")
