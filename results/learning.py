@@ -6,20 +6,29 @@
 
 Everything goes through the command line, so each file names the two commands that make it again. Rows that are done are
 skipped; delete a file to measure it again. Runs themselves are kept under `runs/results/`.
+
+A process runs the commands of many rows, to the same bits as typed ones: nothing random is global, every command begins
+with states of its own, and a game's compiled code is the same for all. So torch is imported once, which takes longer
+than to learn a matrix game. Somebody else's environment may hold anything: its commands get processes of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from marl.cli import main as command_line
 from marl.cli.bench import machine_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,18 +190,16 @@ def measure(row: Row, seed: int) -> None:
     if path.exists():
         return
     folder = RUNS.relative_to(ROOT) / f"{row.name}-{seed}"  # relative: results name no machine's folders
+    apart = ":" in row.scenario
     train = ["marl", "train", row.algorithm, row.scenario, "--seed", str(seed), "--total-steps", str(row.steps)]
     train += ["--reward", row.reward] if row.reward else []
     train += [*row.options, "--threads", "1", "--run-dir", str(folder)]
-    if (ROOT / folder / "config.json").exists():
-        _run(["marl", "resume", str(folder)])
-    else:
-        _run(train)
-    sampled, sampled_command = _evaluate(row.episodes, str(folder))
-    greedy, _ = _evaluate(row.episodes, str(folder), "--greedy")
+    _run(["marl", "resume", str(folder)] if (ROOT / folder / "config.json").exists() else train, apart)
+    sampled, sampled_command = _evaluate(row.episodes, apart, str(folder))
+    greedy, _ = _evaluate(row.episodes, apart, str(folder), "--greedy")
     config = json.loads((ROOT / folder / "config.json").read_text())
     nobody = [word for team in config["teams"] for word in ("--team", f"{team}=random")]
-    random, _ = _evaluate(row.episodes, str(folder), *nobody)
+    random, _ = _evaluate(row.episodes, apart, str(folder), *nobody)
     metrics = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     result = {
         "scenario": row.scenario,
@@ -216,10 +223,10 @@ def measure(row: Row, seed: int) -> None:
     print(f"{path.name}: {sampled['sum']}", flush=True)
 
 
-def _evaluate(episodes: int, what: str, *words: str) -> tuple[dict[str, Any], list[str]]:
-    out = RUNS / f"evaluation-{abs(hash((what, words)))}.json"
+def _evaluate(episodes: int, apart: bool, what: str, *words: str) -> tuple[dict[str, Any], list[str]]:
+    out = RUNS / f"evaluation-{Path(what).name}.json"
     command = ["marl", "evaluate", what, "--episodes", str(episodes), "--seed", "1000", *words]
-    _run([*command, "--threads", "1", "--json", str(out)])
+    _run([*command, "--threads", "1", "--json", str(out)], apart)
     content: dict[str, Any] = json.loads(out.read_text())
     out.unlink()
     return content, command
@@ -236,12 +243,25 @@ def _curve(metrics: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     return curve
 
 
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "marl.cli.main", *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed with {done.returncode}: {done.stderr.strip()[-500:]}")
+def _run(command: Sequence[str], apart: bool) -> None:
+    """Run a command as if it was typed in the project's folder: here, or in a process of its own.
+
+    KeyboardInterrupt where it was asked to stop, SystemExit where it failed.
+    """
+    if apart:
+        process = [sys.executable, "-m", "marl.cli.main", *command[1:]]
+        done = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, check=False)
+        code, told = done.returncode, done.stderr
+    else:
+        said = io.StringIO()
+        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said)
+        with quiet[0], quiet[1], contextlib.chdir(ROOT), mock.patch.object(sys, "argv", list(command)):
+            code = command_line.main()
+        told = said.getvalue()
+    if code in (command_line.INTERRUPTED, command_line.TERMINATED):
+        raise KeyboardInterrupt
+    if code != 0:
+        raise SystemExit(f"{' '.join(command)} failed with {code}: {told.strip()[-500:]}")
 
 
 def main() -> None:
@@ -259,9 +279,12 @@ def main() -> None:
             print("done   " if (FOLDER / f"{row.name}-{seed}.json").exists() else "missing", f"{row.name}-{seed}")
         return
     RUNS.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(arguments.workers) as pool:
+    pool = ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn"))
+    try:
         for task in [pool.submit(measure, row, seed) for row, seed in wanted]:
             task.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":
