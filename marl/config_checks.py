@@ -29,11 +29,13 @@ def check_choices(config: Any) -> None:
                 require(optional or value in known, f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
-def check_widths(hidden: tuple[int, ...]) -> None:
+def check_widths(config: Any, name: str = "hidden") -> None:
     """Widths of hidden layers are 1 to 65536, and there are some."""
+    widths = getattr(config, name)
+    told = " ".join(map(str, widths)) or "none"
     require(
-        len(hidden) > 0 and all(1 <= width <= 65536 for width in hidden),
-        f"hidden must be widths of 1 to 65536, not {hidden}",
+        len(widths) > 0 and all(1 <= width <= 65536 for width in widths),
+        f"{name} must be widths of 1 to 65536, not {told}",
     )
 
 

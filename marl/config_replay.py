@@ -59,7 +59,7 @@ class OffPolicyConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_widths(self.hidden)
+        check_widths(self)
         check_counts(self, "rollout_length", "buffer_size", "batch_size", "n_step")
         check_range(self, 0.0, math.inf, "warmup_steps")
         check_range(self, 0.0, 1.0, "gamma", "polyak")
@@ -225,7 +225,7 @@ class QConfig(OffPolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_widths(self.mixer_hidden)
+        check_widths(self, "mixer_hidden")
         check_counts(self, "mixer_width", "target_period", "epsilon_steps")
         check_range(self, 0.0, math.inf, "learning_rate", "burn_in")
         check_recurrent(self)

@@ -79,7 +79,7 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_widths(self.hidden)
+        check_widths(self)
         check_counts(self, "rollout_length", "epochs", "minibatches", "n_step")
         check_range(self, 0.0, math.inf, "learning_rate", "value_coefficient")
         check_range(self, 0.0, 1.0, "gamma", "gae_lambda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from marl.config_checks import check_range, require
 
@@ -11,6 +12,8 @@ from marl.config_checks import check_range, require
 class SelfPlayConfig:
     """Who plays against a learner that has several teams in one copy."""
 
+    TOLD_LAST: ClassVar[bool] = True
+    """Help tells these options after those of the run that has them."""
     self_play: bool = False
     """One learner plays every team of equal spaces, and meets its past and random play besides itself."""
     self_play_opponents: float = 0.5

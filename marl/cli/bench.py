@@ -73,9 +73,9 @@ def run(options: Bench) -> int:
 
     for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
         if not low <= value <= high:
-            raise UsageError(f"{name} must be {low} to {high}, not {value}")
+            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
     if not options.seconds > 0 or not all(1 <= copies <= 2**20 for copies in options.copies):
-        raise UsageError("seconds must be above 0, and copies 1 to 1048576")
+        raise UsageError("--seconds must be above 0, and --copies 1 to 1048576")
     if options.what == "all" and (options.names or options.copies):
         raise UsageError("scenarios and --copies are those of a part: marl bench env|train|league|viewer ...")
     parts = WHOLE if options.what == "all" else {options.what: (options.names, options.copies)}

@@ -38,7 +38,7 @@ def run(options: Compare) -> int:
     from marl.cli.list import table
 
     if not options.runs or options.seed < 0:
-        raise UsageError("compare needs the folders of runs" if not options.runs else "seed must be at least 0")
+        raise UsageError("compare needs the folders of runs" if not options.runs else "--seed must be at least 0")
     groups = curves.grouped(curves.find_runs(options.runs))
     result = compare(groups, options.metric, options.seed)
     if options.json is not None:

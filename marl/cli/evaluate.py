@@ -94,7 +94,7 @@ def run(options: Evaluate) -> int:
         ("seed", options.seed, 0, 2**63 - 1),
     ):
         if not low <= value <= high:
-            raise UsageError(f"{name} must be {low} to {high}, not {value}")
+            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
     with external.traced(match.folder):
         result = measure(match, replace(options, episodes=episodes))
     from marl import files

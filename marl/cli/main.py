@@ -95,7 +95,7 @@ def _terminable() -> Iterator[None]:
 
 def usage() -> str:
     """All commands, a line each."""
-    rows = [f"  {name:9} {command.summary}" for name, command in COMMANDS.items()]
+    rows = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: marl COMMAND ... [--debug]",

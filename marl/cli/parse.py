@@ -17,11 +17,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 Options = TypeVar("Options")
 SIZES = {"k": 10**3, "M": 10**6, "G": 10**9}
 REGISTRY = ConstructorRegistry()
+MOST_TOLD = 12
+"""Options that are named where one is unknown and none is like it."""
 
 
 def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options | None = None) -> Options:
@@ -50,6 +59,8 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
         usage_error(in_one_line(said.getvalue(), named, needed(cls)) + f"; see {prog} --help")
     except (ValueError, TypeError) as error:
         usage_error(str(error))
+    except Exception as error:  # UsageError of a class that checks what it is given, which is not imported for --help
+        raise type(error)(as_typed(str(error), named)) from error
 
 
 def whole(text: str) -> int:
@@ -109,6 +120,8 @@ def _is_positional(marks: tuple[Any, ...]) -> bool:
 
 POSITIONAL = typing.get_args(tyro.conf.Positional[int])[1]
 """How tyro marks an argument that has no name."""
+REPEATED = typing.get_args(tyro.conf.UseAppendAction[int])[1]
+"""How it marks an option that may be given several times."""
 
 
 def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
@@ -125,7 +138,7 @@ def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
             result += [negated, "false"]
             continue
         if name not in known:
-            usage_error(f"unknown option {token.partition('=')[0]}{_nearest(name, known)}")
+            usage_error(f"unknown option {token.partition('=')[0]}{_nearest_option(name, known)}")
         follows = argv[position + 1].lower() if position + 1 < len(argv) else ""
         result.append(f"{name}{equals}{value}")
         if known[name] and not equals and follows not in ("true", "false"):
@@ -153,11 +166,29 @@ def in_one_line(message: str, named: Mapping[str, Any] | None = None, argument: 
     choice = re.match(r"invalid choice '(.*?)' for argument '(.*?)'. Expected one of \((.*)\)", text)
     if choice:
         known = re.findall(r"'([^']*)'", choice[3])
-        return f"{choice[2]} cannot be {choice[1]!r}{_nearest(choice[1], known)}"
+        said = choice[2] if choice[2].startswith("--") else argument or choice[2].upper()
+        return f"{said} cannot be {choice[1]!r}{_nearest(choice[1], known)}"
+    unread = re.match(
+        r"(\S+?):? Could not find valid parse for arguments: \[(.*)\]", text.removeprefix("Error parsing ")
+    )
+    if unread:
+        return f"{unread[1]} cannot be {unread[2]}"
+    valueless = re.match(r"Missing value for argument '(\S+)'", text)
+    if valueless:
+        return f"{valueless[1]} needs a value"
+    if text.startswith("Unrecognized options: "):
+        return f"nothing is known of {text.removeprefix('Unrecognized options: ')!r}"
     missing = re.match(r"Missing from .*?: (\S+)", text)
     if missing:
         return f"{missing[1] if missing[1].startswith('--') else argument or missing[1]} is missing"
     return text.removeprefix("Error parsing ") or "the command cannot be understood"
+
+
+def as_typed(message: str, named: Iterable[str]) -> str:
+    """What a dataclass says of a field, `total_steps must be ...`, of the option: `--total-steps must be ...`."""
+    field, must, rest = message.partition(" must be ")
+    typed = [name for name in named if name.lstrip("-").rpartition(".")[2] == field.replace("_", "-")]
+    return f"{typed[0]}{must}{rest}" if len(typed) == 1 else message
 
 
 def usage_error(message: str) -> typing.NoReturn:
@@ -178,8 +209,63 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.65) or [
+        each for each in names if name in each.split("-")
+    ]
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+
+
+def _nearest_option(name: str, known: Iterable[str]) -> str:
+    """The option like that, of those that begin as it does (`--env.`); all of these where none is and they are few."""
+    head, dot, tail = name.rpartition(".")
+    tails = [each.removeprefix(head + dot) for each in known if each.rpartition(".")[:2] == (head, dot)]
+    names = {each.lstrip("-"): f"{head}{dot}{each}" for each in tails or known}
+    told = _nearest(tail.lstrip("-"), names)
+    if told.startswith("; did"):
+        near = told.removeprefix("; did you mean ").removesuffix("?")
+        return f"; did you mean {names[near]}?"
+    return f"; known: {', '.join(sorted(names.values()))}" if len(names) <= MOST_TOLD else "; --help lists all"
+
+
+@REGISTRY.struct_rule
+def _told_rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Dataclasses as tyro reads them, but help in one paragraph and arguments without a name called by their names."""
+    if not dataclasses.is_dataclass(info.type) or _inside:
+        return None
+    _inside.append(info.type)
+    try:
+        spec = ConstructorRegistry.get_struct_spec(info)
+    finally:
+        _inside.pop()
+    if not isinstance(spec, StructConstructorSpec):
+        return None
+    late = {
+        each.name for base in info.type.__mro__[1:] if vars(base).get("TOLD_LAST") for each in dataclasses.fields(base)
+    }
+    fields = sorted(spec.fields, key=lambda each: each.name in late)
+    return dataclasses.replace(spec, fields=tuple(_told(each) for each in fields))
+
+
+_inside: list[object] = []
+"""What tyro's own rule is being asked for."""
+
+
+def _told(option: StructFieldSpec) -> StructFieldSpec:
+    """An option with help that can be read: tyro breaks lines where the source does and calls arguments by their type."""
+    help, kind = option.helptext, option.type
+    sentence = " ".join(((help() if callable(help) else help) or "").split())
+    marks = typing.get_args(kind)[1:] if typing.get_origin(kind) is typing.Annotated else ()
+    bare = typing.get_args(kind)[0] if marks else kind
+    several, looks = typing.get_origin(bare) is tuple, {}
+    if _is_positional(marks) and typing.get_origin(bare) is not typing.Literal:
+        name = f"{option.name.upper()} ..." if several else option.name.upper()
+        looks["metavar"] = f"[{name}]" if option.default == () else name
+        if several and option.default != ():
+            looks["help_behavior_hint"] = "(required)"
+    if several and option.default == () and REPEATED not in marks:
+        looks["help_behavior_hint"] = ""
+    made: Any = typing.Annotated[kind, tyro.conf.arg(**looks)] if looks else kind
+    return dataclasses.replace(option, type=made, helptext=sentence or None)
 
 
 @REGISTRY.primitive_rule

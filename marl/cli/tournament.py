@@ -112,12 +112,12 @@ def check(options: Tournament) -> None:
         ("record", options.record, 0, options.games),
     ):
         if not low <= value <= high:
-            raise UsageError(f"{name} must be {low} to {high}, not {value}")
+            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
     for name, seconds in (("move_timeout", options.move_timeout), ("game_timeout", options.game_timeout)):
         if not 0 < seconds < float("inf"):
-            raise UsageError(f"{name} must be a number of seconds above 0, not {seconds}")
+            raise UsageError(f"--{name.replace('_', '-')} must be a number of seconds above 0, not {seconds}")
     if options.games % 2:
-        raise UsageError(f"games must be even, for they are played in pairs with sides swapped; not {options.games}")
+        raise UsageError(f"--games must be even, for they are played in pairs with sides swapped; not {options.games}")
     if options.png is not None and options.png.suffix.lower() != ".png":
         raise UsageError(f"--png takes a name that ends in .png, not {options.png}")
     if options.dir is not None and options.dir.exists() and not options.dir.is_dir():

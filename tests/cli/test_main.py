@@ -20,13 +20,14 @@ MISTAKES = [
     ("train mapo particle/spread", "unknown algorithm 'mapo'; did you mean 'mappo'?"),
     ("train mappo particle/spred", "unknown scenario 'particle/spred'; did you mean 'particle/spread'?"),
     ("train mappo particle/spread --num-env 3", "unknown option --num-env; did you mean --num-envs?"),
-    ("train mappo particle/spread --env.M 3", "unknown option --env.M; did you mean --env.N?"),
-    ("train mappo particle/spread --env.N 0", "N must be a whole number from 1 to 256, not 0"),
-    ("train mappo particle/spread --num-envs 0", "num_envs must be 1 to 1048576, not 0"),
+    ("train mappo particle/spread --env.M 3", "unknown option --env.M; known: --env.N, --env.continuous-actions, "),
+    ("train mappo particle/spread --x 3", "unknown option --x; --help lists all"),
+    ("train mappo particle/spread --env.N 0", "--env.N must be a whole number from 1 to 256, not 0"),
+    ("train mappo particle/spread --num-envs 0", "--num-envs must be 1 to 1048576, not 0"),
     ("train mappo particle/spread --num-envs 1M --rollout-length 65536", "65536 steps needs"),
     ("train mappo particle/spread --hidden 65536 65536 65536", "the networks of 'team' with hidden layers"),
     ("train mappo particle/spread --num-envs 1 --rollout-length 2 --minibatches 3", "2 samples cannot be cut into 3"),
-    ("train mappo particle/spread --gamma 1.5", "gamma must be 0 to 1, not 1.5"),
+    ("train mappo particle/spread --gamma 1.5", "--gamma must be 0 to 1, not 1.5"),
     ("train mappo particle/spread --preset tunned", "no preset 'tunned' for mappo in particle/spread"),
     ("train mappo particle/spread --critic local", "with a local one it is ippo"),
     ("train mappo particle/tag --team goof=ippo", "particle/tag has no team 'goof'; did you mean 'good'?"),
@@ -40,10 +41,10 @@ MISTAKES = [
     ("train mappo particle/tag --team good=ippo --team good=random", "--team names the team 'good' twice"),
     ("train mappo particle/spread --init /", "--init takes a policy's file, and / is a folder"),
     ("train mappo particle/spread --reward x", "--reward cannot be 'x'; known: agent, team_mean, team_sum"),
-    ("train mappo particle/spread --seeds 0", "seeds must be 1 to 1000, not 0"),
+    ("train mappo particle/spread --seeds 0", "--seeds must be 1 to 1000, not 0"),
     ("evaluate nowhere", "there is no run, policy or scenario 'nowhere'"),
     ("evaluate particle/spred", "did you mean 'particle/spread'?"),
-    ("evaluate particle/spread --episodes 0", "episodes must be 1 to 100000000, not 0"),
+    ("evaluate particle/spread --episodes 0", "--episodes must be 1 to 100000000, not 0"),
     ("evaluate particle/spread --team tem=random", "particle/spread has no team 'tem'; did you mean 'team'?"),
     ("evaluate particle/spread --team team=nobody", "unknown player 'nobody'"),
     ("evaluate particle/tag --team good=random --team good=random", "--team names the team 'good' twice"),
@@ -52,8 +53,10 @@ MISTAKES = [
     ("resume nowhere", "there is no run at nowhere"),
     ("plot nowhere --out a.png", "there is no run at nowhere"),
     ("compare", "compare needs the folders of runs"),
-    ("bench envs", "cannot be 'envs'; did you mean env?"),
+    ("bench envs", "WHAT cannot be 'envs'; did you mean env?"),
     ("bench env particle/spred", "did you mean 'particle/spread'?"),
+    ("tournament particle/tag a b --games 3", "--games must be even"),
+    ("tournament particle/tag a b --most-games 1", "--most-games must be 2 to"),
     ("list things", "known: algorithms, bots, runs, scenarios"),
 ]
 
@@ -144,9 +147,10 @@ def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["--help"]) == 0
     told = capsys.readouterr().out
     for name, command in cli.COMMANDS.items():
-        assert f"  {name:9} {command.summary}" in told
+        assert f"  {name:10} {command.summary}" in told
         assert cli.main([name, "--help"]) == 0
-        assert capsys.readouterr().out.startswith(f"usage: marl {name}")
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"usage: marl {name}") and "(default: )" not in shown and "[[" not in shown
 
 
 def test_help_of_train_shows_settings_and_environment_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +165,7 @@ def test_help_of_train_shows_settings_and_environment_options(capsys: pytest.Cap
         "--preset",
     ):
         assert option in told
+    assert told.index("--total-steps INT") < told.index("--self-play true|false") < told.index("--seeds none|INT")
 
 
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,12 +92,15 @@ def test_every_way_of_writing() -> None:
         (["--total-steps", "1.5"], r"^--total-steps: '1.5' is not a whole number; see marl test --help$"),
         (["--total-steps", "1e999"], r"^--total-steps: .*; see marl test --help$"),
         (["--clip", "x"], r"^--clip: could not convert string to float: 'x'; see marl test --help$"),
+        (["--widths", "64x64"], r"^--widths cannot be '64x64'; see marl test --help$"),
+        (["--env.width", "3"], r"^unknown option --env.width; did you mean --env.widths\?$"),
+        (["--steps", "3"], r"^unknown option --steps; did you mean --total-steps\?$"),
         (["--limit", "x"], r"^--limit cannot be 'x'; see marl test --help$"),
         (["--kind", "team_su"], r"^--kind cannot be 'team_su'; did you mean team_sum\?; see marl test --help$"),
         (["--kind", "7"], r"^--kind cannot be '7'; known: agent, team_sum; see marl test --help$"),
         (["--total-steps", "ten"], r"^--total-steps: 'ten' is not a whole number; see marl test --help$"),
-        (["--total-steps"], r"^Missing value for argument '--total-steps'"),
-        (["there"], r"^Unrecognized options: there"),
+        (["--total-steps"], r"^--total-steps needs a value; see marl test --help$"),
+        (["there"], r"^nothing is known of 'there'; see marl test --help$"),
         (["--no-clip"], r"^unknown option --no-clip"),
     ],
 )
@@ -139,3 +142,25 @@ def test_a_table_is_typed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         table("--help")
     assert "--table JSON" in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Told:
+    """What help is made of."""
+
+    met: tyro.conf.Positional[tuple[str, ...]]
+    """Those who meet."""
+    team: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """One line, which is so long that it goes on in
+    the next; and another.
+
+    And a paragraph."""
+
+
+def test_help_is_of_paragraphs_and_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse.parse(Told, ["--help"], "marl test")
+    told = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "MET ... Those who meet. (required)" in told and "usage: marl test [-h] MET ... [--team STR]" in told
+    assert "it goes on in the next; and another. And a paragraph. (repeatable)" in told
+    assert parse.parse(Told, ["a", "b", "--team", "c"], "marl test") == Told(("a", "b"), ("c",))

@@ -93,8 +93,8 @@ def test_values_are_learnt_with_a_memory_too(tmp_path: Path, capsys: pytest.Capt
             "128 steps cannot be cut into chunks of 10: set --chu",
         ),
         ("ippo particle/spread --recurrent lstm", "--recurrent cannot be 'lstm'"),
-        ("ippo particle/spread --recurrent gru --recurrent-layers 65", "recurrent_layers must be 1 to 64, not 65"),
-        ("ippo particle/spread --recurrent gru --chunk-length 0", "chunk_length must be at least 1"),
+        ("ippo particle/spread --recurrent gru --recurrent-layers 65", "--recurrent-layers must be 1 to 64, not 65"),
+        ("ippo particle/spread --recurrent gru --chunk-length 0", "--chunk-length must be at least 1"),
         ("ippo particle/spread --recurrent gru --engine fused", "recurrent networks have no compiled gradients: leave"),
         (
             "ippo particle/spread --recurrent gru --num-envs 1 --minibatches 9",

@@ -72,7 +72,7 @@ def test_two_kinds_alike_have_one_learner(tmp_path: Path, capsys: pytest.Capture
         (PENNIES, ["--self-play", "--team", "odd=ippo,learning_rate=0.5"], "have equal spaces and learn alike"),
         (PENNIES, ["--self-play", "--team", "odd=random"], "have equal spaces and learn alike"),
         (BOARD, ["--self-play-random", "0.2"], "--self-play-random needs --self-play"),
-        (BOARD, ["--self-play", "--self-play-opponents", "2"], "self_play_opponents must be 0 to 1, not 2"),
+        (BOARD, ["--self-play", "--self-play-opponents", "2"], "--self-play-opponents must be 0 to 1, not 2"),
     ],
 )
 def test_what_cannot_be_is_one_line(

@@ -145,7 +145,7 @@ def test_a_run_that_is_at_work_is_left_alone(tag: Path, tmp_path: Path, capsys: 
     assert "is in use by another process" in capsys.readouterr().err
     lock.release()
     assert main(["resume", str(copied), "--total-steps", "0"]) == 2
-    assert "total_steps must be at least 1, not 0" in capsys.readouterr().err
+    assert "--total-steps must be at least 1, not 0" in capsys.readouterr().err
     assert (copied / "config.json").read_bytes() == before
 
 
