@@ -52,6 +52,9 @@ class Store:
     def __init__(self, folder: Path | str, create: bool = True) -> None:
         """Open the folder, entering what killed writers left and mending what can be mended.
 
+        Where `create` is not set and the folder may be read but not written, it is left as it is, and what is asked is
+        answered from a copy in memory.
+
         UsageError where there is nothing and `create` is not set; RefusedFile where it belongs to another version;
         StorageFailure where it cannot be written, or is damaged beyond the journal's help.
         """
@@ -60,6 +63,9 @@ class Store:
         """What was wrong with the database and was made good, in a sentence."""
         if not create and not (self.folder / JOURNAL).exists():
             raise UsageError(f"there is no league in {self.folder}")
+        if not create and not os.access(self.folder, os.W_OK):
+            self._database = self._copied()
+            return
         with files.storage(self.folder):
             (self.folder / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
             with self._alone():
@@ -270,11 +276,17 @@ class Store:
         with open(path, "rb") as journal:
             journal.seek(length)
             rest = journal.read()
-        whole = rest[: rest.rfind(b"\n") + 1]
-        self._insert([entry_of(line, path) for line in whole.splitlines()], known_is_fine=True)
-        if len(whole) < len(rest):
-            os.truncate(path, length + len(whole))
-        return length + len(whole)
+        whole = self._enter(rest)
+        if whole < len(rest):
+            os.truncate(path, length + whole)
+        return length + whole
+
+    def _enter(self, data: bytes) -> int:
+        """Insert what the whole lines of a part of the journal say; returns their bytes."""
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = [entry_of(line, self.folder / JOURNAL) for line in whole.splitlines()]
+        self._insert(lines, known_is_fine=True)
+        return len(whole)
 
     def _append(self, length: int, entries: list[dict[str, Any]]) -> int:
         """Add lines to the journal, on the disk when this returns; returns their bytes."""
@@ -332,6 +344,16 @@ class Store:
             rows = self._database.execute(f"SELECT id FROM matches WHERE id IN ({', '.join('?' * len(some))})", some)
             found.update(name for (name,) in rows)
         return found
+
+    def _copied(self) -> sqlite3.Connection:
+        """The journal's records, in memory. RefusedFile where it cannot be read."""
+        self._database = database = sqlite3.connect(":memory:", isolation_level=None)
+        database.executescript(f"PRAGMA foreign_keys = ON; {TABLES}")
+        try:
+            self._enter((self.folder / JOURNAL).read_bytes())
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise RefusedFile(f"{self.folder / JOURNAL} cannot be read: {error}") from None
+        return database
 
     def _open(self) -> sqlite3.Connection:
         path = self.folder / DATABASE

@@ -288,6 +288,24 @@ def test_a_folder_without_a_league_is_not_made_by_looking(tmp_path: Path) -> Non
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_read_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole + whole[-80:-10])  # and a line that was torn
+    (tmp_path / DATABASE).write_bytes(b"nonsense")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with Store(tmp_path, create=False) as store:
+        assert [p.name for p in store.players().values()] == ["a", "b"] and store.count() == 6
+        assert store.results().wins.sum() == 6 and store.mended is None
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / JOURNAL).write_bytes(whole.replace(b'"player": 2', b'"player": 9'))
+    with pytest.raises(RefusedFile, match="cannot be read"):
+        Store(tmp_path, create=False)
+
+
 def test_snapshots_are_known_by_their_content(tmp_path: Path) -> None:
     policy = tmp_path / "policy.safetensors"
     policy.write_bytes(b"weights")
