@@ -86,5 +86,6 @@ class LeagueConfig:
             require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
         require(self.games % 2 == 0, f"games must be even, for they are played with sides swapped; not {self.games}")
         require(self.plan != "psro" or self.games > 0, "psro measures payoffs: set --games to 2 or more")
-        require(self.plan != "psro" or not self.mixed_teams, "in psro whole teams meet: leave --mixed-teams out")
+        whole = "in psro whole teams meet: leave --mixed-teams out, or take --plan fictitious"
+        require(self.plan != "psro" or not self.mixed_teams, whole)
         require(self.plan != "psro" or self.mains == 1, "psro has one oracle for each kind of team: leave --mains out")

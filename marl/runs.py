@@ -90,7 +90,8 @@ def create(folder: Path | None, config: Mapping[str, Any], command: Sequence[str
         scenario = re.sub(r"[^\w./-]+", "-", config["scenario"]).strip("/.")  # others' names have colons
         folder = _unused(HOME / scenario / (method or config["algorithm"]) / named)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        more = f"; to go on with it: marl resume {folder}" if (folder / CONFIG).exists() else ""
+        go_on = "marl league resume" if "league" in config else "marl resume"
+        more = f"; to go on with it: {go_on} {folder}" if (folder / CONFIG).exists() else ""
         raise UsageError(f"{folder} exists and is not empty{more}")
     files.write_json(folder / MANIFEST, manifest(config["train"]["seed"], command))
     files.write_json(folder / CONFIG, {"schema": SCHEMA, **config})
@@ -171,8 +172,9 @@ class Lock:
     """Holds a run's folder for one process; the system lets go of it when the process ends, however it ends."""
 
     def __init__(self, run: Run) -> None:
-        """UsageError where another process holds it."""
-        self._file: IO[str] = open(run.folder / ".lock", "w")  # noqa: SIM115 (closed by release)
+        """UsageError where another process holds it; StorageFailure where the folder cannot be written."""
+        with files.storage(run.folder):
+            self._file: IO[str] = open(run.folder / ".lock", "w")  # noqa: SIM115 (closed by release)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -90,6 +90,9 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
                 with external.traced(run.folder):
                     league = League(run.folder, config, workshop(run, plan, config), store)
                     runs.cut_metrics(run, league.steps)
+                    if league.finished:
+                        done = f"{league.steps} of {config.total_steps} steps; --total-steps sets a new end"
+                        print(f"{run.folder} is finished: {done}")
                     _train(league, run, stop)
                     league.close()
             except (NumericalFailure, StorageFailure) as error:

@@ -168,9 +168,7 @@ def in_one_line(message: str, named: Mapping[str, Any] | None = None, argument: 
         known = re.findall(r"'([^']*)'", choice[3])
         said = choice[2] if choice[2].startswith("--") else argument or choice[2].upper()
         return f"{said} cannot be {choice[1]!r}{_nearest(choice[1], known)}"
-    unread = re.match(
-        r"(\S+?):? Could not find valid parse for arguments: \[(.*)\]", text.removeprefix("Error parsing ")
-    )
+    unread = re.match(r"Error parsing (\S+?):? Could not find valid parse for arguments: \[(.*)\]", text)
     if unread:
         return f"{unread[1]} cannot be {unread[2]}"
     valueless = re.match(r"Missing value for argument '(\S+)'", text)
@@ -251,12 +249,13 @@ _inside: list[object] = []
 
 
 def _told(option: StructFieldSpec) -> StructFieldSpec:
-    """An option with help that can be read: tyro breaks lines where the source does and calls arguments by their type."""
+    """An option with help in one paragraph, where tyro breaks lines as the source does, and arguments by their name."""
     help, kind = option.helptext, option.type
     sentence = " ".join(((help() if callable(help) else help) or "").split())
     marks = typing.get_args(kind)[1:] if typing.get_origin(kind) is typing.Annotated else ()
     bare = typing.get_args(kind)[0] if marks else kind
-    several, looks = typing.get_origin(bare) is tuple, {}
+    several = typing.get_origin(bare) is tuple
+    looks: dict[str, Any] = {}
     if _is_positional(marks) and typing.get_origin(bare) is not typing.Literal:
         name = f"{option.name.upper()} ..." if several else option.name.upper()
         looks["metavar"] = f"[{name}]" if option.default == () else name

@@ -42,9 +42,11 @@ def test_a_league_holds_snapshots_matches_and_given_players(finished: Path, caps
     order = list(players)
     assert games[order.index("main-0"), order.index("main-5")] == 2 and games[0, order.index("main-3")] == 2
     assert games[order.index("main")].sum() == 0  # what learns is not rated
+    assert main(["league", "run", BOARD, "--dir", str(finished)]) == 2
+    assert f"to go on with it: marl league resume {finished}" in capsys.readouterr().err
     assert main(["league", "resume", str(finished)]) == 0
     said = capsys.readouterr().out
-    assert "6 snapshots" in said
+    assert f"{finished} is finished: 960 of 960 steps" in said and "6 snapshots" in said
     for command in ("evaluate", "league show", "watch", "league resume"):
         assert f"marl {command} {finished}" in said
     assert main(["evaluate", str(finished), "--episodes", "4", "--threads", "1"]) == 0
@@ -161,7 +163,7 @@ def test_a_damaged_database_is_made_again_with_equal_counts(tmp_path: Path, caps
         ),
         (["league", "run", "particle/spread", "--mixed-teams", "1", "--latest", "1"], 2, "nobody but the learner"),
         (["league", "run", BOARD, "--mixed-teams", "0.5"], 2, "teams of board/tictactoe have one agent"),
-        (["league", "run", "particle/tag", "--mixed-teams", "0.5", "--plan", "psro"], 2, "leave --mixed-teams out"),
+        (["league", "run", "particle/tag", "--mixed-teams", "0.5", "--plan", "psro"], 2, "or take --plan fictitious"),
         (["league", "run", BOARD, "--plan", "psr"], 2, "--plan cannot be 'psr'; did you mean psro?"),
         (["league", "run", BOARD, "--latest", "2"], 2, "--latest must be 0 to 1, not 2"),
         (["league", "run", BOARD, "--games", "3"], 2, "--games must be even"),

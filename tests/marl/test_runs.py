@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from environments.errors import RefusedFile, UsageError
+from environments.errors import RefusedFile, StorageFailure, UsageError
 from marl import runs
 
 CONFIG = {"scenario": "particle/spread", "algorithm": "mappo", "teams": {}, "train": {"seed": 3, "total_steps": 9}}
@@ -84,3 +84,7 @@ def test_two_processes_cannot_use_one_run(tmp_path: Path) -> None:
     assert "is in use by another process" in refused.stderr
     lock.release()
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    (run.folder / ".lock").unlink()
+    (run.folder / ".lock").mkdir()
+    with pytest.raises(StorageFailure, match=r"^cannot write .*: Is a directory$"):
+        runs.Lock(run)
