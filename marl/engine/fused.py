@@ -33,6 +33,8 @@ class Passes:
         self.shape = network.shape._replace(one_for_all=int(one_for_all and network.shape.agents > 1))
         self._work = network.work(threads)
         self._gradients = np.zeros((0, 0), np.float32)
+        self._whole = torch.zeros(0)
+        self._parts: list[Tensor] = []
 
     def evaluate(self, task: Any, inputs: Tensor, index: NDArray[np.int64]) -> None:
         """Let `task` have the outputs for samples `index` of `inputs [B, n or 1, D]`."""
@@ -49,18 +51,20 @@ class Passes:
 
     def differentiate(self, task: Any, inputs: Tensor, index: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.float64]]:
         """Give every parameter its gradient over samples `index`; returns all of them in one flat tensor, of which
-        they are views, and the sums that `task` reports."""
+        they are views until the next call, and the sums that `task` reports."""
         parameters = self.network.bind()
         blocks = max(1, min(BLOCKS, len(index) // PART))
         if self._gradients.shape != (blocks, len(parameters)):
             self._gradients = np.zeros((blocks, len(parameters)), np.float32)
+            self._whole = torch.zeros(len(parameters))
+            self._parts = self.network.split(self._whole)
         totals = np.zeros((blocks, TOTALS))
         arguments = (task, self.shape, parameters, self._gradients, totals, _array(inputs), index, self._work)
         self._run(passes.differentiate, arguments, blocks, 1)
-        whole = torch.from_numpy(self._gradients.sum(0))
-        for parameter, gradient in zip(self.network.parameters, self.network.split(whole), strict=True):
+        self._gradients.sum(0, out=self._whole.numpy())
+        for parameter, gradient in zip(self.network.parameters, self._parts, strict=True):
             parameter.grad = gradient
-        return whole, totals.sum(0)
+        return self._whole, totals.sum(0)
 
     def _run(self, block: Callable[..., None], arguments: tuple[Any, ...], rows: int, smallest: int) -> None:
         count = min(self.threads, max(1, rows // smallest))

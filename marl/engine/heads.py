@@ -270,32 +270,36 @@ def choose_errors(task, net, parameters, gradients, base, totals, index, start, 
     log_softmax(net, task.sizes, task.mask, index, start, samples, stack, work)
     told = task.surrogate
     layers = net.size.shape[0] - 1
-    agents, columns = U(width(net)), net.size[layers]
-    for r in range(U(samples * width(net))):
-        b, a = index[start + r // agents], stack + r % agents
-        logs, errs = net.at[layers] + r * columns, net.at[layers + 1] + r * columns
-        if not told.use[b, told.first + a]:
-            for k in range(columns):
-                work[errs + k] = F(0.0)
-            continue
-        log_prob = F(0.0)
-        k = 0
-        for j in range(task.sizes.shape[0]):
-            log_prob += work[logs + k + task.action[b, a, j]]
-            k += task.sizes[j]
-        pull = surrogate_slope(told, b, told.first + a, log_prob, totals)
-        push = told.entropy * told.share
-        k = 0
-        for j in range(task.sizes.shape[0]):
-            entropy = F(0.0)
-            for i in range(task.sizes[j]):
-                entropy -= work[errs + k + i] * work[logs + k + i]
-            totals[1] += entropy
-            for i in range(task.sizes[j]):
-                p = work[errs + k + i]
-                work[errs + k + i] = p * (push * (work[logs + k + i] + entropy) - pull)
-            work[errs + k + task.action[b, a, j]] += pull
-            k += task.sizes[j]
+    agents, columns = U(width(net)), U(net.size[layers])
+    push = told.entropy * told.share
+    logs, errs = U(net.at[layers]), U(net.at[layers + 1])
+    for i in range(U(samples)):
+        b = index[start + i]
+        for a in range(U(stack), U(stack) + agents):
+            if told.use[b, told.first + a]:
+                log_prob = F(0.0)
+                k = U(0)
+                for j in range(task.sizes.shape[0]):
+                    log_prob += work[logs + k + U(task.action[b, a, j])]
+                    k += U(task.sizes[j])
+                pull = surrogate_slope(told, b, told.first + a, log_prob, totals)
+                k = U(0)
+                for j in range(task.sizes.shape[0]):
+                    last = k + U(task.sizes[j])
+                    entropy = F(0.0)
+                    for c in range(k, last):
+                        entropy -= work[errs + c] * work[logs + c]
+                    totals[1] += entropy
+                    for c in range(k, last):
+                        p = work[errs + c]
+                        work[errs + c] = p * (push * (work[logs + c] + entropy) - pull)
+                    work[errs + k + U(task.action[b, a, j])] += pull
+                    k = last
+            else:
+                for c in range(columns):
+                    work[errs + c] = F(0.0)
+            logs += columns
+            errs += columns
 
 
 @kernel_for(errors, PointLoss)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from marl.engine.mlp import ROWS, Network
+from marl.engine.mlp import Network, rows_of_chunk
 from marl.networks import AgentMLP
 
 LINE = 16
@@ -34,7 +34,8 @@ class FlatNetwork:
         self.extra = [int(place) for place in self._places[2 * layers + len(identity) : -1]]
         """Place of each further parameter."""
         stacks = network.weights[0].shape[0]
-        rows = max(ROWS, network.agents if stacks == 1 else 1)
+        each = network.agents if stacks == 1 else 1
+        samples = max(1, rows_of_chunk(size) // each)
         self.shape = Network(
             np.array(size, np.int64),
             self._places[:layers].astype(np.int64),
@@ -43,8 +44,9 @@ class FlatNetwork:
             network.agents,
             stacks,
             0,
+            samples,
             int(network.activation == "relu"),
-            _work_places(size, rows),
+            _work_places(size, (samples + samples // 2) * each, network.agents),
         )
         self.bind()
 
@@ -68,7 +70,7 @@ class FlatNetwork:
     def work(self, threads: int) -> NDArray[np.float32]:
         """Memory for a chunk, for each of `threads`."""
         work = np.zeros((threads, int(self.shape.at[-1])), np.float32)
-        ones, end = self.shape.at[-3:-1]
+        ones, end = self.shape.at[-4:-2]
         work[:, ones:end] = 1.0
         return work
 
@@ -106,8 +108,8 @@ class AgentOfFlatNetwork:
         return self.whole.work(threads)
 
 
-def _work_places(size: Sequence[int], rows: int) -> NDArray[np.int64]:
+def _work_places(size: Sequence[int], rows: int, agents: int) -> NDArray[np.int64]:
     widest = max(size[1:])
     turned = sum(a * b for a, b in pairwise(size[1:]))
-    blocks = [*(width * rows for width in size), widest * rows, widest * rows, rows, turned]
+    blocks = [*(width * rows for width in size), widest * rows, widest * rows, rows, turned, widest * agents]
     return np.cumsum([0, *(-(-block // LINE) * LINE for block in blocks)]).astype(np.int64)

@@ -7,6 +7,8 @@ arrays: parameters, gradients, and `work`, one thread's memory for a chunk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,17 @@ from marl.engine.scalar import F, tanh
 
 U = np.uint64
 ROWS = 128
-"""Rows of a chunk, at least one sample: the activations of a few such layers fit the second cache."""
+"""Rows of a chunk, about: the activations of a few such layers fit the second cache."""
+FEWEST_ROWS = 12
+SMALL_PRODUCT = 650_000
+"""Multiplications of a product up to which BLAS (OpenBLAS: a million, and chunks vary) need not copy its factors first,
+which costs it a quarter of its speed: wider networks have shorter chunks."""
+
+
+def rows_of_chunk(size: Sequence[int]) -> int:
+    """Rows of a chunk, about, for layers of these widths."""
+    rows = SMALL_PRODUCT // max(a * b for a, b in pairwise(size))
+    return min(rows, ROWS) if rows >= FEWEST_ROWS else ROWS
 
 
 class Network(NamedTuple):
@@ -38,10 +50,13 @@ class Network(NamedTuple):
     """Sets of parameters: 1, or one per agent."""
     one_for_all: int
     """1 where all agents of a sample have the same input: its first product is computed once."""
+    samples: int
+    """Samples of a chunk, about."""
     relu: int
     """1: relu follows the hidden layers; 0: tanh."""
     at: NDArray[np.int64]
-    """`[L+6]` places in `work`: input, outputs of every layer, two blocks of errors, ones, turned weights, the end."""
+    """`[L+7]` places in `work`: input, outputs of every layer, two blocks of errors, ones, turned weights, what is
+    added to a layer's rows, the end."""
 
 
 @kernel
@@ -51,24 +66,28 @@ def width(net):
 
 
 @kernel
+def cut(net, first, stop):
+    """Samples of each chunk of `first .. stop`, of about equal length; at most half more than `net.samples`."""
+    chunks = (stop - first + net.samples // 2) // net.samples
+    return max(1, -((first - stop) // max(1, chunks)))
+
+
+@kernel
 def forward(net, parameters, stack, samples, work):
     """Input at `at[0]` -> outputs `[rows, K]` at `at[L]`; the hidden layers' values stay for `backward`."""
     layers = net.size.shape[0] - 1
-    rows = samples * width(net)
-    for layer in range(layers):
+    rows, spare = samples * width(net), net.at[layers + 1]
+    for layer in range(layers - 1):
         fan_in, fan_out = net.size[layer], net.size[layer + 1]
         weight = net.weight[layer] + stack * fan_in * fan_out
-        source, target = net.at[layer], net.at[layer + 1]
-        knows_agent = layer == 0 and net.identity >= 0
-        start_rows(net, parameters, net.bias[layer] + stack * fan_out, knows_agent, samples, fan_out, work, target)
-        if layer == 0 and net.one_for_all:
-            once = net.at[layers + 1]
-            product(work, source, parameters, weight, work, once, samples, fan_in, fan_out, NEW)
-            add_repeated(work, once, target, samples, net.agents, fan_out)
-        else:
-            product(work, source, parameters, weight, work, target, rows, fan_in, fan_out, ADD)
-        if layer < layers - 1:
-            activate(net, work, target, rows * fan_out)
+        once = layer == 0 and net.one_for_all
+        product(work, net.at[layer], parameters, weight, work, spare, samples if once else rows, fan_in, fan_out, NEW)
+        bases = added_rows(net, parameters, layer, stack, work)
+        activate(net, work, layer, samples, 0 if once else 1, bases)
+    fan_in, fan_out = net.size[layers - 1], net.size[layers]
+    weight, bias = net.weight[layers - 1] + stack * fan_in * fan_out, net.bias[layers - 1] + stack * fan_out
+    product(work, net.at[layers + 3], parameters, bias, work, net.at[layers], rows, 1, fan_out, NEW)
+    product(work, net.at[layers - 1], parameters, weight, work, net.at[layers], rows, fan_in, fan_out, ADD)
 
 
 @kernel
@@ -118,26 +137,21 @@ def turn(net, parameters, stack, work):
                 work[at + c * fan_in + r] = parameters[weight + r * fan_out + c]
 
 
-@kernel
-def start_rows(net, parameters, bias, knows_agent, samples, columns, work, target):
-    """Every row begins as the bias, and as what its agent adds: products with a column of ones."""
-    ones = net.at[net.size.shape[0] + 2]
-    product(work, ones, parameters, bias, work, target, samples * width(net), 1, columns, NEW)
-    if knows_agent:
-        product(work, ones, parameters, net.identity, work, target, samples, 1, net.agents * columns, ADD)
-
-
 # Loops run over slices: with one array and two offsets the compiler fears an overlap and does not vectorise.
 
 
 @kernel
-def add_repeated(work, once, target, samples, agents, columns):
-    """Add row i of `once` to the rows of all agents of sample i."""
-    for r in range(samples * agents):
-        row, source = target + r * columns, once + r // agents * columns
-        rows, added = work[row : row + columns], work[source : source + columns]
-        for c in range(U(columns)):
-            rows[c] += added[c]
+def added_rows(net, parameters, layer, stack, work):
+    """What is added to a hidden layer's product: the bias, for each agent with what it adds; returns how many rows."""
+    columns, bases = net.size[layer + 1], net.at[net.size.shape[0] + 4]
+    bias = net.bias[layer] + stack * columns
+    knows_agent = layer == 0 and net.identity >= 0
+    rows = net.agents if knows_agent else 1
+    for a in range(rows):
+        for c in range(columns):
+            own = parameters[net.identity + a * columns + c] if knows_agent else F(0.0)
+            work[bases + a * columns + c] = parameters[bias + c] + own
+    return rows
 
 
 @kernel
@@ -153,15 +167,27 @@ def sum_repeated(work, error, target, samples, agents, columns):
 
 
 @kernel
-def activate(net, work, target, count):
-    """The activation function, in place."""
-    values = work[target : target + count]
-    if net.relu:
-        for i in range(U(count)):
-            values[i] = F(0.0) if values[i] < F(0.0) else values[i]  # in this form NaN stays NaN
-    else:
-        for i in range(U(count)):
-            values[i] = tanh(values[i])
+def activate(net, work, layer, samples, step, bases):
+    """Hidden values: the activation function of the product in the first block of errors plus one of the `bases` rows.
+
+    The product has a row per agent (`step` 1), or one for all agents of a sample (0).
+    """
+    columns, agents, relu = net.size[layer + 1], width(net), net.relu
+    source, target, base = net.at[net.size.shape[0]], net.at[layer + 1], net.at[net.size.shape[0] + 4]
+    for _ in range(samples):
+        for a in range(agents):
+            first = base + (a * columns if bases > 1 else 0)
+            x, y, b = work[source : source + columns], work[target : target + columns], work[first : first + columns]
+            if relu:
+                for c in range(U(columns)):
+                    v = x[c] + b[c]
+                    y[c] = F(0.0) if v < F(0.0) else v  # in this form NaN stays NaN
+            else:
+                for c in range(U(columns)):
+                    y[c] = tanh(x[c] + b[c])
+            target += columns
+            source += step * columns
+        source += (1 - step) * columns
 
 
 @kernel

@@ -12,8 +12,8 @@ from environments.compile import kernel
 from environments.workers import report, take
 from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
 from marl.engine.heads import errors, finish
-from marl.engine.memory import array_at
-from marl.engine.mlp import ROWS, backward, forward, turn, width
+from marl.engine.memory import array_at, fetch_ahead
+from marl.engine.mlp import backward, cut, forward, turn, width
 from marl.engine.scalar import F
 
 U = np.uint64
@@ -22,14 +22,18 @@ U = np.uint64
 @kernel
 def gather(net, inputs, index, start, samples, stack, work):
     """Copy the inputs `[B, n or 1, D]` of a chunk's samples to where the forward pass expects them."""
-    columns = net.size[0]
-    agents = 1 if net.one_for_all else width(net)
-    for i in range(U(samples)):
-        b = index[start + i]
-        for a in range(U(agents)):
-            row = net.at[0] + (i * agents + a) * columns
-            for c in range(U(columns)):
-                work[row + c] = inputs[b, stack + a, c]
+    each = U(net.size[0] * (1 if net.one_for_all else width(net)))
+    flat = inputs.reshape(inputs.size)
+    stride, offset = inputs.shape[1] * inputs.shape[2], stack * net.size[0]
+    for i in range(samples):
+        ahead = start + samples + i
+        if ahead < index.shape[0]:
+            for c in range(0, each, 16):
+                fetch_ahead(flat, index[ahead] * stride + offset + c)
+        target, source = net.at[0] + i * each, index[start + i] * stride + offset
+        rows, seen = work[target : target + each], flat[source : source + each]
+        for c in range(each):
+            rows[c] = seen[c]
 
 
 @kernel(entry=True)
@@ -40,7 +44,6 @@ def evaluate(task, net, networks, count, ends, inputs, index, works, rows, size,
     get the samples up to place `ends[p]` that no earlier one got, in the same chunks as if it were alone.
     """
     work = works[who]
-    chunk = max(1, ROWS // width(net))
     while True:
         first, stop = take(progress, rows, size, who)
         if first >= rows:
@@ -52,6 +55,7 @@ def evaluate(task, net, networks, count, ends, inputs, index, works, rows, size,
                 continue
             parameters = array_at(networks[p], count)
             for stack in range(net.stacks):
+                chunk = cut(net, begin, end)
                 for start in range(begin, end, chunk):
                     samples = min(chunk, end - start)
                     gather(net, inputs, index, start, samples, stack, work)
@@ -65,7 +69,6 @@ def evaluate(task, net, networks, count, ends, inputs, index, works, rows, size,
 def differentiate(task, net, parameters, gradients, totals, inputs, index, works, rows, size, progress, who):
     """Gradient `gradients[b]` and sums `totals[b]` of every block b of the samples `index`, cut in `rows` blocks."""
     work = works[who]
-    chunk = max(1, ROWS // width(net))
     count, samples_in_all = gradients.shape[1], index.shape[0]
     flat = gradients.reshape(gradients.size)
     while True:
@@ -79,10 +82,11 @@ def differentiate(task, net, parameters, gradients, totals, inputs, index, works
             sums = totals[block]
             for i in range(sums.shape[0]):
                 sums[i] = 0.0
-            end = (block + 1) * samples_in_all // rows
+            begin, end = block * samples_in_all // rows, (block + 1) * samples_in_all // rows
+            chunk = cut(net, begin, end)
             for stack in range(net.stacks):
                 turn(net, parameters, stack, work)
-                for start in range(block * samples_in_all // rows, end, chunk):
+                for start in range(begin, end, chunk):
                     samples = min(chunk, end - start)
                     gather(net, inputs, index, start, samples, stack, work)
                     forward(net, parameters, stack, samples, work)
