@@ -76,7 +76,7 @@ def bots() -> list[str]:
 def bot(name: str) -> Bot:
     """The bot of that name. UsageError on an unknown one names the nearest."""
     if name not in BOTS:
-        raise UsageError(f"unknown bot {name!r}{nearest(str(name), BOTS)}")
+        raise UsageError(f"unknown bot {name!r}{nearest(str(name), BOTS, 'marl list bots')}")
     module, function = BOTS[name].split(":")
     found: Bot = getattr(importlib.import_module(module), function)
     return found

@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_TOLD = 12
+"""Names that are told where one is unknown and none is like it."""
+
 
 class MarlError(Exception):
     """Base of all errors shown to people as one line; `exit_code` is what the command line returns."""
@@ -49,11 +52,21 @@ class EnvironmentFailure(MarlError):
     exit_code = 6
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest known name, or the list of them where none is close."""
+def nearest(name: str, known: Iterable[str], listed: str = "") -> str:
+    """`; did you mean 'x'?` for the closest known name, or a list where none is close.
+
+    Of many names those of the same family are told, or the first ones; `listed` is the command that lists them all.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if len(names) > MOST_TOLD:
+        family = name.partition("/")[0] + "/"
+        names = [each for each in names if each.startswith(family)] or names
+    more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+    all_of_them = f"; {listed} names all" if listed else ""
+    return f"; known: {', '.join(names[:MOST_TOLD])}{more}{all_of_them}"
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -99,6 +99,9 @@ def check(source: str) -> None:
         raise UsageError(f"{source}: there is no program {command[0]!r}" if command else f"{source} names no program")
     if source.startswith(COMMAND):
         return
+    file = file_of(source)
+    if file is not None and not file.is_file():
+        raise UsageError(f"{source} cannot be used: there is no file {file}")
     try:
         tried = subprocess.run([*command, "--check"], capture_output=True, timeout=60.0, check=False)
     except subprocess.TimeoutExpired:

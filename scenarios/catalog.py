@@ -136,6 +136,6 @@ def find(name: str) -> Scenario:
     from environments.registry import meaning, says_options
 
     if not says_options(name):
-        raise UsageError(f"unknown scenario {name!r}{nearest(name, SCENARIOS)}")
+        raise UsageError(f"unknown scenario {name!r}{nearest(name, SCENARIOS, 'marl list scenarios')}")
     game, options = meaning(name)
     return replace(SCENARIOS[game], name=name, options=options)

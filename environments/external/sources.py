@@ -117,7 +117,8 @@ def _pettingzoo_module(name: str) -> Any:
     extra = EXTRAS.get(top, "envs")
     missing = importlib.util.find_spec(top) is None
     raise UsageError(
-        f"there is no module {name}" + (f"; pip install 'marl[{extra}]' brings others'" if missing else "")
+        f"there is no module {name}"
+        + (f"; pip install 'marl[{extra}]' brings other people's environments" if missing else "")
     )
 
 

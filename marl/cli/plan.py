@@ -385,7 +385,8 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
             raise UsageError(f"settings follow an algorithm, and {head!r} is none{nearest(head, ALGORITHMS)}")
         if players.is_file(head) and not head.startswith(players.LEAGUE) and not Path(head).exists():
             known = (*ALGORITHMS, players.RANDOM, *(f"{players.BOT}{name}" for name in environments.bots()))
-            raise UsageError(f"{head!r} is no algorithm, run, policy file or bot{nearest(head, known)}")
+            hint = ": there is no such file" if "/" in head or Path(head).suffix else nearest(head, known)
+            raise UsageError(f"{head!r} is no algorithm, run, policy file or bot{hint}")
         return name, head
     check_remembers(ALGORITHMS[head], rest)
     base = ALGORITHMS[head].config

@@ -27,7 +27,10 @@ FAR = 10_000
 def greedy(
     obs: NDArray[Any], mask: NDArray[np.bool_] | None, noise: NDArray[np.float32], food: int
 ) -> NDArray[np.int32]:
-    """`[B]` actions of players that see `[B, 3 * (food + players)]` lists; UsageError where these are none."""
+    """Goes to the nearest food that all who see the same can load together, waits for the others, and loads.
+
+    `[B]` actions of players that see `[B, 3 * (food + players)]` lists; UsageError where these are none.
+    """
     extra = obs.shape[-1] - 3 * food
     fits = obs.ndim == 2 and extra >= 3 and extra % 3 == 0
     if not fits or (obs.any(-1) & (obs[:, 3 * food + 2] < 1)).any():  # its own level is never 0

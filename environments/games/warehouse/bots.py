@@ -56,7 +56,10 @@ def rounds(floor: layout.Layout) -> NDArray[np.int64]:
 def fetch(
     obs: NDArray[Any], mask: NDArray[np.bool_] | None, noise: NDArray[np.float32], size: str
 ) -> NDArray[np.int32]:
-    """`[B]` actions of robots that see `[B, D]` on a floor of that size. UsageError where it is another one."""
+    """Drives a round past all shelves with the traffic, and fetches and brings back on the way.
+
+    `[B]` actions of robots that see `[B, D]` on a floor of that size. UsageError where it is another one.
+    """
     rows, columns = SIZES[size]
     floor = layout.regular(columns, COLUMN_HEIGHT, rows)
     obs = np.asarray(obs)
