@@ -186,6 +186,18 @@ class Lock:
         self._file.close()
 
 
+def is_held(run: Run) -> bool:
+    """Whether some process is at work with a run. Nothing is written: the folder may be one that can only be read."""
+    try:
+        with open(run.folder / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def manifest(seed: int, command: Sequence[str]) -> dict[str, Any]:
     """Where a run comes from: versions, machine, code, seed, command."""
     return {

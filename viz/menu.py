@@ -73,9 +73,10 @@ class Menu(Shown):
             if i == self.at and entry.open:
                 corner, opposite = (LEFT - 12, y - ROW / 2 + 1), (width - LEFT + 12, y + ROW / 2 - 1)
                 shapes.append(Box(corner, opposite, GOLD.faded(0.28), None, 0, 6))
-            ink, detail = (INK, SOFT_INK) if entry.open else (SOFT_INK, FAINT_INK)
+            heading = not entry.open and not entry.detail
+            ink, detail = (INK, SOFT_INK) if entry.open else (SOFT_INK if heading else FAINT_INK, FAINT_INK)
             room = width * DETAIL - LEFT - 12 if entry.detail else width - 2 * LEFT
-            shapes.append(Text((LEFT, y), entry.title, 15, ink, "left", not entry.open, room))
+            shapes.append(Text((LEFT, y), entry.title, 15, ink, "left", heading, room))
             shapes.append(
                 Text((width * DETAIL, y), entry.detail, 14, detail, "left", False, width * (1 - DETAIL) - LEFT)
             )

@@ -130,7 +130,7 @@ class Browser:
 def _rating(row: dict[str, Any], player: Any) -> str:
     spread = (row["high"] - row["low"]) / 2
     about = [
-        f"{row['elo']:+.0f} ± {spread:.0f} Elo" if spread < 1e4 else "not rated yet",
+        f"{row['elo']:+.0f} ± {spread:.0f} Elo" if row["games"] and spread < 1e4 else "not rated yet",
         f"{row['games']} games",
         player.kind,
     ]

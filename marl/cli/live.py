@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,21 +29,20 @@ def follow(path: Path, make: Callable[[Path], Viewer]) -> Live:
     if not (path / "config.json").exists():
         folder = path / "replays" if (path / "replays").is_dir() else path
         if not episodes(folder):
-            raise UsageError(f"there is no replay in {folder}; record one with: marl evaluate {path} --record 1")
+            raise no_replay(path)
         return Live(str(path), partial(episodes, folder), make, lambda: "")
     run = runs.open_run(path)
-    if not episodes(run.replays) and not in_progress(run):
-        raise UsageError(f"there is no replay in {run.replays}; record one with: marl evaluate {path} --record 1")
+    if not episodes(run.replays) and not runs.is_held(run):
+        raise no_replay(path)
     return Live(f"{run.scenario} — {path}", partial(episodes, run.replays), make, partial(status, run))
 
 
-def in_progress(run: runs.Run) -> bool:
-    """Whether some process is training the run now."""
-    try:
-        runs.Lock(run).release()
-    except UsageError:
-        return True
-    return False
+def no_replay(path: Path) -> UsageError:
+    """That a folder has none, and how it gets one: a run's, or that of a run below it."""
+    below = next((run.folder for run in runs.within(path)), None)
+    what = path if below is None or (path / runs.CONFIG).exists() else below
+    hint = f"; record one with: marl evaluate {shlex.quote(str(what))} --record 1" if below else ", and no run"
+    return UsageError(f"there is no replay in {path}{hint}")
 
 
 def status(run: runs.Run) -> str:
@@ -52,7 +52,7 @@ def status(run: runs.Run) -> str:
     said = f"step {step:,}" if isinstance(step, int) else "no step yet"
     score = row.get("eval/return", row.get("return"))
     told = f", return {score:.2f}" if isinstance(score, float) else ""
-    if in_progress(run):
+    if runs.is_held(run):
         every = run.config.get("train", {}).get("eval_every") if isinstance(run.config.get("train"), dict) else None
         return f"training: {said}{told}" + ("" if every else "; without --eval-every it records no episodes")
     return f"not training: {said}{told}"

@@ -118,5 +118,7 @@ def newest_replay(path: Path) -> Path:
     found = [p for p in folder.glob("*.replay") if not p.name.startswith(".")]
     found = found or list(folder.glob("*.replay.part"))
     if not found:
-        raise UsageError(f"there is no replay in {folder}; record one with: marl evaluate {path} --record 1")
+        from marl.cli.live import no_replay
+
+        raise no_replay(path)
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name))

@@ -81,8 +81,9 @@ def test_two_processes_cannot_use_one_run(tmp_path: Path) -> None:
     code = "import sys; from marl import runs; runs.Lock(runs.open_run(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(run.folder)]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "is in use by another process" in refused.stderr
+    assert "is in use by another process" in refused.stderr and runs.is_held(run)
     lock.release()
+    assert not runs.is_held(run)
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     (run.folder / ".lock").unlink()
     (run.folder / ".lock").mkdir()
