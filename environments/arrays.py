@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from environments.vector import StepBuffers
+from environments.vector import Array, GroupBuffers, StepBuffers
 
 EVENTS = ("reward", "terminated", "truncated")
 FINAL = ("final_obs", "final_mask", "final_agent_state")
+OF_AGENTS = tuple(name for name in GroupBuffers._fields if name not in FINAL)
+OF_COPIES = tuple(name for name in StepBuffers._fields if name not in ("groups", "final_state"))
 
 
 def clear_events(buffers: StepBuffers, copies: Any) -> None:
@@ -23,19 +26,28 @@ def clear_events(buffers: StepBuffers, copies: Any) -> None:
 
 def publish(now: StepBuffers, out: StepBuffers) -> None:
     """Write everything of `now` into `out`; last views only in the rows whose life has ended."""
-    for name in ("state", "episode_over", "episode_truncated", "outcome", "metrics"):
-        np.copyto(getattr(out, name), getattr(now, name))
-    some = np.zeros(len(now.episode_over), np.bool_)
-    for mine, theirs in zip(now.groups, out.groups, strict=True):
-        for name in mine._fields:
-            if name not in FINAL:
-                np.copyto(getattr(theirs, name), getattr(mine, name))
-        ended = mine.terminated | mine.truncated
-        some |= ended.any(1)
+    _copy(now, out, OF_COPIES)
+    for group, other in zip(now.groups, out.groups, strict=True):
+        _copy(group, other, OF_AGENTS)
+    publish_last(now, out)
+
+
+def publish_last(now: StepBuffers, out: StepBuffers) -> None:
+    """Write the last views of `now` into `out`, in the rows whose life has ended."""
+    for group, other in zip(now.groups, out.groups, strict=True):
+        ended = group.terminated | group.truncated
         if ended.any():
             for name in FINAL:
-                getattr(theirs, name)[ended] = getattr(mine, name)[ended]
-    out.final_state[some] = now.final_state[some]
+                getattr(other, name)[ended] = getattr(group, name)[ended]
+            some = ended.any(1)
+            out.final_state[some] = now.final_state[some]
+
+
+def _copy(now: Any, out: Any, names: Iterable[str]) -> None:
+    for name in names:
+        array: Array = getattr(now, name)
+        if array.size:
+            np.copyto(getattr(out, name), array)
 
 
 def check_out(name: str, out: StepBuffers, own: StepBuffers) -> None:

@@ -1,9 +1,9 @@
 """`ProcessVectorEnv`: the copies of an environment shared out to worker processes, over shared memory.
 
-Fresh interpreters, one block of memory without a name, a byte there and back for a step. The episodes are those of one
-process, whatever the number of workers. A worker that hangs, dies or cannot be understood is killed with all that it
-started: its copies' episodes end as truncated with the last good views, `faulted` is True for them, and another process
-goes on with new keys that follow from the old ones. Closing takes seconds at most and leaves nothing behind.
+Fresh interpreters, one block of memory without a name, a letter there and back for a step. The episodes are those of
+one process, whatever the number of workers. A worker that hangs, dies or cannot be understood is killed with all that
+it started: its copies' episodes end as truncated with the last good views, `faulted` is True for them, and another
+process goes on with new keys that follow from the old ones. Closing takes seconds at most and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from environments import keys as keys_of
-from environments.arrays import check_out, clear_events, publish
+from environments.arrays import check_out, clear_events, publish, publish_last
 from environments.errors import EnvironmentFailure
 from environments.external.film import Drawn
 from environments.external.vector import MAX_FAULTS, Fault, TooManyFaults
-from environments.process_worker import CAPTURE, FAILED, FAULTS, PICTURES, QUIT, RESET, RESTORE, STEP, pack, unpack
-from environments.shared import Memory
+from environments.line import DONE, INTO, QUIT, Line
+from environments.process_worker import CAPTURE, FAILED, FAULTS, PICTURES, RESET, RESTORE, START, pack, unpack
+from environments.shared import Memory, private
 from environments.spec import EnvSpec
-from environments.vector import Actions, Array, SimState, StepBuffers, allocate
+from environments.vector import Actions, Array, SimState, StepBuffers
 
 STEP_SECONDS, START_SECONDS, CLOSE_SECONDS = 60.0, 120.0, 2.0
 """How long a worker may take for a step, to start, and to end by itself."""
@@ -56,7 +56,7 @@ class _Process:
     first: int
     last: int
     popen: subprocess.Popen[bytes]
-    line: Connection
+    line: Line
 
     @property
     def copies(self) -> range:
@@ -105,8 +105,12 @@ class ProcessVectorEnv:
         if not 1 <= workers <= num_envs:
             raise ValueError(f"{num_envs} copies cannot be shared out to {workers} workers")
         self.spec, self.num_envs = spec, num_envs
-        self.buffers = allocate(spec, num_envs)
-        self.faulted = np.zeros(num_envs, np.bool_)
+        self._mirror = private(spec, num_envs)
+        """What the workers have written, copied out of the shared block."""
+        self.buffers = self._mirror.halves[0].buffers
+        self.faulted: NDArray[np.bool_] = self._mirror.faulted
+        self.episode_seed: NDArray[np.uint64] = self._mirror.seed
+        self.episode_step: NDArray[np.int64] = self._mirror.step
         self.faults: list[Fault] = []
         self._name, self._seed, self._first_copy = name, seed, first_copy
         self._max_faults, self._step_seconds, self._filmed = max_faults, step_seconds, filmed
@@ -116,8 +120,6 @@ class ProcessVectorEnv:
         self._keys = [keys_of.copy_key(seed, first_copy + e) for e in range(num_envs)]
         self._past: deque[dict[str, Array]] = deque(maxlen=TRACE)
         self._alive = [np.zeros((num_envs, len(group.agents)), np.bool_) for group in spec.groups]
-        self.episode_seed: NDArray[np.uint64] = np.zeros(num_envs, np.uint64)
-        self.episode_step: NDArray[np.int64] = np.zeros(num_envs, np.int64)
         ends = np.linspace(0, num_envs, workers + 1).round().astype(int).tolist()
         self._workers: list[_Process] = []
         self._closer = weakref.finalize(self, _close, self._workers, self._memory)
@@ -136,7 +138,8 @@ class ProcessVectorEnv:
         for worker, places in self._shared_out(chosen):
             own = [int(chosen[i]) - worker.first for i in places]
             given = None if keys is None else [int(keys[i]) for i in places]
-            self._ask(worker, RESET + pack({"copies": own, "keys": given, "half": self._half}, {}))
+            self._ask(worker, RESET, pack({"copies": own, "keys": given, "half": self._half}, {}))
+        self._forget_who_lived(chosen)
         return self._take(self.buffers)
 
     def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
@@ -151,10 +154,11 @@ class ProcessVectorEnv:
                 given, wanted = f"{array.dtype}{array.shape}", f"{shared.dtype}{shared.shape}"
                 raise ValueError(f"{self.spec.name}: actions of group {name!r} are {given}, wanted {wanted}")
             shared[...] = array
-        self._past.append({name: array.copy() for name, array in arrays.items()})
         self._half = 1 - self._half
         for worker in self._workers:
-            self._send(worker, STEP + bytes([self._half]))
+            self._send(worker, INTO[self._half])
+        self._past.append({name: array.copy() for name, array in arrays.items()})
+        self._look_who_lives()
         for worker, why in self._answers():
             self._replace(worker, why)
         return self._take(buffers)
@@ -165,7 +169,7 @@ class ProcessVectorEnv:
         parts: dict[str, list[Any]] = {}
         for worker, places in self._shared_out(chosen):
             own = [int(chosen[i]) - worker.first for i in places]
-            for name, array in unpack(self._ask(worker, CAPTURE + pack({"copies": own}, {}))[1:])[1].items():
+            for name, array in unpack(self._ask(worker, CAPTURE, pack({"copies": own}, {})))[1].items():
                 rows = parts.setdefault(name, [None] * len(chosen))
                 for i, row in zip(places, array, strict=True):
                     rows[i] = row
@@ -195,11 +199,12 @@ class ProcessVectorEnv:
             own = [int(chosen[i]) - worker.first for i in places]
             again = None if fresh is None else [int(fresh[i]) for i in places]
             what = {"copies": own, "digest": digest, "rekey": again, "half": self._half}
-            self._ask(worker, RESTORE + pack(what, {name: x[places] for name, x in given.items()}))
+            self._ask(worker, RESTORE, pack(what, {name: x[places] for name, x in given.items()}))
         known = fresh if fresh is not None else clock.get("key")
         if known is not None:
             for e, key in zip(chosen, np.atleast_1d(known), strict=True):
                 self._keys[e] = int(key)
+        self._forget_who_lived(chosen)
         self._take(self.buffers)
 
     def pictures(self, copy: int) -> Drawn:
@@ -207,7 +212,7 @@ class ProcessVectorEnv:
         if not self._filmed:
             return Drawn([], "the process that drew them was lost" if self.faults else "none were asked for", 0.0)
         worker = next(worker for worker in self._workers if copy in worker.copies)
-        what, drawn = unpack(self._ask(worker, PICTURES + pack({"copy": copy - worker.first}, {}))[1:])
+        what, drawn = unpack(self._ask(worker, PICTURES, pack({"copy": copy - worker.first}, {})))
         return Drawn([drawn[str(k)] for k in range(len(drawn))], what["missing"], what["seconds"])
 
     def close(self) -> None:
@@ -238,7 +243,7 @@ class ProcessVectorEnv:
                 env={**os.environ, **QUIET},
                 start_new_session=True,
             )
-        worker = _Process(number, first, last, popen, Connection(ours.detach()))
+        worker = _Process(number, first, last, popen, Line(ours))
         setup = {
             "parent": os.getpid(),
             "name": self._name,
@@ -254,64 +259,65 @@ class ProcessVectorEnv:
             "keys": keys,
             "half": self._half,
         }
-        self._send(worker, json.dumps(setup).encode())
+        self._send(worker, START, json.dumps(setup).encode())
         return worker
 
     def _greet(self, worker: _Process) -> None:
         """Wait until a worker has begun its episodes. EnvironmentFailure where it does not."""
-        if not worker.line.poll(START_SECONDS):
+        if not worker.line.speaks(START_SECONDS):
             raise EnvironmentFailure(f"{self._name}: worker {worker.number} was not ready after {START_SECONDS:.0f} s")
         try:
-            self._understand(worker, worker.line.recv_bytes())
+            self._understand(worker, *worker.line.hear())
         except (EOFError, OSError):
             raise EnvironmentFailure(f"{self._name}: worker {worker.number} ended while it started") from None
 
-    def _send(self, worker: _Process, message: bytes) -> None:
+    def _send(self, worker: _Process, letter: bytes, more: bytes = b"") -> None:
         with contextlib.suppress(OSError):  # it is dead: whoever waits for its answer finds that out
-            worker.line.send_bytes(message)
+            worker.line.say(letter, more)
 
     def _answers(self) -> list[tuple[_Process, str]]:
-        """Wait for everybody's answer to a step: (worker, what is wrong) of those from whom none is good."""
-        waiting = {worker.line: worker for worker in self._workers}
+        """Wait for everybody's answer to a step: (worker, what is wrong) of those from whom none is good.
+
+        One after the other: an answer that lies ready wakes nobody up, who would take a core from the workers.
+        """
         deadline = time.monotonic() + self._step_seconds
-        lost = []
-        while waiting:
-            ready = wait(list(waiting), max(0.0, deadline - time.monotonic()))
-            if not ready:
-                lost += [(worker, f"no answer within {self._step_seconds:g} s") for worker in waiting.values()]
-                break
-            for line in ready:
-                worker = waiting.pop(line)  # type: ignore[call-overload]
-                try:
-                    self._understand(worker, worker.line.recv_bytes())
-                except (EOFError, OSError):
-                    lost.append((worker, f"the process died ({_soon(worker)})"))
+        lost, told = [], []
+        for worker in self._workers:
+            try:
+                if not worker.line.speaks(deadline - time.monotonic()):
+                    lost.append((worker, f"no answer within {self._step_seconds:g} s"))
+                elif (answer := worker.line.hear())[0] != DONE:
+                    told.append((worker, *answer))
+            except (EOFError, OSError):
+                lost.append((worker, f"the process died ({_soon(worker)})"))
+        for answered in told:
+            self._understand(*answered)
         return lost
 
-    def _ask(self, worker: _Process, message: bytes) -> bytes:
+    def _ask(self, worker: _Process, letter: bytes, more: bytes) -> bytes:
         """Anything but a step: the answer. EnvironmentFailure where there is none."""
-        self._send(worker, message)
+        self._send(worker, letter, more)
         try:
-            if not worker.line.poll(START_SECONDS):
+            if not worker.line.speaks(START_SECONDS):
                 raise EOFError
-            return self._understand(worker, worker.line.recv_bytes())
+            return self._understand(worker, *worker.line.hear())
         except (EOFError, OSError):
             raise EnvironmentFailure(f"{self._name}: worker {worker.number} does not answer; start again") from None
 
-    def _understand(self, worker: _Process, answer: bytes) -> bytes:
+    def _understand(self, worker: _Process, letter: bytes, more: bytes) -> bytes:
         """Take note of the faults that an answer tells; errors of ours come back as what they were."""
-        if answer[:1] == FAILED:
-            kind, _, text = answer[1:].decode().partition(": ")
+        if letter == FAILED:
+            kind, _, text = more.decode().partition(": ")
             known = {"ValueError": ValueError, "IndexError": IndexError, "KeyError": KeyError}
             raise known.get(kind, EnvironmentFailure)(
                 text if kind in known else f"worker {worker.number}: {kind}: {text}"
             )
-        if answer[:1] == FAULTS:
-            for told in json.loads(answer[1:]):
+        if letter == FAULTS:
+            for told in json.loads(more):
                 place = told["copy"] + worker.first
                 self._keys[place] = told["next_key"]
                 self._note(Fault(**{**told, "copy": place, "worker": worker.number}))
-        return answer
+        return more
 
     def _note(self, fault: Fault) -> None:
         self.faults.append(fault)
@@ -332,7 +338,7 @@ class ProcessVectorEnv:
         fresh = self._start(worker.number, worker.first, worker.last, [self._keys[e] for e in worker.copies])
         self._workers[self._workers.index(worker)] = fresh
         self._greet(fresh)
-        now, before = self._block.halves[self._half], self._block.halves[1 - self._half]
+        now, before = (self._block.halves[half].buffers for half in (self._half, 1 - self._half))
         clear_events(now, span)
         now.episode_over[span] = now.episode_truncated[span] = True
         now.final_state[span] = before.state[span]
@@ -356,17 +362,28 @@ class ProcessVectorEnv:
             worker=worker.number,
         )
 
-    def _take(self, out: StepBuffers) -> StepBuffers:
-        """Copy what the workers have written out of the block, and note where everybody is."""
-        now = self._block.halves[self._half]
-        publish(now, out)
-        self.faulted[:] = self._block.faulted
-        self.episode_seed = self._block.seed.copy()
-        self.episode_step = self._block.step.copy()
-        for alive, group in zip(self._alive, now.groups, strict=True):
+    def _forget_who_lived(self, copies: NDArray[np.int64]) -> None:
+        for alive in self._alive:
+            alive[copies] = False
+
+    def _look_who_lives(self) -> None:
+        """Note who is alive in the step that was just asked for, which the other half says."""
+        begun = self.episode_step == 0
+        for alive, group in zip(self._alive, self._block.halves[1 - self._half].buffers.groups, strict=True):
             alive &= ~(group.terminated | group.truncated)
-            alive[now.episode_over | (self.episode_step == 0)] = False
+            alive[begun] = False
             alive |= group.acting
+
+    def _take(self, out: StepBuffers) -> StepBuffers:
+        """Copy what the workers have written out of the block."""
+        now, own = self._block.halves[self._half], self._mirror
+        own.clock[...] = self._block.clock
+        if out is not self.buffers:
+            publish(now.buffers, out)
+            return out
+        own.halves[0].told[...] = now.told
+        if now.ended.any():
+            publish_last(now.buffers, out)
         return out
 
 
@@ -397,7 +414,7 @@ def _close(workers: list[_Process], memory: Memory) -> None:
     """Ask all workers to end, wait a little, and see to it that they have."""
     for worker in workers:
         with contextlib.suppress(OSError):
-            worker.line.send_bytes(QUIT)
+            worker.line.say(QUIT)
     deadline = time.monotonic() + CLOSE_SECONDS
     for worker in workers:
         worker.end(deadline - time.monotonic())

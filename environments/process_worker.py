@@ -1,59 +1,56 @@
 """A process that steps some copies of an environment in shared memory. Started by `environments.process`.
 
-It imports neither torch nor numba unless the environment does. What it is asked for comes as bytes: one letter, and
-where there is more, JSON or the bytes of arrays; nothing is pickled.
+It imports neither torch nor numba unless the environment does. What it is asked for comes as a letter, and where there
+is more, JSON or the bytes of arrays; nothing is pickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import json
 import os
 import signal
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 import environments
 from environments.arrays import publish
+from environments.line import DONE, INTO, QUIT, Line
 from environments.shared import Memory, rows
 from environments.vector import Array, SimState
 
-START, STEP, RESET, CAPTURE, RESTORE, PICTURES, QUIT = b"b", b"s", b"r", b"c", b"w", b"p", b"q"
-DONE, FAULTS, ARRAYS, FAILED = b"d", b"f", b"a", b"x"
+START, RESET, CAPTURE, RESTORE, PICTURES = b"B", b"R", b"C", b"W", b"P"
+FAULTS, ARRAYS, FAILED = b"F", b"A", b"X"
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 ENDLESS = 2**31
 """Faults that the environment itself may have: the parent process counts those of all workers together."""
 
 
-def main(connection_fd: int, memory_fd: int) -> None:
+def main(line_fd: int, memory_fd: int) -> None:
     """Serve until told to stop, or until the parent process is gone."""
-    for descriptor in (connection_fd, memory_fd):
+    for descriptor in (line_fd, memory_fd):
         os.set_inheritable(descriptor, False)
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    with Connection(connection_fd) as connection:
-        setup = json.loads(connection.recv_bytes())
+    line = Line(socket.socket(fileno=line_fd))
+    with contextlib.suppress(EOFError):
+        setup = json.loads(line.hear()[1])
         if os.getppid() != setup["parent"]:
             return
         try:
             worker = Worker(setup, memory_fd)
-            connection.send_bytes(worker.answer())
         except Exception as error:
-            connection.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+            line.say(FAILED, f"{type(error).__name__}: {error}".encode())
             return
-        while True:
-            try:
-                asked = connection.recv_bytes()
-            except EOFError:
-                return
-            if asked[:1] == QUIT:
-                worker.env.close()
-                return
-            connection.send_bytes(worker.serve(asked))
+        line.say(*worker.answer())
+        while (asked := line.hear())[0] != QUIT:
+            line.say(*worker.serve(*asked))
+        worker.env.close()
 
 
 class Worker:
@@ -65,40 +62,39 @@ class Worker:
         self.env: Any = make(setup, last - first)
         self.block = Memory(self.env.spec, setup["num_envs"], setup["workers"], memory_fd).block
         self.span = slice(first, last)
-        self.halves = tuple(rows(half, first, last) for half in self.block.halves)
+        self.halves = tuple(rows(half.buffers, first, last) for half in self.block.halves)
         self.actions = {name: array[self.span] for name, array in self.block.actions.items()}
         if hasattr(self.env, "playing"):
             self.env.playing = self.block.playing[self.number : self.number + 1]
         if setup["keys"] is not None:
             self.env.reset(keys=setup["keys"])
         self.told = 0
-        self.show(int(setup["half"]))
+        self.show(int(setup["half"]), range(last - first))
 
-    def serve(self, asked: bytes) -> bytes:
+    def serve(self, task: bytes, more: bytes) -> tuple[bytes, bytes]:
         """Do what is asked, and say so; an error of the caller's is handed back in words."""
-        task, rest = asked[:1], asked[1:]
         try:
-            if task == STEP:
-                self.env.step(self.actions)
-                self.show(rest[0])
+            if task in INTO:
+                self.env.step(self.actions, self.halves[INTO.index(task)])
+                self.tell()
                 return self.answer()
-            what, arrays = unpack(rest)
+            what, arrays = unpack(more)
             if task == CAPTURE:
                 found = self.env.capture(what["copies"])
                 named = {f"array/{name}": array for name, array in found.arrays.items()}
-                return ARRAYS + pack({}, named | {f"clock/{name}": array for name, array in found.clock.items()})
+                return ARRAYS, pack({}, named | {f"clock/{name}": array for name, array in found.clock.items()})
             if task == PICTURES:
                 drawn, missing, seconds = self.env.pictures(what["copy"])
                 said = {"missing": missing, "seconds": seconds}
-                return ARRAYS + pack(said, {str(k): pixels for k, pixels in enumerate(drawn)})
+                return ARRAYS, pack(said, {str(k): pixels for k, pixels in enumerate(drawn)})
             if task == RESET:
                 self.env.reset(what["keys"], what["copies"])
             elif task == RESTORE:
                 self.restore(what, arrays)
-            self.show(what["half"])
+            self.show(what["half"], what["copies"])
             return self.answer()
         except Exception as error:
-            return FAILED + f"{type(error).__name__}: {error}".encode()
+            return FAILED, f"{type(error).__name__}: {error}".encode()
 
     def restore(self, what: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Put states into copies."""
@@ -107,22 +103,28 @@ class Worker:
         state = SimState(named, clock, what["digest"]) if what["digest"] is not None else named
         self.env.restore(what["copies"], state, what["rekey"])
 
-    def show(self, half: int) -> None:
-        """Write everything of the last step into our rows of one half."""
-        publish(self.env.buffers, self.halves[half])
-        self.block.seed[self.span] = self.env.episode_seed
-        self.block.given[self.span] = getattr(self.env, "given_seed", self.env.episode_seed)
-        self.block.step[self.span] = self.env.episode_step
-        self.block.faulted[self.span] = getattr(self.env, "faulted", False)
+    def show(self, half: int, copies: Sequence[int]) -> None:
+        """Write what has just begun in these copies into their rows of one half."""
+        for e in copies:
+            publish(rows(self.env.buffers, e, e + 1), rows(self.halves[half], e, e + 1))
+        self.tell()
 
-    def answer(self) -> bytes:
+    def tell(self) -> None:
+        """Say where every copy is."""
+        env, block, span = self.env, self.block, self.span
+        block.seed[span] = env.episode_seed
+        block.given[span] = getattr(env, "given_seed", env.episode_seed)
+        block.step[span] = env.episode_step
+        block.faulted[span] = getattr(env, "faulted", False)
+
+    def answer(self) -> tuple[bytes, bytes]:
         """That it is done, with the faults that have not been told yet."""
         faults = getattr(self.env, "faults", [])
         if len(faults) == self.told:
-            return DONE
+            return DONE, b""
         fresh = [asdict(fault) for fault in faults[self.told :]]
         self.told = len(faults)
-        return FAULTS + json.dumps(fresh).encode()
+        return FAULTS, json.dumps(fresh).encode()
 
 
 def make(setup: Mapping[str, Any], copies: int) -> Any:

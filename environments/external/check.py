@@ -291,7 +291,7 @@ def _twins(layout: Layout, factory: Callable[[], Any], name: str, steps: int) ->
             one, two = (player.reset(5 + t) for player in players)
         else:
             actions = _actions(layout, players[0], one, rng)
-            one, two = (player.step(actions) for player in players)
+            one, two = (player.step(dict(actions)) for player in players)
 
 
 def _restarts(layout: Layout, env: Any) -> None:

@@ -51,8 +51,8 @@ class Player(Protocol):
         """Begin an episode."""
         ...
 
-    def step(self, actions: Mapping[str, Any]) -> Moment:
-        """Go on by one step; `actions` of all living agents."""
+    def step(self, actions: dict[str, Any]) -> Moment:
+        """Go on by one step; `actions` of all living agents and of nobody else: the environment may keep them."""
         ...
 
 
@@ -71,16 +71,19 @@ class ParallelPlayer:
     def reset(self, seed: int) -> Moment:
         """Begin an episode."""
         views, infos = self.env.reset(seed=seed)
+        check_known(self._sights, views)
         self._gone = set()
         self._says = isinstance(getattr(self.env, "acting", None), list)
         self._live(self.env.agents)
         return Moment(self._acting(views, infos), {}, {}, set(), set(), False)
 
-    def step(self, actions: Mapping[str, Any]) -> Moment:
+    def step(self, actions: dict[str, Any]) -> Moment:
         """Go on by one step."""
         before = self.living
-        views, rewards, terminations, truncations, infos = self.env.step({agent: actions[agent] for agent in before})
+        views, rewards, terminations, truncations, infos = self.env.step(actions)
         check_known(self._sights, views, rewards, terminations, truncations)
+        if self.env.agents == before and not any(terminations.values()) and not any(truncations.values()):
+            return Moment(self._acting(views, infos), {}, rewards, set(), set(), False)  # as nearly every step goes
         terminated = {agent for agent in before if terminations.get(agent, False)}
         truncated = {agent for agent in before if truncations.get(agent, False)}
         there = self.env.agents
@@ -98,14 +101,13 @@ class ParallelPlayer:
         self.living = [agent for agent in there if agent not in self._gone]
 
     def _acting(self, views: Mapping[str, Any], infos: Mapping[str, Any]) -> dict[str, Seen]:
-        check_known(self._sights, views)
         listed = self.env.acting if self._says else None
         acting = {}
         for agent in self.living:
             if agent not in views:
                 raise ValueError(f"no observation of the living agent {agent!r}")
             seen = self._seen(agent, views[agent], infos)
-            if can_act(seen) if listed is None else agent in listed:
+            if (seen.legal is None or can_act(seen)) if listed is None else agent in listed:
                 acting[agent] = seen
         return acting
 
@@ -130,7 +132,7 @@ class TurnPlayer:
         self.living = self._present()
         return Moment(self._acting(), {}, {}, set(), set(), False)
 
-    def step(self, actions: Mapping[str, Any]) -> Moment:
+    def step(self, actions: dict[str, Any]) -> Moment:
         """The step of the agent whose turn it is; rewards, ends and last views are read before ended agents leave."""
         env, before = self.env, self.living
         env.step(actions[env.agent_selection])

@@ -7,9 +7,10 @@ follows from the old one. Such episodes are no measurements: who counts, leaves 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ from environments.external import ending
 from environments.external.film import Drawn, Film
 from environments.external.layout import Factory, Layout, last_line, layout_of, repeats
 from environments.external.play import Moment, Player, Seen
-from environments.external.views import write_mask
+from environments.external.views import Sight, write_mask
+from environments.spec import EnvSpec
 from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
 
 MAX_FAULTS = 10
@@ -52,6 +54,23 @@ class Fault:
     def __str__(self) -> str:
         where = "" if self.worker is None else f" of worker {self.worker}"
         return f"copy {self.copy}{where}, seed {self.seed}, step {self.step}: {self.what}"
+
+
+class _Desk(NamedTuple):
+    """What one agent is played with."""
+
+    group: int
+    row: int
+    """Of its group's arrays."""
+    decode: Callable[[Any], Any]
+    """A row of actions as the environment wants it."""
+    idle: Array
+    """Row of actions of an agent that does not act."""
+    sight: Sight
+    obs: Array
+    """Where its observation is drafted."""
+    mask: Array | None
+    """Where its legal actions are; None where all are."""
 
 
 class TooManyFaults(EnvironmentFailure):
@@ -105,11 +124,19 @@ class PettingZooVectorEnv:
         """The copy that is being stepped, for whoever watches from outside; shared with another process where asked."""
         self._factory, self._name, self._max_faults = factory, name, max_faults
         self._now = allocate(self.spec, num_envs)
-        self._draft = allocate(self.spec, 1)
+        self._draft, self._sheet = _drafts(self.spec)
+        self._nothing = np.zeros_like(self._sheet)
         self._score = np.zeros((num_envs, self.spec.num_teams), np.float32)
         self._team = [self.spec.team_of(group) for group in self.spec.groups]
         self._groups = [group.name for group in self.spec.groups]
         self._shapes = [action_shape(group, num_envs) for group in self.spec.groups]
+        self._desks = {agent: self._desk(agent, g, n) for agent, (g, n) in self.layout.places.items()}
+        self._shown = [
+            (getattr(now, name), getattr(draft, name)[0])
+            for group, now, draft in zip(self.spec.groups, self._now.groups, self._draft.groups, strict=True)
+            for name in ("obs", "action_mask")[: 2 if group.masked else 1]
+        ]
+        """(rows of all copies, draft of one copy's) of what agents see."""
         self.key = np.array([keys_of.copy_key(seed, first_copy + e) for e in range(num_envs)], np.uint64)
         self.episode = np.zeros(num_envs, np.int64)
         self._seed = np.zeros(num_envs, np.uint64)
@@ -154,16 +181,18 @@ class PettingZooVectorEnv:
             check_out(self.spec.name, out, self.buffers)
         clear_events(self._now, slice(None))
         self.faulted[:] = False
+        kept = [array.copy() for array in arrays]
         for e in range(self.num_envs):
             self.playing[0] = e
-            given = tuple(array[e].copy() for array in arrays)
+            given = tuple(array[e] for array in kept)
             self._past[e].append(given)
-            living = list(self._players[e].living)
+            living = self._players[e].living
             try:
                 self._advance(e, given)
             except RAISED as error:
                 self._fail(e, last_line(error), living)
         self.playing[0] = -1
+        self._count(slice(None))
         publish(self._now, buffers)
         return buffers
 
@@ -217,7 +246,9 @@ class PettingZooVectorEnv:
             for t in range(int(held["step"][i])):
                 given = tuple(arrays[f"action/{name}"][i, t].copy() for name in self._groups)
                 self._past[e].append(given)
-                if self._advance(e, given):
+                over = self._advance(e, given)
+                self._count(slice(e, e + 1))
+                if over:
                     raise EnvironmentFailure(f"{self.spec.name} does not repeat itself: a restored episode ended early")
         if rekey is not None:
             self.key[chosen] = np.asarray(rekey, np.uint64)
@@ -257,6 +288,7 @@ class PettingZooVectorEnv:
 
     def _begin(self, copies: Sequence[int] | NDArray[np.int64], seeds: Sequence[int] | None = None) -> None:
         """Begin the episodes that the counters name; clears events."""
+        self._score[np.asarray(copies, np.int64)] = 0
         for i, e in enumerate(int(copy) for copy in copies):
             named = keys_of.episode_seed(int(self.key[e]), int(self.episode[e]))
             self._film.begin(e)
@@ -270,54 +302,64 @@ class PettingZooVectorEnv:
     def _open(self, e: int, seed: int) -> None:
         """Begin one episode and show it."""
         self._seed[e], self._step[e], self._past[e] = seed, 0, []
-        self._score[e] = 0
         self._show(e, self._players[e].reset(self.layout.seed(seed)))
         self._film.take(e, self._players[e].env)
 
     def _advance(self, e: int, given: tuple[Array, ...]) -> bool:
         """One step of one copy, with autoreset; True where its episode ended. Nothing of `now` is torn by an error."""
         player, now = self._players[e], self._now
-        before = list(player.living)
-        acting = self._acting[e]
-        moment = player.step({agent: self._action(agent, given, agent in acting) for agent in before})
+        before = player.living
+        moment = player.step(self._orders(e, given, before))
         self._pay(e, moment)
-        ended = [agent for agent in before if agent in moment.terminated or agent in moment.truncated]
-        if ended:
-            self._keep_last(e, moment, ended)
+        if moment.terminated or moment.truncated:
+            self._end(e, moment, before)
         self._step[e] += 1
         self._film.take(e, player.env)
         if not moment.over:
             self._show(e, moment)
             return False
         now.episode_over[e] = True
-        now.outcome[e] = self._score[e]
         self.episode[e] += 1
         self._open(e, keys_of.episode_seed(int(self.key[e]), int(self.episode[e])))
         return True
 
-    def _action(self, agent: str, given: tuple[Array, ...], acts: bool) -> Any:
-        g, n = self.layout.places[agent]
-        return self.layout.moves[agent].decode(given[g][n] if acts else np.zeros_like(given[g][n]))
+    def _orders(self, e: int, given: tuple[Array, ...], living: Sequence[str]) -> dict[str, Any]:
+        """What everybody alive is to do, as the environment wants it; who does not act, is given zeros."""
+        rows, acting = [row.tolist() if row.ndim == 1 else row for row in given], self._acting[e]
+        orders = {}
+        for agent in living:
+            desk = self._desks[agent]
+            orders[agent] = desk.decode(rows[desk.group][desk.row] if agent in acting else desk.idle)
+        return orders
 
     def _pay(self, e: int, moment: Moment) -> None:
-        """Write what everybody got and whose life ended; ValueError on a reward that is no number."""
-        earned = np.zeros(self.spec.num_teams, np.float32)
-        for group, rows, teams in zip(self.spec.groups, self._now.groups, self._team, strict=True):
-            rewards = np.array([moment.rewards.get(agent, 0.0) for agent in group.agents], np.float32)
-            if not np.isfinite(rewards).all():
+        """Write what everybody got; ValueError where that is no number."""
+        for group, rows in zip(self.spec.groups, self._now.groups, strict=True):
+            rewards = rows.reward[e]
+            rewards[...] = [moment.rewards.get(agent, 0.0) for agent in group.agents]
+            if not all(map(math.isfinite, rewards.tolist())):
                 bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
                 raise ValueError(f"the reward of {group.agents[bad]!r} is {rewards[bad]}")
-            rows.reward[e] = rewards
-            if moment.terminated or moment.truncated:
-                rows.terminated[e] = [agent in moment.terminated for agent in group.agents]
-                rows.truncated[e] = [agent in moment.truncated for agent in group.agents]
-            for reward, team in zip(rewards, teams, strict=True):
-                earned[team] += reward
-        self._score[e] += earned
-        self._now.episode_truncated[e] = bool(moment.truncated - moment.terminated)
 
-    def _keep_last(self, e: int, moment: Moment, ended: Sequence[str]) -> None:
-        """Write the last views of those whose life ended, and the state with them."""
+    def _count(self, copies: slice) -> None:
+        """Add what was earned in a step to the episodes' scores; the score of one that is over is its outcome."""
+        earned = np.zeros_like(self._score[copies])
+        for teams, rows in zip(self._team, self._now.groups, strict=True):
+            for n, team in enumerate(teams):
+                earned[:, team] += rows.reward[copies, n]
+        score, over = self._score[copies], self._now.episode_over[copies]
+        score += earned
+        if over.any():
+            self._now.outcome[copies][over] = score[over]
+            score[over] = 0
+
+    def _end(self, e: int, moment: Moment, before: Sequence[str]) -> None:
+        """Write whose life ended, their last views, and the state with them."""
+        for group, rows in zip(self.spec.groups, self._now.groups, strict=True):
+            rows.terminated[e] = [agent in moment.terminated for agent in group.agents]
+            rows.truncated[e] = [agent in moment.truncated for agent in group.agents]
+        self._now.episode_truncated[e] = bool(moment.truncated - moment.terminated)
+        ended = [agent for agent in before if agent in moment.terminated or agent in moment.truncated]
         self._write(moment.acting | moment.last)
         for agent in ended:
             g, n = self.layout.places[agent]
@@ -339,11 +381,13 @@ class PettingZooVectorEnv:
         state = self._draft.state[0]
         if self.layout.stateful:
             state = self._state_of(self._players[e].env.state())
-        for now, draft in zip(self._now.groups, self._draft.groups, strict=True):
-            for name in ("obs", "action_mask", "acting"):
-                getattr(now, name)[e] = getattr(draft, name)[0]
+        for rows, draft in self._shown:
+            rows[e] = draft
         self._now.state[e] = state
-        self._acting[e] = set(moment.acting)
+        if moment.acting.keys() != self._acting[e]:
+            self._acting[e] = set(moment.acting)
+            for group, rows in zip(self.spec.groups, self._now.groups, strict=True):
+                rows.acting[e] = [agent in moment.acting for agent in group.agents]
 
     def _state_of(self, state: Any) -> Array:
         flat = np.asarray(state, np.float32).reshape(-1)
@@ -353,32 +397,43 @@ class PettingZooVectorEnv:
 
     def _write(self, seen: Mapping[str, Seen]) -> None:
         """Draft the views of these agents: zeros and no restriction for all others. ValueError where one is bad."""
-        for draft in self._draft.groups:
-            draft.obs[...], draft.action_mask[...], draft.acting[...] = 0, True, False
+        if len(seen) < len(self._desks):
+            for draft in self._draft.groups:
+                draft.obs[...], draft.action_mask[...] = 0, True
         for agent, (view, legal) in seen.items():
-            g, n = self.layout.places[agent]
-            draft = self._draft.groups[g]
+            desk = self._desks[agent]
             try:
-                self.layout.sights[agent].write(view, draft.obs[0, n])
-                if self.spec.groups[g].masked and legal is not None:
-                    write_mask(legal, draft.action_mask[0, n])
-                    draft.action_mask[0, n] |= not draft.action_mask[0, n].any()  # who has ended: no restriction
+                desk.sight.write(view, desk.obs)
+                if desk.mask is not None:
+                    write_mask(legal, desk.mask)
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise ValueError(f"{agent!r} shows {error}") from None
-            draft.acting[0, n] = True
-        for group, draft in zip(self.spec.groups, self._draft.groups, strict=True):
-            if draft.obs.dtype == np.float32 and not np.isfinite(draft.obs).all():
-                bad = np.flatnonzero(~np.isfinite(draft.obs[0].reshape(len(group.agents), -1)).all(1))
-                raise ValueError(f"the observation of {group.agents[bad[0]]!r} is not finite")
-        if self.spec.state_size and not self.layout.stateful:
-            parts = [draft.obs[0].reshape(-1) for draft in self._draft.groups]
-            self._draft.state[0] = np.concatenate(parts)
+        if self._sheet.dot(self._nothing) != 0:  # NaN and infinity times 0 are NaN
+            for group, draft in zip(self.spec.groups, self._draft.groups, strict=True):
+                for agent, row in zip(group.agents, draft.obs[0], strict=True):
+                    if not np.isfinite(row).all():
+                        raise ValueError(f"the observation of {agent!r} is not finite")
+        if self.spec.state_size and not self.layout.stateful and self._draft.state.size != self._sheet.size:
+            np.concatenate([draft.obs.reshape(-1) for draft in self._draft.groups], out=self._draft.state[0])
+
+    def _desk(self, agent: str, g: int, n: int) -> _Desk:
+        shape, dtype = self._shapes[g]
+        draft = self._draft.groups[g]
+        return _Desk(
+            group=g,
+            row=n,
+            decode=self.layout.moves[agent].decode,
+            idle=np.zeros(shape[2:], dtype),
+            sight=self.layout.sights[agent],
+            obs=draft.obs[0, n, ...],
+            mask=draft.action_mask[0, n] if self.spec.groups[g].masked else None,
+        )
 
     def _fail(self, e: int, what: str, living: Sequence[str]) -> None:
         """Cut the episode off with the last good views, and go on from another key with a fresh environment."""
         now = self._now
         self.faulted[e] = now.episode_over[e] = True
-        now.episode_truncated[e], now.outcome[e], now.final_state[e] = bool(living), self._score[e], now.state[e]
+        now.episode_truncated[e], now.final_state[e] = bool(living), now.state[e]
         for agent, (g, n) in self.layout.places.items():
             rows = now.groups[g]
             rows.reward[e, n], rows.terminated[e, n], rows.truncated[e, n] = 0, False, agent in living
@@ -409,3 +464,20 @@ class PettingZooVectorEnv:
         self.faults.append(fault)
         if len(self.faults) > self._max_faults:
             raise TooManyFaults(fault, len(self.faults))
+
+
+def _drafts(spec: EnvSpec) -> tuple[StepBuffers, Array]:
+    """Buffers of one copy, and the row in which all that is seen as float32 lies side by side, in the groups' order.
+
+    A state that is as long as that row, shares its memory.
+    """
+    draft = allocate(spec, 1)
+    real = [group.obs for group in draft.groups if group.obs.dtype == np.float32]
+    sheet = np.zeros(sum(obs.size for obs in real), np.float32)
+    parts = iter(np.split(sheet, np.cumsum([obs.size for obs in real])))
+    groups = tuple(
+        group._replace(obs=next(parts).reshape(group.obs.shape)) if group.obs.dtype == np.float32 else group
+        for group in draft.groups
+    )
+    state = sheet[None] if spec.state_size == sheet.size else draft.state
+    return draft._replace(groups=groups, state=state), sheet

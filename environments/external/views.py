@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ class Sight:
     maskable: bool
     """True where the agent's actions can be legal or not: only then an info's legal actions count."""
 
+    @cached_property
+    def taken_as_it_is(self) -> tuple[tuple[int, ...], Any]:
+        """Shape and type of an array in which there is nothing to look at but whether its numbers are finite."""
+        box = self.given
+        whole = isinstance(box, spaces.Box) and (box.dtype.kind == "f" or box.dtype == self.box.dtype)
+        return (self.box.shape, box.dtype) if whole else ((), None)
+
     def split(self, view: Any, info: Any) -> tuple[Any, Any]:
         """(observation, legal actions or None) of what the environment shows and says."""
         if self.key is not None:
@@ -52,6 +60,10 @@ class Sight:
 
     def write(self, view: Any, out: Array) -> None:
         """Put an observation into its array. ValueError where its shape, type or range is not what the space says."""
+        shape, dtype = self.taken_as_it_is
+        if type(view) is np.ndarray and view.dtype is dtype and view.shape == shape:
+            out[...] = view
+            return
         if isinstance(self.given, spaces.Box):
             out[...] = _checked(view, self.given, self.box.dtype == np.uint8)
             return
@@ -232,8 +244,16 @@ def _real(space: spaces.Box) -> Moves:
 
 
 def write_mask(legal: Any, out: Array) -> None:
-    """Put legal actions into their row of booleans. ValueError where their number is not that of the actions."""
+    """Put legal actions into their row of booleans, all True where the environment shows none.
+
+    All True, too, where none is legal: whose life has ended, has no restriction. ValueError where their number is not
+    that of the actions.
+    """
+    if legal is None:
+        out[...] = True
+        return
     flat = np.concatenate([np.ravel(part) for part in legal]) if isinstance(legal, tuple) else np.ravel(legal)
     if flat.shape != out.shape:
         raise ValueError(f"an action mask of {flat.size} entries for {out.size} actions")
     out[...] = flat != 0
+    out |= not out.any()

@@ -84,24 +84,26 @@ def batched(batch: Any) -> Callable[[int], object]:
 
 
 def stepper(env: VectorEnv) -> Callable[[int], object]:
-    """Steps a batch by random legal actions."""
+    """Steps a batch by random actions, drawn beforehand; legal ones where somebody's actions can be illegal."""
     rng = np.random.default_rng(0)
+    if any(group.masked for group in env.spec.groups):
+        return lambda k: env.step(_drawn(env, rng))
+    drawn = [_drawn(env, rng) for _ in range(DRAWS)]
+    return lambda k: env.step(drawn[k % DRAWS])
 
-    def step(k: int) -> None:
-        actions: dict[str, np.ndarray] = {}
-        for group, buffers in zip(env.spec.groups, env.buffers.groups, strict=True):
-            shape, dtype = action_shape(group, env.num_envs)
-            space: Any = group.action_space
-            if isinstance(space, spaces.Box):
-                low, high = (np.nan_to_num(bound.reshape(-1), posinf=1, neginf=-1) for bound in (space.low, space.high))
-                actions[group.name] = rng.uniform(low, high, shape).astype(dtype)
-            elif group.masked and isinstance(space, spaces.Discrete):
-                actions[group.name] = (
-                    (buffers.action_mask * rng.random(buffers.action_mask.shape)).argmax(-1).astype(dtype)
-                )
-            else:
-                ends = space.n if isinstance(space, spaces.Discrete) else space.nvec
-                actions[group.name] = rng.integers(0, ends, shape).astype(dtype)
-        env.step(actions)
 
-    return step
+def _drawn(env: VectorEnv, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Random actions that are legal now."""
+    actions: dict[str, np.ndarray] = {}
+    for group, buffers in zip(env.spec.groups, env.buffers.groups, strict=True):
+        shape, dtype = action_shape(group, env.num_envs)
+        space: Any = group.action_space
+        if isinstance(space, spaces.Box):
+            low, high = (np.nan_to_num(bound.reshape(-1), posinf=1, neginf=-1) for bound in (space.low, space.high))
+            actions[group.name] = rng.uniform(low, high, shape).astype(dtype)
+        elif group.masked and isinstance(space, spaces.Discrete):
+            actions[group.name] = (buffers.action_mask * rng.random(buffers.action_mask.shape)).argmax(-1).astype(dtype)
+        else:
+            ends = space.n if isinstance(space, spaces.Discrete) else space.nvec
+            actions[group.name] = rng.integers(0, ends, shape).astype(dtype)
+    return actions

@@ -19,6 +19,7 @@ import pytest
 from environments import keys
 from environments.errors import EnvironmentFailure
 from environments.external import named
+from environments.line import INTO
 from environments.process import ProcessVectorEnv
 from environments.vector import VectorEnv
 from tests.contracts import checks, play
@@ -189,7 +190,7 @@ def test_closing_while_a_worker_hangs() -> None:
         env._block.actions[name][...] = array
     for _ in range(4):  # ask, and do not wait for the last answer
         for worker in env._workers:
-            env._send(worker, b"s\0")
+            env._send(worker, INTO[0])
         if _ < 3:
             assert not env._answers()
     time.sleep(0.2)
