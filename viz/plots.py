@@ -18,6 +18,8 @@ FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#3069b0", "#d1662a", "#3d8f4e", "#a8427a", "#7a6bb5", "#8a6d3b", "#2a9d9d", "#6b6b6b")
 """Told apart also in print and by people who see few colours."""
 DASHES = ("-", "--", ":", "-.")
+LETTER = 0.085
+"""Inches that a letter of a name is wide."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ def draw_table(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = len(names)
-    side = min(24.0, 3.0 + 0.55 * count)
-    figure = Figure(figsize=(side + 1.0, side), dpi=110, layout="constrained")
+    count, below = len(names), list(columns or names)
+    left, under = (LETTER * max(map(len, labels)) for labels in (names, below))  # names beside and below the map
+    width = max(0.55 * len(below) + left + 2.0, 1.2 * LETTER * len(title) + 0.4)
+    figure = Figure(figsize=(min(28.0, width), min(28.0, 0.55 * count + under + 1.0)), dpi=110)
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="RdBu", vmin=low, vmax=high)
-    axes.set_xticks(range(values.shape[1]), columns or names, rotation=90)
+    axes.set_xticks(range(len(below)), below, rotation=90)
     axes.set_yticks(range(count), names)
     if count <= 20:
         for row, column in np.argwhere(np.isfinite(values)).tolist():
@@ -85,7 +89,7 @@ def draw_table(
             far = abs(value - (low + high) / 2) > 0.3 * (high - low)
             colour = "white" if far else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_title(title)
+    figure.suptitle(title)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, shrink=0.8)
     replaced(out, lambda temporary: figure.savefig(temporary, format="png"))

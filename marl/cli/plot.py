@@ -41,7 +41,8 @@ def run(options: Plot) -> int:
         label = f"{group.label}, {of}" if len(scenarios) == 1 else f"{group.scenario} {group.label}, {of}"
         drawn.append(plots.Curve(label, *curves.curve(group, options.metric)))
     what = "return, summed over agents" if options.metric == "return" else options.metric
-    title = f"{', '.join(scenarios)}: interquartile mean over seeds, 95 % interval"
+    several = any(len(group.runs) > 1 for group in groups)
+    title = ", ".join(scenarios) + (": interquartile mean over seeds, 95 % interval" if several else "")
     plots.draw_curves(drawn, options.out, title, "environment steps", what)
     print(options.out)
     return 0

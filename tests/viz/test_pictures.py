@@ -376,6 +376,18 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    "names", [["bot:board/connect_four/depth-2", "random"], ["a", "b"], [f"p{k}" for k in range(9)]]
+)
+def test_nothing_of_a_heat_map_is_cut_off(tmp_path: Path, names: list[str]) -> None:
+    title = "board/connect_four: points per game, row against column"
+    plots.draw_table(names, np.full((len(names), len(names)), 0.5), tmp_path / "map.png", title, 0.0, 1.0)
+    picture = np.asarray(Image.open(tmp_path / "map.png").convert("L"))
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert (edge == 255).all()
+    assert (picture < 128).any(0).mean() > 0.2 and min(picture.shape) > 150
+
+
 @pytest.mark.parametrize("suffix", plots.FORMATS)
 def test_a_curve_that_cannot_be_written_leaves_the_old_picture(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
