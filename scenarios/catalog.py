@@ -135,6 +135,8 @@ def find(name: str) -> Scenario:
     from environments.errors import UsageError, nearest
     from environments.registry import meaning, says_options
 
+    if name.endswith(".py"):
+        raise UsageError(f"{name!r} is a file: {name}:OBJECT names the class or function in it")
     if not says_options(name):
         raise UsageError(f"unknown scenario {name!r}{nearest(name, SCENARIOS, 'marl list scenarios')}")
     game, options = meaning(name)

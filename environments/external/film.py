@@ -121,6 +121,8 @@ class Film:
                 ending.close([env])
             except Exception as error:
                 self.missing = str(error) if isinstance(error, UsageError) else last_line(error)
+                if "unexpected keyword argument 'render_mode'" in self.missing:
+                    self.missing = f"{name} takes no render_mode"
         return prepared(plain(), name)
 
     def begin(self, copy: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,7 +282,8 @@ def default_folder(options: Tournament, spec: EnvSpec, entered: Mapping[str, Map
     who = [f"{name}={identity(roles)}" for name, roles in entered.items()]
     who += [f"focal {options.focal}", *options.background] if options.focal else []
     number = match_key(spec.digest, options.format, options.seed, options.sampled, *who)
-    return Path("tournaments") / f"{options.scenario.replace('/', '-')}-{number >> 32:08x}"
+    named = re.sub(r"[^\w.-]+", "-", options.scenario).strip("-.")  # others' names have colons
+    return Path("tournaments") / f"{named}-{number >> 32:08x}"
 
 
 def hold(

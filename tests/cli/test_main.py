@@ -19,6 +19,7 @@ MISTAKES = [
     ("train", "train needs ALGORITHM and SCENARIO first"),
     ("train mapo particle/spread", "unknown algorithm 'mapo'; did you mean 'mappo'?"),
     ("train mappo particle/spred", "unknown scenario 'particle/spred'; did you mean 'particle/spread'?"),
+    ("train mappo arena.py", "'arena.py' is a file: arena.py:OBJECT names the class or function in it"),
     ("train mappo nope", "and 51 more; marl list scenarios names all"),
     ("train mappo particle/tag --team good=no.safetensors", "policy file or bot: there is no such file"),
     ("tournament board/tictactoe random no.py:Bot", "no.py:Bot cannot be used: there is no file no.py"),
