@@ -86,8 +86,10 @@ def test_what_cannot_draw_itself_is_recorded_and_said(tmp_path: Path, capsys: An
     code, out, _ = marl(capsys, "evaluate", DRAWN, *words)
     assert code == 0 and "replays without pictures, or not to the end: " in out and "no render mode rgb_array" in out
     assert replay.load(tmp_path / "evaluation-0-0.replay").pictures is None
-    code, out, _ = marl(capsys, "evaluate", ARENA, "--episodes", 2, "--record", 1, "--out", tmp_path)
-    assert code == 0 and f"not to the end: {ARENA} takes no render_mode\n" in out
+    file = tmp_path / "own.py"
+    file.write_text(f"from {ARENA.partition(':')[0]} import Arena\n\n\ndef make(end=5):\n    return Arena(end)\n")
+    code, out, _ = marl(capsys, "evaluate", f"{file}:make", "--episodes", 1, "--record", 1, "--out", tmp_path)
+    assert code == 0 and f"not to the end: {file}:make takes no render_mode\n" in out
     assert marl(capsys, "watch", tmp_path, "--png", 0, "--out", tmp_path / "a.png")[0] == 0
 
 
