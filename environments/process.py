@@ -119,6 +119,8 @@ class ProcessVectorEnv:
         self._half = 0
         self._keys = [keys_of.copy_key(seed, first_copy + e) for e in range(num_envs)]
         self._past: deque[dict[str, Array]] = deque(maxlen=TRACE)
+        self._ended = False
+        """Somebody's life ended in the last step."""
         self._alive = [np.zeros((num_envs, len(group.agents)), np.bool_) for group in spec.groups]
         ends = np.linspace(0, num_envs, workers + 1).round().astype(int).tolist()
         self._workers: list[_Process] = []
@@ -138,7 +140,7 @@ class ProcessVectorEnv:
         for worker, places in self._shared_out(chosen):
             own = [int(chosen[i]) - worker.first for i in places]
             given = None if keys is None else [int(keys[i]) for i in places]
-            self._ask(worker, RESET, pack({"copies": own, "keys": given, "half": self._half}, {}))
+            self._ask(worker, RESET, pack({"copies": own, "keys": given}, {}))
         self._forget_who_lived(chosen)
         return self._take(self.buffers)
 
@@ -198,7 +200,7 @@ class ProcessVectorEnv:
         for worker, places in self._shared_out(chosen):
             own = [int(chosen[i]) - worker.first for i in places]
             again = None if fresh is None else [int(fresh[i]) for i in places]
-            what = {"copies": own, "digest": digest, "rekey": again, "half": self._half}
+            what = {"copies": own, "digest": digest, "rekey": again}
             self._ask(worker, RESTORE, pack(what, {name: x[places] for name, x in given.items()}))
         known = fresh if fresh is not None else clock.get("key")
         if known is not None:
@@ -368,21 +370,22 @@ class ProcessVectorEnv:
 
     def _look_who_lives(self) -> None:
         """Note who is alive in the step that was just asked for, which the other half says."""
-        begun = self.episode_step == 0
         for alive, group in zip(self._alive, self._block.halves[1 - self._half].buffers.groups, strict=True):
-            alive &= ~(group.terminated | group.truncated)
-            alive[begun] = False
+            if self._ended:
+                alive &= ~(group.terminated | group.truncated)
+                alive[self.episode_step == 0] = False
             alive |= group.acting
 
     def _take(self, out: StepBuffers) -> StepBuffers:
         """Copy what the workers have written out of the block."""
         now, own = self._block.halves[self._half], self._mirror
         own.clock[...] = self._block.clock
+        self._ended = bool(now.ended.any())
         if out is not self.buffers:
             publish(now.buffers, out)
             return out
         own.halves[0].told[...] = now.told
-        if now.ended.any():
+        if self._ended:
             publish_last(now.buffers, out)
         return out
 

@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -66,16 +66,24 @@ class Worker:
         self.actions = {name: array[self.span] for name, array in self.block.actions.items()}
         if hasattr(self.env, "playing"):
             self.env.playing = self.block.playing[self.number : self.number + 1]
+        begun = self.env.buffers
+        self.into(int(setup["half"]))
+        publish(begun, self.env.buffers)
         if setup["keys"] is not None:
             self.env.reset(keys=setup["keys"])
         self.told = 0
-        self.show(int(setup["half"]), range(last - first))
+        self.tell()
+
+    def into(self, half: int) -> None:
+        """From now on the environment writes into our rows of one half."""
+        self.env.buffers = self.halves[half]
 
     def serve(self, task: bytes, more: bytes) -> tuple[bytes, bytes]:
         """Do what is asked, and say so; an error of the caller's is handed back in words."""
         try:
             if task in INTO:
-                self.env.step(self.actions, self.halves[INTO.index(task)])
+                self.into(INTO.index(task))
+                self.env.step(self.actions)
                 self.tell()
                 return self.answer()
             what, arrays = unpack(more)
@@ -91,7 +99,7 @@ class Worker:
                 self.env.reset(what["keys"], what["copies"])
             elif task == RESTORE:
                 self.restore(what, arrays)
-            self.show(what["half"], what["copies"])
+            self.tell()
             return self.answer()
         except Exception as error:
             return FAILED, f"{type(error).__name__}: {error}".encode()
@@ -102,12 +110,6 @@ class Worker:
         clock = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("clock/")}
         state = SimState(named, clock, what["digest"]) if what["digest"] is not None else named
         self.env.restore(what["copies"], state, what["rekey"])
-
-    def show(self, half: int, copies: Sequence[int]) -> None:
-        """Write what has just begun in these copies into their rows of one half."""
-        for e in copies:
-            publish(rows(self.env.buffers, e, e + 1), rows(self.halves[half], e, e + 1))
-        self.tell()
 
     def tell(self) -> None:
         """Say where every copy is."""

@@ -106,8 +106,9 @@ class ParallelPlayer:
         for agent in self.living:
             if agent not in views:
                 raise ValueError(f"no observation of the living agent {agent!r}")
-            seen = self._seen(agent, views[agent], infos)
-            if (seen.legal is None or can_act(seen)) if listed is None else agent in listed:
+            view, legal = self._sights[agent].split(views[agent], infos.get(agent))
+            seen = Seen(view, legal)
+            if (legal is None or can_act(seen)) if listed is None else agent in listed:
                 acting[agent] = seen
         return acting
 

@@ -343,13 +343,13 @@ class PettingZooVectorEnv:
 
     def _count(self, copies: slice) -> None:
         """Add what was earned in a step to the episodes' scores; the score of one that is over is its outcome."""
-        earned = np.zeros_like(self._score[copies])
+        score, over = self._score[copies], self._now.episode_over[copies]
+        earned = np.zeros(score.shape, np.float32)
         for teams, rows in zip(self._team, self._now.groups, strict=True):
             for n, team in enumerate(teams):
                 earned[:, team] += rows.reward[copies, n]
-        score, over = self._score[copies], self._now.episode_over[copies]
         score += earned
-        if over.any():
+        if True in over:
             self._now.outcome[copies][over] = score[over]
             score[over] = 0
 
