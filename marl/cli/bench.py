@@ -95,10 +95,14 @@ def run(options: Bench) -> int:
 
 
 def measured(part: Part, names: Sequence[str], rounds: Rounds) -> Iterator[dict[str, Any]]:
-    """Rows of a part."""
+    """Rows of a part. UsageError on a name that the part cannot measure."""
+    from environments.errors import UsageError
     from scenarios import catalog
 
     usual = {"env": tuple(catalog.SCENARIOS), "league": ("board/connect_four",)}
+    foreign = next((name for name in names if ":" in name), None)
+    if foreign is not None and part in ("train", "viewer"):
+        raise UsageError(f"bench {part} is of the environments that ship here; marl bench env {foreign}")
     found = [catalog.find(name) for name in names or usual.get(part, ("particle/spread",))]
     for scenario in found:
         of = "external" if part == "env" and ":" in scenario.environment else part

@@ -123,6 +123,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     from environments import registry
     from marl.cli import parse as parser
     from marl.cli import plan as plans
+    from marl.cli import typed_team
     from marl.cli.train import all_options
 
     foreign = registry.is_external(scenario.environment)
@@ -155,7 +156,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     )
     plans.check_place(algorithm, typed.settings)
     for text in typed.launch.team:
-        name, learns = plans.parse_team(text, plan)
+        name, learns = typed_team.parse_team(text, plan)
         require(not isinstance(learns, str), f"--team takes NAME=ALGORITHM here, not {text!r}; see --player")
         plan = replace(plan, teams={**plan.teams, name: learns})
     plan.check()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 import environments
 from environments import registry
-from environments.errors import RefusedFile, UsageError, nearest
+from environments.errors import RefusedFile, UsageError
 from environments.spec import AgentGroup, EnvSpec, is_image
 from marl import config as settings
 from marl import files, runs
@@ -372,45 +372,6 @@ def _text(value: object) -> str:
     return value
 
 
-def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
-    """`NAME=ALGORITHM|PLAYER`, an algorithm with settings after commas: `good=ippo,learning_rate=1e-4`."""
-    name, equals, what = text.partition("=")
-    if not equals or not what:
-        raise UsageError(f"--team takes NAME=ALGORITHM or NAME=PLAYER, not {text!r}")
-    if name not in plan.teams:
-        raise UsageError(f"{plan.scenario} has no team {name!r}{nearest(name, plan.teams)}")
-    head, *rest = split_outside_brackets(what)
-    if head not in ALGORITHMS:
-        if rest:
-            raise UsageError(f"settings follow an algorithm, and {head!r} is none{nearest(head, ALGORITHMS)}")
-        if players.is_file(head) and not head.startswith(players.LEAGUE) and not Path(head).exists():
-            known = (*ALGORITHMS, players.RANDOM, *(f"{players.BOT}{name}" for name in environments.bots()))
-            hint = ": there is no such file" if "/" in head or Path(head).suffix else nearest(head, known)
-            raise UsageError(f"{head!r} is no algorithm, run, policy file or bot{hint}")
-        return name, head
-    check_remembers(ALGORITHMS[head], rest)
-    base = ALGORITHMS[head].config
-    shared = plan.learners[min(plan.learners)].config if plan.learners else base
-    base = replace(base, **{each: getattr(shared, each) for each in SHARED_BY_RUN})
-    return name, Learns(head, with_texts(base, rest))
-
-
-def with_texts(config: settings.Settings, texts: list[str]) -> settings.Settings:
-    """A config with settings written as `name=value`. UsageError in one line on anything that cannot be used."""
-    from marl.cli import parse
-
-    words: list[str] = []
-    known = [field.name for field in fields(config)]
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"a team's settings are NAME=VALUE, not {text!r}")
-        if name.replace("-", "_") not in known:
-            raise UsageError(f"unknown setting {name!r}{nearest(name, known)}")
-        words += [f"--{name}", *value.strip("[]").replace(",", " ").split()]
-    return parse.parse(type(config), words, "marl train ALGORITHM SCENARIO", default=config)
-
-
 def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None:
     """UsageError where settings make it another algorithm."""
     if isinstance(typed, QConfig):
@@ -430,14 +391,6 @@ def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None
         require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
 
 
-def check_remembers(algorithm: settings.Algorithm, words: Sequence[str]) -> None:
-    """UsageError where settings of layers that remember are typed for a learner that has none."""
-    typed = {word.lstrip("-").replace("-", "_").partition("=")[0] for word in words}
-    able = ", ".join(known.name for known in ALGORITHMS.values() if known.recurrent)
-    asked = not algorithm.recurrent and typed & {"recurrent", "recurrent_layers", "chunk_length"}
-    require(not asked, f"{algorithm.name} is feed-forward only; networks that remember have {able}")
-
-
 def _unfit(algorithm: settings.Algorithm, spec: EnvSpec, team: str) -> AgentGroup | None:
     """The first group of a kind of team whose actions the algorithm cannot learn."""
     groups = [spec.group(name) for name in spec.kind(team).groups]
@@ -454,18 +407,6 @@ def _fits_with(algorithm: settings.Algorithm, environment: str, options: Mapping
 
 def _spoken(name: str) -> str:
     return name.replace("_", " ")
-
-
-def split_outside_brackets(text: str) -> list[str]:
-    """Parts between commas, but not those inside brackets: `ippo,hidden=[32,32]` has two."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter == "[") - (letter == "]")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
 
 
 def begin(plan: Plan, folder: Path | None, command: list[str]) -> runs.Run:

@@ -99,7 +99,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     from environments import registry
     from marl.cli import parse as parser
     from marl.cli import plan as plans
-    from marl.cli import players
+    from marl.cli import players, typed_team
 
     foreign = registry.is_external(scenario.environment)
     given, words = external.take_options(words) if foreign else ({}, words)
@@ -117,7 +117,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         defaults["external"] = external.External()
     else:
         defaults["env"] = registry.check_options(registry.game(scenario.environment), dict(scenario.options))
-    plans.check_remembers(algorithm, words)
+    typed_team.check_remembers(algorithm, words)
     with external.helping(scenario.environment) if foreign else contextlib.nullcontext():
         typed = parser.parse(all_options(defaults, prog), words, prog)
     options = {**given, **typed.external.options} if foreign else dataclasses.asdict(typed.env)
@@ -133,7 +133,7 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
         preset=preset,
     )
     plans.check_place(algorithm, typed.settings)  # before the other words: it is the first that is typed
-    named = [plans.parse_team(text, plan) for text in typed.launch.team]
+    named = [typed_team.parse_team(text, plan) for text in typed.launch.team]
     players.check_named_once([name for name, _ in named])
     plan = _with_init(replace(plan, teams={**plan.teams, **dict(named)}), typed.launch.init)
     plan.check()

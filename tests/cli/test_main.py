@@ -59,6 +59,7 @@ MISTAKES = [
     ("plot nowhere --out a.png", "there is no run at nowhere"),
     ("compare", "compare needs the folders of runs"),
     ("bench envs", "WHAT cannot be 'envs'; did you mean env?"),
+    ("bench train arena.py:Line", "marl bench env arena.py:Line"),
     ("bench env particle/spred", "did you mean 'particle/spread'?"),
     ("tournament particle/tag a b --games 3", "--games must be even"),
     ("tournament particle/tag a b --most-games 1", "--most-games must be 2 to"),
