@@ -139,6 +139,32 @@ class TwinQ(nn.Module):
         rows = [self._local(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
         return torch.cat(rows, 2)
 
+    @torch.no_grad()
+    def begun(self, seen: Mapping[str, Tensor]) -> Tensor | None:
+        """What the view adds to the first products of a central critic of plain networks, `[F, B, H]`; of others none.
+
+        It is the same whatever the agents do: `beside` goes on from it.
+        """
+        head = self.heads["central"] if self.central else None
+        if not isinstance(head, AgentMLP):
+            return None
+        x, weight = seen["central"], head.weights[0]
+        return torch.baddbmm(head.biases[0].unsqueeze(1), x.expand(len(weight), *x.shape), weight[:, : x.shape[1]])
+
+    def beside(self, begun: Tensor, agent: int, actions: Sequence[Tensor]) -> Tensor:
+        """All functions `[F, B, K]`, as `forward`, of actions of which only one agent's has a gradient."""
+        head = self.heads["central"]
+        assert isinstance(head, AgentMLP)
+        weight, own = head.weights[0], actions[agent]
+        end = weight.shape[1] - sum(x.shape[1] for x in actions[agent + 1 :])
+        start, view = end - own.shape[1], weight.shape[1] - sum(x.shape[1] for x in actions)
+        with torch.no_grad():
+            others = torch.cat([*actions[:agent], *actions[agent + 1 :], own[:, :0]], 1)
+            wide = torch.cat([weight[:, view:start], weight[:, end:]], 1)
+            given = torch.baddbmm(begun, others.expand(len(weight), *others.shape), wide)
+        both = head.onwards(torch.baddbmm(given, own.expand(len(weight), *own.shape), weight[:, start:end]))
+        return both.transpose(0, 1)
+
     def first(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
         """The first of the functions alone, `[B, K]`."""
         if self.central:

@@ -36,6 +36,8 @@ def tanh(x: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": tanh, "relu": torch.relu}
+IN_PLACE = ACTIVATIONS | {"relu": torch.relu_}
+"""The same where they may take the place of what comes out of a product: no gradient needs that."""
 HIDDEN_GAIN = {"tanh": 5 / 3, "relu": math.sqrt(2)}
 
 
@@ -102,18 +104,26 @@ class AgentMLP(nn.Module):
             else:
                 x = torch.addmm(bias[0], x.reshape(-1, x.shape[-1]), weight[0])
             if layer < last:
-                x = self.activate(x)
+                x = IN_PLACE[self.activation](x)
         x = x.view(batch, rows, x.shape[-1])
         return x.expand(batch, self.agents, x.shape[-1]) if one_for_all else x
 
     def _per_agent(self, x: Tensor) -> Tensor:
         x = x.unsqueeze(0).expand(self.agents, *x.shape) if x.dim() == 2 else x.transpose(0, 1)
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias.unsqueeze(1), x, weight)
-            if layer < last:
-                x = self.activate(x)
+        return self.onwards(torch.baddbmm(self.biases[0].unsqueeze(1), x, self.weights[0]))
+
+    def onwards(self, x: Tensor) -> Tensor:
+        """`[B, n, K]` from what the first layer's products come to, `[n, B, H]`, whose place is taken (`per_agent`)."""
+        for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
+            x = IN_PLACE[self.activation](x)
+            x = one_column(bias, x, weight) if weight.shape[2] == 1 else torch.baddbmm(bias.unsqueeze(1), x, weight)
         return x.transpose(0, 1)
+
+
+def one_column(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """`bias + x @ weight`, `[n, B, 1]` from `[n, 1]`, `[n, B, H]` and `[n, H, 1]`, entry by entry: batched products of
+    matrices take up to six times as long, with their gradients, where there is but one column."""
+    return (x * weight.transpose(1, 2)).sum(2, keepdim=True) + bias.unsqueeze(1)
 
 
 def layered(x: Tensor, parameters: Sequence[Tensor], activation: str) -> Tensor:
@@ -122,7 +132,7 @@ def layered(x: Tensor, parameters: Sequence[Tensor], activation: str) -> Tensor:
     for layer in range(layers):
         x = torch.addmm(parameters[layers + layer], x, parameters[layer])
         if layer < layers - 1:
-            x = ACTIVATIONS[activation](x)
+            x = IN_PLACE[activation](x)
     return x
 
 

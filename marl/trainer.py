@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from environments.vector import VectorEnv
+from marl import heap
 from marl.buffers import Rollout
 from marl.collector import Collector
 from marl.config_self_play import SelfPlayConfig
@@ -60,6 +61,7 @@ class Trainer:
         kinds = sorted(kind.name for kind in env.spec.kinds)
         if seating is None and sorted([*learners, *players]) != kinds:
             raise ValueError(f"{env.spec.name} has teams {kinds}; given {sorted([*learners, *players])}")
+        heap.keep_freed()
         self.env = env
         self.learners = dict(learners)
         self.total_steps = total_steps

@@ -69,7 +69,11 @@ class ActorCritic(OffPolicy):
         }
         parts = {"q": self.critic} | ({} if self.norm is None else {"norm": self.norm})
         self.policy.judge = Judge(shape, nn.ModuleDict(parts))
-        self.optimisers["critic"] = Adam(self.critic.parameters(), config.critic_learning_rate, config.adam_eps)
+        self.judging: list[Tensor] = list(self.critic.parameters())
+        """The critics' parameters, looked up once: that takes as long as a small network's step."""
+        self.judged_by: list[Tensor] = list(self.target.parameters())
+        """The same of what targets are made of."""
+        self.optimisers["critic"] = Adam(self.judging, config.critic_learning_rate, config.adam_eps)
 
     def _parts(self) -> list[list[Tensor]]:
         """Parameters that are stepped together: all, or agent by agent views of the policy's own."""
@@ -87,18 +91,19 @@ class ActorCritic(OffPolicy):
         if critic.rows == len(self.agents) and (self.reward == "agent" or not critic.central):
             use = use & sample.now.acting
         q = critic(critic.see(sample.now), self._remembered(sample))
-        told = self._regress("critic", q, self._targets(sample), use, list(critic.parameters()), sample)
+        told = self._regress("critic", q, self._targets(sample), use, self.judging, sample)
         critic.project()
         value = losses.masked_sum(self._raw(q[0].detach()), use) / use.sum().clamp(min=1)
         return {"critic_loss": told[0], "critic_gradient": told[1], "q": float(value)}
 
     def _remembered(self, sample: Sample) -> list[Tensor]:
         """The sample's actions as `TwinQ` takes them."""
-        return taken(self.policy, sample.action, sample.now.acting, next(self.critic.parameters()).dtype)
+        return taken(self.policy, sample.action, sample.now.acting, self.judging[0].dtype)
 
 
 def outputs_of(policy: Policy, group: AgentGroup, obs: Tensor, part: Sequence[Tensor]) -> Tensor:
     """One agent's network `[B, 1, K]`, from one of `OffPolicy.parts`."""
-    own = len(list(policy.actors[group.name].parameters()))  # the encoder's come behind
+    sees = group.name in policy.encoders
+    own = len(list(policy.actors[group.name].parameters())) if sees else len(part)  # the encoder's come behind
     fed = policy.encoders.fed(group.name, obs, part[0].dtype, part[own:])
     return layered(fed.flatten(1), part[:own], policy.spec.activation).unsqueeze(1)

@@ -56,6 +56,8 @@ class DDPG(ActorCritic):
         functions = 2 if config.twin else 1
         super().__init__(env, spec_of(env, kind, config), config, reward, seed, threads, functions=functions)
         self.target_policy = deepcopy(self.policy).requires_grad_(False)
+        self.acting: list[Tensor] = list(self.policy.parameters())
+        self.target_acting: list[Tensor] = list(self.target_policy.parameters())
 
     def _player(self) -> Actor:
         return Noisy(self.policy, self.config.exploration_noise)
@@ -68,8 +70,7 @@ class DDPG(ActorCritic):
         if self.updates % self.config.policy_delay == 0:
             steps = self._all_at_once if self.config.order == "at_once" else self._one_by_one
             metrics |= {"actor_gradient": steps(sample, sample.now.acting & sample.use.unsqueeze(1))}
-            self._follow(self.target, self.critic)
-            self._follow(self.target_policy, self.policy)
+            self._follow(self.judged_by + self.target_acting, self.judging + self.acting)
         return metrics
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
@@ -200,9 +200,9 @@ class OffPolicy(ABC):
         return q * deviation + mean
 
     @torch.no_grad()
-    def _follow(self, slow: nn.Module, fast: nn.Module) -> None:
+    def _follow(self, slow: list[Tensor], fast: list[Tensor]) -> None:
         """slow <- (1 - polyak) slow + polyak fast."""
-        torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), self.config.polyak)
+        torch._foreach_lerp_(slow, fast, self.config.polyak)
 
     def _step(self, name: str, loss: Tensor, parameters: list[Tensor], sample: Sample, clip: bool = True) -> float:
         """One step of an optimiser down the loss's gradient; the gradient's norm."""

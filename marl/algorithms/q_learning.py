@@ -72,6 +72,8 @@ class QLearning(OffPolicy):
         self.mixer = self._mixer(env.state_size, torch_generator(seed, kind, "mixer"))
         self.target_mixer = deepcopy(self.mixer)
         self.learnt = [*self.policy.acting_parameters(), *(self.mixer.parameters() if self.mixer else ())]
+        targets = self.target_policy, self.target_mixer
+        self.learnt_before: list[Tensor] = [x for each in targets if each is not None for x in each.parameters()]
         self.optimisers["values"] = Adam(self.learnt, config.learning_rate, config.adam_eps)
         self._schedule()
         shape = {
@@ -147,5 +149,4 @@ class QLearning(OffPolicy):
     @torch.no_grad()
     def _targets_follow(self, part: float) -> None:
         """Move the target networks by that part of the way."""
-        slow = [*self.target_policy.parameters(), *(self.target_mixer.parameters() if self.target_mixer else ())]
-        torch._foreach_lerp_(slow, self.learnt, part)
+        torch._foreach_lerp_(self.learnt_before, self.learnt, part)

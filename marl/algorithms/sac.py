@@ -83,7 +83,7 @@ class SAC(ActorCritic):
         acting = sample.now.acting & sample.use.unsqueeze(1)
         log_probs, more = self._actor_steps(sample, acting)
         metrics |= more | self._temperature_step(sample, log_probs, acting)
-        self._follow(self.target, self.critic)
+        self._follow(self.judged_by, self.judging)
         self.updates += 1
         return metrics
 
@@ -294,6 +294,8 @@ class Hopes:
     def __init__(self, made: SAC, views: Views, seen: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> None:
         self.made, self.critic, self.acting, self.seen, self.tables = made, made.critic, views.acting, seen, tables
         self.masks = views.action_mask
+        alone = made.config.order == "agent_by_agent" and not tables
+        self.begun = made.critic.begun(seen) if alone else None
 
     def of(self, values: Sequence[Tensor]) -> Tensor:
         """`[B, K]`, of all agents' values."""
@@ -305,6 +307,8 @@ class Hopes:
     def of_one(self, agent: int, values: Sequence[Tensor], probs: Tensor | None) -> Tensor:
         """`[B]`, an agent's own; summed over its own actions where their probabilities are given."""
         column = agent if self.critic.rows > 1 else 0
+        if probs is None and self.begun is not None:
+            return self.made._raw(self.critic.beside(self.begun, agent, values).amin(0))[:, column]
         if probs is None:
             return self.of(values)[:, column]
         with torch.no_grad():

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import environments
 from marl import config as settings
+from marl import heap
 from marl.algorithms.sac import SAC
 from marl.cli.bench_rows import Rounds, median, row
 from marl.collector import Collector
@@ -30,6 +31,7 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     if scenario.name != "particle/spread":
         return
     torch.set_num_threads(1)
+    heap.keep_freed()  # as in training; the plain loop has the good of it too
     ours, plain = learner(), Plain()
     speeds = take_turns({"ours": ours._learn, "plain": plain.update, "products": products_alone(plain)}, options)
     name = f"{scenario.name}, continuous, hasac, batch {BATCH}, {WIDTH} wide, 1 thread"

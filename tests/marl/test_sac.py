@@ -101,6 +101,25 @@ def test_the_smaller_of_both_is_expected() -> None:
     torch.testing.assert_close(critic.smaller(seen, now.acting, list(probs)), wanted)
 
 
+@pytest.mark.parametrize("hidden", [(8,), (8, 8)])
+def test_what_others_do_may_be_added_first(hidden: tuple[int, ...]) -> None:
+    """Q and its gradient by one agent's action are the same where the rest of the first product was made before."""
+    made = ready("hasac", "perilous", "agent", hidden=hidden, expectation="drawn")
+    critic = made.critic.double()
+    sample = sample_of(made, 7)
+    seen, actions = critic.see(sample.now), [x.double() for x in made._remembered(sample)]
+    assert len(actions) > 1
+    for agent, action in enumerate(actions):
+        own = action.clone().requires_grad_()
+        chosen = [*actions[:agent], own, *actions[agent + 1 :]]
+        wanted, begun = critic(seen, chosen), critic.begun(seen)
+        found = critic.beside(begun, agent, chosen)
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+        slopes = [torch.autograd.grad(q.square().sum(), own)[0] for q in (wanted, found)]
+        torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-12, atol=1e-12)
+        assert (slopes[0] != 0).any()
+
+
 @pytest.mark.parametrize("game", ["toy/meet", "toy/siege"])
 @pytest.mark.parametrize("reward", ["agent", "team_sum"])
 def test_summing_and_drawing_agree(game: str, reward: str) -> None:
