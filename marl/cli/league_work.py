@@ -17,6 +17,7 @@ from marl import files, runs
 from marl.cli import external, players
 from marl.cli import plan as plans
 from marl.cli.plan import Plan
+from marl.cli.resume import print_changes
 from marl.cli.stop import Interrupted, Stop
 from marl.metrics import JsonLines, Sinks
 
@@ -196,7 +197,7 @@ def print_what_next(run: runs.Run, league: League, store: Store) -> None:
     folder = shlex.quote(str(run.folder))
     snapshots = sum(player.kind == "historical" for player in store.players().values())
     print(f"league    {run.folder}  ({league.steps} of {league.config.total_steps} steps)")
-    print(f"holds     {snapshots} snapshots, {store.count()} matches")
+    print(f"holds     {snapshots} snapshot{'s' * (snapshots != 1)}, {store.count()} matches")
     if league.config.plan == "psro":
         for kind, mixture in league.mixtures().items():
             shares = sorted(mixture.items(), key=lambda item: -item[1])
@@ -212,7 +213,5 @@ def changed(run: runs.Run, config: LeagueConfig, typed: Mapping[str, Any]) -> ru
     """The league with other settings, for what may change when it goes on."""
     before = settings.to_json(config)
     fresh = settings.to_json(replace(config, **typed))
-    for name in typed:
-        if before[name] != fresh[name]:
-            print(f"{name}: {before[name]} -> {fresh[name]}")
+    print_changes(before, fresh, typed)
     return runs.rewrite_config(run, {**run.config, "league": fresh})

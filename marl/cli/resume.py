@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -53,13 +54,19 @@ def run(options: Resume) -> int:
     before, train = plan.train, _changed(plan.train, options)
     replace(plan, train=train).check()
     lock = runs.Lock(found)  # before the config is touched: another process may be at work with it
-    for name in ("total_steps", "max_minutes", "device"):
-        if getattr(before, name) != getattr(train, name):
-            print(f"{name}: {getattr(before, name)} -> {getattr(train, name)}")
+    print_changes(vars(before), vars(train), ("total_steps", "max_minutes", "device"))
     if train != before:
         stored = plans.Plan.from_json(found.config)
         found = runs.rewrite_config(found, replace(stored, train=train).to_json())
     return work(found, lock)
+
+
+def print_changes(before: Mapping[str, Any], after: Mapping[str, Any], names: Iterable[str]) -> None:
+    """A line for each of the settings that is another now."""
+    for name in names:
+        old, new = ("none" if each[name] is None else each[name] for each in (before, after))
+        if old != new:
+            print(f"{name}: {old} -> {new}")
 
 
 def _changed(before: TrainConfig, options: Resume) -> TrainConfig:

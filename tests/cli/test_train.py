@@ -132,7 +132,12 @@ def test_a_finished_run_says_so_and_can_be_made_longer(
     assert "is finished: 600 of 600 steps" in capsys.readouterr().out
     assert main(["resume", str(longer), "--total-steps", "800"]) == 0
     told = capsys.readouterr().out
-    assert "total_steps: 600 -> 800" in told and f"marl evaluate {longer}" in told and f"marl watch {longer}" in told
+    assert (
+        "total_steps: 600 -> 800" in told
+        and "max_minutes" not in told
+        and f"marl evaluate {longer}" in told
+        and f"marl watch {longer}" in told
+    )
     assert steps(longer)[-2:] == [700, 800]
 
 
