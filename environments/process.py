@@ -19,7 +19,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,6 +260,7 @@ class ProcessVectorEnv:
             "worker": number,
             "keys": keys,
             "half": self._half,
+            "cores": share_of(os.sched_getaffinity(0), number, len(self._block.playing)),
         }
         self._send(worker, START, json.dumps(setup).encode())
         return worker
@@ -388,6 +389,17 @@ class ProcessVectorEnv:
         if self._ended:
             publish_last(now.buffers, out)
         return out
+
+
+def share_of(cores: Collection[int], number: int, workers: int) -> list[int]:
+    """The cores on which a worker may run: some of its own. All of them where there are more workers than cores.
+
+    All workers begin a step at the same moment. Left to itself, the system lets two of them take turns on one core now
+    and then while another is idle, and moves them away from what its cache holds.
+    """
+    if workers > len(cores):
+        return sorted(cores)
+    return sorted(cores)[number * len(cores) // workers : (number + 1) * len(cores) // workers]
 
 
 def _soon(worker: _Process) -> str:

@@ -42,6 +42,8 @@ def main(line_fd: int, memory_fd: int) -> None:
         setup = json.loads(line.hear()[1])
         if os.getppid() != setup["parent"]:
             return
+        with contextlib.suppress(OSError):  # where it is not allowed, the system chooses
+            os.sched_setaffinity(0, setup["cores"])
         try:
             worker = Worker(setup, memory_fd)
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from scenarios.scenario import Scenario
 COPIES = 8
 """Copies for each worker."""
 DRAWS = 64
+TURN = 0.2
+"""Seconds of a turn, about: a round is cut in several, because the pace of a machine changes within seconds."""
 
 
 def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
@@ -48,7 +51,8 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     if theirs is not None:
         label = f"{copies} copies in {workers} workers, SuperSuit's own"
         contenders.append(Contender(label, batched(theirs), copies))
-    speeds = medians(contenders, options)
+    turns = max(1, round(options.seconds / TURN))
+    speeds = medians(contenders, replace(options, rounds=options.rounds * turns, seconds=options.seconds / turns))
     for each in (*many, *([theirs] if theirs is not None else [])):
         each.close()
     first = contenders[0]

@@ -20,7 +20,7 @@ from environments import keys
 from environments.errors import EnvironmentFailure
 from environments.external import named
 from environments.line import INTO
-from environments.process import ProcessVectorEnv
+from environments.process import ProcessVectorEnv, share_of
 from environments.vector import VectorEnv
 from tests.contracts import checks, play
 
@@ -119,11 +119,22 @@ def test_contract(check: Any) -> None:
             env.close()
 
 
+def test_workers_share_out_the_cores() -> None:
+    for cores, workers in (({0, 1}, 1), ({0, 1}, 2), ({3, 5, 6, 9, 11}, 3), (set(range(64)), 7)):
+        shares = [share_of(cores, number, workers) for number in range(workers)]
+        assert sorted(core for share in shares for core in share) == sorted(cores)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert share_of({4, 2}, 2, 3) == [2, 4]
+
+
 def test_an_environment_of_ours_in_processes() -> None:
     import environments
 
     native = environments.make("toy/siege", 3, seed=4)
     spread = ProcessVectorEnv("toy/siege", native.spec, 3, 2, seed=4)
+    cores = os.sched_getaffinity(0)
+    for worker in spread._workers:
+        assert os.sched_getaffinity(worker.popen.pid) == set(share_of(cores, worker.number, 2))
     rng = np.random.default_rng(4)
     for t in range(50):
         actions = play.random_actions(native, rng)
