@@ -37,6 +37,20 @@ def follow(path: Path, make: Callable[[Path], Viewer]) -> Live:
     return Live(f"{run.scenario} — {path}", partial(episodes, run.replays), make, partial(status, run))
 
 
+def record_first(path: Path) -> None:
+    """Play and record an episode of a run that has none yet and is not being trained: there is something to watch."""
+    from marl.cli import evaluate
+
+    run = runs.open_run(path) if (path / runs.CONFIG).exists() else None
+    if run is None or "league" in run.config or any(run.replays.glob("*.replay*")) or runs.is_held(run):
+        return
+    if not any(path.glob("policies/*.safetensors")):
+        return
+    print(f"{path} has no replay yet: an episode is played and recorded", flush=True)
+    one = evaluate.Evaluate(str(path), episodes=1, record=1)
+    evaluate.measure(evaluate.find(one.policy), one)
+
+
 def no_replay(path: Path) -> UsageError:
     """That a folder has none, and how it gets one: a run's, or that of a run below it."""
     below = next((run.folder for run in runs.within(path)), None)

@@ -187,7 +187,7 @@ class Session:
         header = {"scenario": self.plan.scenario, "policies": who}
         key = derive(train.seed, "evaluation")
         paths = results.replay_files(self.run.replays, f"step-{self.trainer.steps:012d}", min(record, copies))
-        measured = evaluate(env, self.players(), episodes, key, record=paths, header=header)
+        measured = evaluate(env, self.players(), episodes, key, train.eval_greedy, record=paths, header=header)
         env.close()
         self.recording += measured.recording
         self._blind = results.without_pictures(measured.replays)
@@ -280,7 +280,6 @@ def print_what_next(run: runs.Run, trainer: Trainer) -> None:
     folder = shlex.quote(str(run.folder))
     told = external.told_faults(run.folder)
     longer = f" --total-steps {2 * trainer.steps}" if trainer.finished else ""
-    watch = f"marl watch {folder}" if any(run.replays.glob("*.replay")) else f"marl evaluate {folder} --record 1"
     print(f"run       {run.folder}  ({trainer.steps} of {trainer.total_steps} steps)")
     if told:
         print(f"faults    {told}")
@@ -288,7 +287,7 @@ def print_what_next(run: runs.Run, trainer: Trainer) -> None:
         print(f"resume    marl resume {folder}  (from its start: nothing is saved yet)", flush=True)
         return
     print(f"evaluate  marl evaluate {folder}")
-    print(f"watch     {watch}" + ("" if "watch" in watch else f" && marl watch {folder}"))
+    print(f"watch     marl watch {folder}")
     print(f"resume    marl resume {folder}{longer}", flush=True)
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Watch(export.Export):
     """Open a replay in a window, or write it as a film, pictures or numbers without any screen.
 
-    A run is followed: its newest episode is shown, and each new one as it appears. A league or tournament is a list of
-    players and matches. Keys in the window: space plays and pauses, arrows step and change the speed, w asks what if,
-    ? shows all.
+    A run is followed: its newest episode is shown, and each new one as it appears; where it has none, one is played
+    first. A league or tournament is a list of players and matches. Keys in the window: space plays and pauses, arrows
+    step and change the speed, w asks what if, ? shows all.
     """
 
     file: tyro.conf.Positional[Path]
@@ -37,10 +37,14 @@ class Watch(export.Export):
 def run(options: Watch) -> int:
     """Watch or export; returns the exit code."""
     from environments.errors import UsageError
+    from marl.cli import live
+    from viz.screen import has_display
 
     options.check()
     if options.compare and (options.csv or options.npz):
         raise UsageError("--csv and --npz hold the numbers of one replay: leave out --compare")
+    if options.file.is_dir() and (options.wanted or has_display()):
+        live.record_first(options.file)
     if options.file.is_dir() and not options.wanted and not options.compare:
         return folder(options)
     path = newest_replay(options.file)

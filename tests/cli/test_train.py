@@ -139,6 +139,10 @@ def test_a_finished_run_says_so_and_can_be_made_longer(
         and f"marl watch {longer}" in told
     )
     assert steps(longer)[-2:] == [700, 800]
+    watch, told = ["watch", str(longer), "--png", "0", "--out", str(tmp_path / "a.png")], "has no replay yet"
+    assert main(watch) == 0 and told in capsys.readouterr().out
+    assert len(list((longer / "replays").iterdir())) == 1
+    assert main(watch) == 0 and told not in capsys.readouterr().out
 
 
 def test_a_run_that_is_at_work_is_left_alone(tag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
