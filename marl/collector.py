@@ -296,7 +296,8 @@ def faulted(env: VectorEnv) -> NDArray[np.bool_]:
 def add_team_rewards(running: NDArray[np.float64], spec: EnvSpec, buffers: StepBuffers) -> None:
     """Add one step's rewards to `running [E, teams]`, summed over each team's agents."""
     for group, rewards in zip(spec.groups, buffers.groups, strict=True):
-        first, last = spec.team_of(group)[0], spec.team_of(group)[-1]
+        teams = spec.team_of(group)
+        first, last = teams[0], teams[-1]
         running[:, first : last + 1] += rewards.reward.reshape(running.shape[0], last - first + 1, -1).sum(2)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
@@ -212,7 +213,7 @@ class Policy(nn.Module):
         normal = SquashedGaussian if self.spec.box == "squashed" else DiagonalGaussian
         return normal(mean, log_std, centre, half)
 
-    @property
+    @cached_property
     def memory(self) -> Mapping[str, int]:
         """What it carries, as `RecurrentActor` says: hidden states; nothing where it is feed-forward."""
         actors = ((name, actor) for name, actor in self.actors.items() if isinstance(actor, RecurrentAgents))

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -71,21 +71,22 @@ class Turn:
 class Means:
     """Means of metrics over the steps that told them, and the largest of each."""
 
-    sums: dict[str, Any] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     largest: dict[str, float] = field(default_factory=dict)
 
-    def add(self, metrics: Mapping[str, Any]) -> None:
+    def add(self, metrics: Mapping[str, SupportsFloat]) -> None:
         """Take in what one step told."""
-        for name, value in metrics.items():
+        for name, told in metrics.items():
+            value = float(told)
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
-            self.largest[name] = max(self.largest.get(name, -math.inf), float(value))
+            if name.endswith("_largest"):
+                self.largest[name] = max(self.largest.get(name, -math.inf), value)
 
     def result(self) -> dict[str, float]:
         """The means; of what is called largest, the largest."""
-        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
-        return means | {name: value for name, value in self.largest.items() if name.endswith("_largest")}
+        return {name: value / self.counts[name] for name, value in self.sums.items()} | self.largest
 
 
 class OnPolicy(ABC):

@@ -8,6 +8,7 @@ pass over the whole rollout it is the advantage actor-critic (Huang et al. 2022,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -121,23 +122,24 @@ class PPO(OnPolicy):
 
     def _step(
         self, batch: Batch, index: Tensor, turn: Turn | None = None, factor: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """One gradient step on the samples at `index`, of a turn's agents (all by default)."""
         config, turn = self.config, turn or self.turns[0]
         columns = turn.columns
-        counts = batch.use[index][:, columns].sum().clamp(min=1), batch.use_value[index].sum().clamp(min=1)
+        counts = _count(batch.use, index, columns), _count(batch.use_value, index)
         if config.advantage_norm == "minibatch":
             batch = replace(batch, advantage=batch.advantage.clone())
             own = losses.normalise(batch.advantage[index][:, columns], batch.use[index][:, columns])
             batch.advantage[index, columns] = own if factor is None else own * factor[index].unsqueeze(1)
         self.optimiser.forget_gradients()  # who has no gradient is not stepped
+        metrics: dict[str, Any]
         if self.fused is None:
             gradients, metrics = self._gradients(batch, index, *counts, turn)
         else:
             alone = turn.agents[0] if turn.stack is not None else None
             gradients, metrics = self.fused.gradients(batch, index, *counts, alone, turn.critic)
         norms = [clip_norm(part, config.max_grad_norm) for part in gradients]
-        if not bool(torch.isfinite(torch.stack([metrics["loss"], *norms])).all()):
+        if not all(math.isfinite(x) for x in (metrics["loss"], *norms)):
             raise NumericalFailure("loss or gradient is not finite", batch.take(index))
         self.optimiser.step()
         if "largest" in metrics:
@@ -243,7 +245,7 @@ class PPO(OnPolicy):
             if not above():
                 break
             for index in self.minibatches(batch, turn):
-                decisions = batch.use[index][:, turn.columns].sum().clamp(min=1)
+                decisions = _count(batch.use, index, turn.columns)
                 self.optimiser.forget_gradients()
                 gradients, metrics = self._gradients(batch, index, decisions, decisions, turn, mending=True)
                 if float(metrics["largest"]) <= limit:
@@ -259,6 +261,11 @@ class PPO(OnPolicy):
                 for parameter, old in zip(turn.parameters, before, strict=True):
                     parameter.copy_(torch.lerp(old, parameter, 0.5) if pulls < PULLS else old)
         return {"mending": extra / max(steps, 1), "pulls": float(pulls)}
+
+
+def _count(use: Tensor, index: Tensor, columns: slice = slice(None)) -> Tensor:
+    """How many entries of some rows are used, at least 1."""
+    return use.index_select(0, index)[:, columns].count_nonzero().clamp(min=1)
 
 
 def _largest(x: Tensor, use: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from environments import workers
 from marl.engine import blas, passes
 from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 
-PART = 256
+PART = 128
 """Samples of a gradient block, and of a piece of a forward pass, where there are several threads to share them."""
-BLOCKS = 16
+BLOCKS = 32
 """Gradient blocks of a minibatch at most: their sums are kept apart until all are done."""
 TOTALS = 4
 """Sums that a loss reports."""

@@ -19,7 +19,7 @@ from marl.engine.blas import ADD, NEW, product, product_left_transposed
 from marl.engine.scalar import F, tanh
 
 U = np.uint64
-ROWS = 128
+ROWS = 96
 """Rows of a chunk, about: the activations of a few such layers fit the second cache."""
 FEWEST_ROWS = 12
 SMALL_PRODUCT = 650_000

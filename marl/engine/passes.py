@@ -71,6 +71,7 @@ def differentiate(task, net, parameters, gradients, totals, inputs, index, works
     work = works[who]
     count, samples_in_all = gradients.shape[1], index.shape[0]
     flat = gradients.reshape(gradients.size)
+    turned = -1
     while True:
         first, stop = take(progress, rows, size, who)
         if first >= rows:
@@ -85,7 +86,9 @@ def differentiate(task, net, parameters, gradients, totals, inputs, index, works
             begin, end = block * samples_in_all // rows, (block + 1) * samples_in_all // rows
             chunk = cut(net, begin, end)
             for stack in range(net.stacks):
-                turn(net, parameters, stack, work)
+                if turned != stack:
+                    turn(net, parameters, stack, work)
+                    turned = stack
                 for start in range(begin, end, chunk):
                     samples = min(chunk, end - start)
                     gather(net, inputs, index, start, samples, stack, work)

@@ -83,7 +83,7 @@ class FusedPPO:
         values: Tensor,
         agent: int | None = None,
         critic: bool = True,
-    ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+    ) -> tuple[list[list[Tensor]], dict[str, float]]:
         """Sets parameters' `grad` for the samples `index`, which have that many trained `decisions` and `values`: the
         actors' (of one `agent` alone) and the critic's; returns flat gradients per part, and metrics."""
         self._load(batch)
@@ -113,8 +113,7 @@ class FusedPPO:
             parts.append(gradients)
             metrics["value_loss"] = value_loss
             loss += self.config.value_coefficient * value_loss
-        metrics = {"loss": loss, **metrics}
-        return parts, {name: torch.tensor(x, dtype=torch.float64) for name, x in metrics.items()}
+        return parts, {"loss": loss, **metrics}
 
     def _told(self, batch: Batch, decisions: Tensor) -> Surrogate:
         share = F(1.0 / float(decisions))
