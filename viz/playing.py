@@ -258,7 +258,7 @@ class Playing(Shown):
     def advance(self, seconds: float) -> bool:
         """Let time pass: others move at a pace, and so does the game where it flows."""
         session = self.session
-        if session.over or self.paused or not self.begun:
+        if self.quit or session.over or self.paused or not self.begun:  # what was left is kept, and takes no more steps
             return False
         self._passed += seconds
         step = session.spec.step_seconds / self.speed

@@ -239,6 +239,17 @@ def test_who_closes_the_window_before_the_end_is_told_what_became_of_it_once() -
     assert game.quit and told == [1]
 
 
+def test_nothing_is_played_in_the_moment_in_which_the_window_is_left() -> None:
+    session = Session(one_copy("board/tictactoe"), AtRandom(), "player_0")
+    game = Playing(session, Controls(session.env.spec, session.group), lambda: f"{session.replay().steps} step")
+    for key in ("tab", "return"):
+        game.press(key)
+    game.advance(1.0)
+    assert session.steps == 1 and not session.asked, "the other's turn"
+    game.press("escape")
+    assert not game.advance(10.0) and session.steps == 1 and game.said == "1 step"
+
+
 def test_after_the_end_there_is_more() -> None:
     session = Session(one_copy("board/tictactoe"), AtRandom(), "player_0")
     replay, another = Shown(), Shown()
