@@ -56,6 +56,8 @@ class TrainConfig(SelfPlayConfig):
     """Environment steps between two evaluations on episodes never trained on, or none; at least 1."""
     eval_episodes: int = 100
     """Episodes of every evaluation; at least 1."""
+    eval_greedy: bool = False
+    """Take the likeliest actions in evaluations instead of sampled ones."""
     eval_record: int = 1
     """Episodes of every evaluation that are written as replays, which `marl watch RUN` shows as they appear; 0 to 256.
 

@@ -37,6 +37,8 @@ RUNS = ROOT / "runs" / "results"
 EPISODES = 1000
 CURVE_POINTS = (50_000, 120_000, 320_000, 500_000, 600_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000)
 """Environment steps at which the learning curve is noted; those below a million are where references were measured."""
+GREEDY_POINTS = (35_000, 85_000, 110_000, 135_000, 210_000, 260_000, 285_000, 500_000, 750_000, 1_000_000)
+"""The same of greedy play, by the rows that evaluate it on the way."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,29 @@ def _critics() -> list[Row]:
         Row("hasac", "particle/spread", f"continuous, {kind}", 200_000, 3, None, (*options, *more))
         for kind, more in kinds.items()
     ]
+
+
+WATCHED = ("--eval-every", "5000", "--eval-greedy", "true", "--eval-record", "0")
+"""100 greedy episodes from time to time, so that a run can be compared at any step."""
+SMALL_ROLLOUTS = ("--num-envs", "32", "--rollout-length", "100", "--epochs", "10", "--learning-rate", "7e-4")
+"""As MAPPO's preset `sample` of spread."""
+
+
+def _first_million() -> list[Row]:
+    """Where the reference implementation was measured, HASAC and HATD3 with as many updates, and MAPPO as where it is
+    at its best after a million steps of spread."""
+    rows = []
+    for task in ("spread", "reference", "speaker_listener"):
+        place, variant = f"particle/{task}", "continuous, first million"
+        common = ("--env.continuous-actions", "true", *WATCHED)
+        off_policy = ("--num-envs", "20", *common)
+        rows += [
+            Row("hasac", place, variant, 1_000_000, 3, "team_sum", off_policy),
+            Row("hatd3", place, variant, 1_000_000, 3, None, off_policy),
+            Row("mappo", place, variant, 1_000_000, 3, None, (*SMALL_ROLLOUTS, *common)),
+        ]
+    soft = ("--preset", "tuned", *WATCHED)
+    return rows + [Row(name, "particle/spread", "tuned", 500_000, 3, None, soft) for name in ("hasac", "masac", "isac")]
 
 
 def _both(scenario: str, variant: str, steps: int, seeds: int, *options: str) -> list[Row]:
@@ -150,6 +175,7 @@ ROWS = [
     *_both("particle/spread", "continuous", 2_000_000, 3, "--env.continuous-actions", "true"),
     *_off_policy("hasac", "hatd3", "masac", "isac", "matd3", "haddpg", "maddpg"),
     *_critics(),
+    *_first_million(),
     *_matrix("climbing", "tuned", "--preset", "tuned"),
     Row("hasac", "matrix/climbing", "published", 20_000, 10, None, ("--preset", "published")),
     *(row for k in (0, 25, 100) for row in _matrix("penalty", f"{k}", "--preset", "tuned", "--env.k", str(k))),
@@ -217,6 +243,7 @@ def measure(row: Row, seed: int) -> None:
         "greedy": greedy,
         "random": random,
         "curve": _curve(metrics),
+        **({"greedy_curve": _greedy_curve(metrics)} if "--eval-greedy" in row.options else {}),
     }
     FOLDER.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
@@ -240,6 +267,17 @@ def _curve(metrics: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
         if rows and metrics[-1]["step"] >= point:
             mean = sum(row["return"] for row in rows) / len(rows)
             curve.append({"step": point, "return": round(mean, 2)})
+    return curve
+
+
+def _greedy_curve(metrics: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Mean return of the first greedy evaluation at each noted step, or within an iteration after it."""
+    curve = []
+    measured = [row for row in metrics if "eval/return" in row]
+    for point in GREEDY_POINTS:
+        row = next((row for row in measured if row["step"] >= point), None)
+        if row is not None:
+            curve.append({"step": point, "return": round(row["eval/return"], 2), "episodes": row["eval/episodes"]})
     return curve
 
 

@@ -4,8 +4,9 @@
     python results/table.py --check    exit 1 where a page is out of step
 
 A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
-scenario's name, `curves:SCENARIO` (training returns on the way), `won` (how often training runs win, where there is
-such a metric), `tictactoe`, `bench` (one run of all parts of `marl bench`) or `speed` (each part in full).
+scenario's name, `curves:SCENARIO` (training returns on the way), `greedy:SCENARIO` (greedy ones, beside those of the
+published implementation), `won` (how often training runs win, where there is such a metric), `tictactoe`, `bench` (one
+run of all parts of `marl bench`) or `speed` (each part in full).
 
 A file `NAME.json` here, or in a folder below, is one of these:
 
@@ -53,6 +54,16 @@ OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "cores"}
 """What only files have that are rendered elsewhere."""
 
 Run = Mapping[str, Any]
+REFERENCES = {
+    "particle/spread": {
+        "hasac": {35_000: -59.3, 85_000: -52.9, 135_000: -46.5, 210_000: -42.3, 285_000: -41.7},
+        "hatd3": {35_000: -67.7, 85_000: -57.8, 135_000: -50.1, 210_000: -40.4, 285_000: -40.5},
+    },
+    "particle/speaker_listener": {"hasac": {35_000: -33.2, 110_000: -24.9, 210_000: -20.0, 260_000: -17.5}},
+}
+"""Scenario -> algorithm -> environment steps -> mean of 100 greedy episodes, returns summed over the team's agents: the
+published implementation with its tuned settings (widths 256, 20 copies, an update per 20 steps) on mpe2, continuous
+actions, one seed."""
 
 
 def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
@@ -95,6 +106,9 @@ def fill(
             body = wins_table(runs)
         elif selection == "tictactoe":
             body = lines_table(lines)
+        elif selection.startswith("greedy:"):
+            scenario = selection.removeprefix("greedy:")
+            body = greedy_table([run for run in runs if run["scenario"] == scenario], REFERENCES.get(scenario, {}))
         elif selection.startswith("curves:"):
             body = curves_table([run for run in runs if run["scenario"] == selection.removeprefix("curves:")])
         else:
@@ -135,6 +149,27 @@ def curves_table(runs: Iterable[Run]) -> str:
         cells = {step: _interval(row) for step, row in zip(steps, found.tolist(), strict=True)}
         lines.append(f"| {algorithm}, {variant} | {len(seeds)} | {' | '.join(cells.get(at, '') for at in points)} |")
     text = "Returns of training episodes, summed over the team's agents; IQM over seeds with its 95 % interval."
+    return "\n".join([*lines, "", text, ""])
+
+
+def greedy_table(runs: Iterable[Run], references: Mapping[str, Mapping[int, float]]) -> str:
+    """Greedy returns at some numbers of environment steps, as `curves_table`; those of references in rows before."""
+    rows = alike(run for run in runs if run.get("greedy_curve"))
+    if not rows:
+        return NOTHING
+    steps = {point["step"] for seeds in rows.values() for run in seeds for point in run["greedy_curve"]}
+    points = sorted(steps.union(*references.values()))
+    lines = [f"| algorithm | seeds | {' | '.join(map(_steps, points))} |", "|---" * (2 + len(points)) + "|"]
+    for algorithm, known in references.items():
+        cells = [f"{known[at]:.1f}" if at in known else "" for at in points]
+        lines.append(f"| {algorithm}, continuous, published implementation | 1 | {' | '.join(cells)} |")
+    for (_, algorithm, variant, _, _), seeds in sorted(rows.items()):
+        cells = []
+        for at in points:
+            found = [point["return"] for run in seeds for point in run["greedy_curve"] if point["step"] == at]
+            cells.append(_interval(iqm(found)) if len(found) > 1 else "".join(map(_figure, found)))
+        lines.append(f"| {algorithm}, {variant} | {len(seeds)} | {' | '.join(cells)} |")
+    text = "Greedy returns, 100 episodes a seed, summed over the team's agents; IQM over seeds with its 95 % interval."
     return "\n".join([*lines, "", text, ""])
 
 

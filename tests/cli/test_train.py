@@ -413,6 +413,17 @@ def test_recording_does_not_slow_a_run(tmp_path: Path) -> None:
     assert session._recordable() == 2
 
 
+def test_evaluations_may_be_greedy(tmp_path: Path) -> None:
+    """Then each of a game without observations is one entry of its table again and again; sampled ones are not."""
+    entries = {2.0 * 25 * x for x in (11, -30, 0, 7, 6, 5)}
+    often = ["--eval-every", "500", "--eval-episodes", "20", "--eval-record", "0", "--num-envs", "4", "--threads", "1"]
+    for greedy in ("true", "false"):
+        folder, more = tmp_path / greedy, ["--eval-greedy", greedy, "--total-steps", "512"]
+        words = [*often, *more, "--rollout-length", "128", "--run-dir", str(folder)]
+        assert main(["train", "ippo", "matrix/climbing", *words]) == 0
+        assert (measured(folder)[-1]["eval/return"] in entries) == (greedy == "true")
+
+
 def test_evaluation_changes_nothing(tmp_path: Path) -> None:
     kept = []
     for name, more in (("with", ["--eval-every", "100", "--eval-episodes", "2"]), ("without", [])):

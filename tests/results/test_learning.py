@@ -40,6 +40,13 @@ def test_rows_of_one_process_leave_nothing_to_those_after_them(tmp_path: Path) -
     assert not list((tmp_path / "runs").glob("*.json"))
 
 
+def test_greedy_play_is_noted_at_the_first_evaluation_from_each_step() -> None:
+    steps = {34_880: -60.0, 35_040: -50.0, 40_000: -45.0, 85_120: -40.004}
+    metrics = [{"step": step, "eval/return": x, "eval/episodes": 100.0} for step, x in steps.items()]
+    found = learning._greedy_curve([*metrics, {"step": 110_080}])
+    assert [(each["step"], each["return"]) for each in found] == [(35_000, -50.0), (85_000, -40.0)]
+
+
 def test_a_command_that_fails_is_told_with_its_reason() -> None:
     with pytest.raises(SystemExit, match="failed with 2: marl: no preset 'none' for hasac in matrix/climbing"):
         learning._run(["marl", "train", "hasac", "matrix/climbing", "--preset", "none"], apart=False)

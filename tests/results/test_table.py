@@ -84,6 +84,25 @@ def test_curves_are_of_whole_runs() -> None:
     assert table.curves_table([_run(0, -40.0)]) == table.NOTHING
 
 
+def test_greedy_play_stands_beside_the_references() -> None:
+    def curve(*returns: float) -> list[dict[str, float]]:
+        return [{"step": step, "return": x} for step, x in zip((35_000, 85_000), returns, strict=False)]
+
+    seeds = [_run(seed, 0.0, greedy_curve=curve(-60.0 - seed, -50.0)) for seed in range(3)]
+    alone = _run(0, 0.0, algorithm="masac", greedy_curve=curve(-55.0))
+    known = {"hasac": {35_000: -59.3, 285_000: -41.7}}
+    text = table.greedy_table([*seeds, alone, _run(1, -40.0)], known)
+    assert "| algorithm | seeds | 35k | 85k | 285k |" in text
+    reference, mappo, masac = _rows(text)
+    assert reference == ["hasac, continuous, published implementation", "1", "-59.3", "", "-41.7"]
+    assert mappo[:2] == ["mappo, default", "3"] and mappo[2].startswith("-61.0 [-62.0") and mappo[4] == ""
+    assert masac == ["masac, default", "1", "-55.0", "", ""]
+    assert table.greedy_table([_run(0, -40.0)], known) == table.NOTHING
+    page = "<!-- results:greedy:particle/spread -->\n<!-- end -->\n"
+    rows = _rows(table.fill(page, seeds, []))
+    assert [row[0].split(",")[0] for row in rows] == ["hasac", "hatd3", "mappo"]
+
+
 def test_victories_are_counted_where_there_are_any() -> None:
     def won(share: float) -> dict[str, Any]:
         figure = {"mean": share, "low": share - 0.01, "high": share + 0.01}
