@@ -115,7 +115,7 @@ def test_runs_and_policies_take_the_sides_that_they_can(tmp_path: Path) -> None:
     (["board/tictactoe", "random", PERFECT, "--games", "3"], "even"),
     (["board/tictactoe", "random", PERFECT, "--format", "knockout"], "format"),
     (["board/tictactoe", "random", PERFECT, "--workers", "0"], "workers"),
-    (["board/tictactoe", "random", PERFECT, "--move-timeout", "0"], "move_timeout"),
+    (["board/tictactoe", "random", PERFECT, "--move-timeout", "0"], "--move-timeout"),
     (["board/connect_four", "random", PERFECT], "plays board/tictactoe"),
     (["board/tictactoe", "random", PERFECT, "--sprt", "35,0"], "the lower first"),
     (["board/tictactoe", "random", PERFECT, f"{PLAYERS}:FirstLegal", "--sprt", "0,35"], "two players"),
