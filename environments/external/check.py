@@ -61,7 +61,8 @@ def examine(factory: Callable[[], Any], name: str, teams: str | None = None, ste
     """Look at an environment, one thing after the other. UsageError where it cannot be used at all."""
     env = prepared(factory(), name)
     layout = layout_of(env, name, {}, teams)
-    yield Finding(f"{len(layout.places)} agents with spaces that can be learnt")
+    agents = "1 agent" if len(layout.places) == 1 else f"{len(layout.places)} agents"
+    yield Finding(f"{agents} with spaces that can be learnt")
     yield _looked("it passes PettingZoo's own tests", lambda: _pettingzoo(factory, min(steps, 200)))
     play = _Play(layout, env, steps)
     played = _looked("what it shows lies in its spaces, and rewards are finite numbers", play.run)
