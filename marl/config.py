@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from marl.config_checks import check_above, check_choices, check_counts, require
 from marl.config_replay import DDPGConfig, QConfig, SACConfig
 from marl.config_rollout import A2CConfig, DPOConfig, PPOConfig, TRPOConfig
 from marl.config_self_play import SelfPlayConfig
+
+if TYPE_CHECKING:
+    from environments.spec import AgentGroup
 
 RewardMode = Literal["agent", "team_sum", "team_mean"]
 
@@ -253,6 +256,24 @@ def algorithm(name: str) -> Algorithm:
 
         require(False, f"unknown algorithm {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
+
+
+def unfit(actions: Collection[str], groups: Iterable[AgentGroup]) -> AgentGroup | None:
+    """The first group whose agents have another kind of actions; kinds by gymnasium's names."""
+    return next((group for group in groups if type(group.action_space).__name__ not in actions), None)
+
+
+def check_actions(
+    learner: str, actions: Collection[str], groups: Sequence[AgentGroup], others: Callable[[], Iterable[str]] = tuple
+) -> None:
+    """UsageError where an agent has actions of a kind that a learner cannot learn: whose, which, and what would work,
+    `others` being ways besides other algorithms."""
+    group = unfit(actions, groups)
+    if group is not None:
+        space, able = group.action_space, (a.name for a in ALGORITHMS.values() if unfit(a.actions, groups) is None)
+        ways = ", or ".join([f"train with {', '.join(able)}", *others()])
+        kind = type(space).__name__
+        require(False, f"{learner} cannot learn {kind} actions, which {group.agents[0]!r} has ({space}): {ways}")
 
 
 def to_json(config: Any) -> dict[str, Any]:

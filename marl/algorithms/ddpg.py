@@ -18,6 +18,7 @@ from environments.spec import AgentGroup, EnvSpec
 from marl import losses
 from marl.algorithms.actor_critic import ActorCritic, outputs_of
 from marl.algorithms.off_policy import spec_of
+from marl.config import check_actions
 from marl.config_replay import DDPGConfig
 from marl.distributions import Deterministic
 from marl.policy import Actor, Policy, PolicyStep, View
@@ -52,9 +53,10 @@ class DDPG(ActorCritic):
     config: DDPGConfig
 
     def __init__(self, env: EnvSpec, kind: str, config: DDPGConfig, reward: str, seed: int, threads: int = 1) -> None:
-        """As `ActorCritic`."""
-        functions = 2 if config.twin else 1
-        super().__init__(env, spec_of(env, kind, config), config, reward, seed, threads, functions=functions)
+        """As `ActorCritic`. UsageError where actions are not continuous."""
+        functions, spec = 2 if config.twin else 1, spec_of(env, kind, config)
+        check_actions("a deterministic learner", ("Box",), spec.groups)
+        super().__init__(env, spec, config, reward, seed, threads, functions=functions)
         self.target_policy = deepcopy(self.policy).requires_grad_(False)
         self.acting: list[Tensor] = list(self.policy.parameters())
         self.target_acting: list[Tensor] = list(self.target_policy.parameters())

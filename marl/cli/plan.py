@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,18 +207,14 @@ class Plan:
 
     def _check_actions(self, known: settings.Algorithm, spec: EnvSpec, team: str) -> None:
         """UsageError where an agent has actions that the algorithm cannot learn: whose, which, and what would work."""
-        unfit = _unfit(known, spec, team)
-        if unfit is None:
-            return
-        space = unfit.action_space
-        ways = [f"train with {', '.join(a.name for a in ALGORITHMS.values() if _unfit(a, spec, team) is None)}"]
-        for name, value in self.options.items():
-            if isinstance(value, bool) and _fits_with(known, self.environment, {**self.options, name: not value}, team):
-                ways.append(f"set --env.{name.replace('_', '-')} {str(not value).lower()}")
-        raise UsageError(
-            f"{known.name} cannot learn {type(space).__name__} actions, which {unfit.agents[0]!r} has ({space}): "
-            + ", or ".join(ways)
-        )
+
+        def options() -> Iterator[str]:
+            for name, value in self.options.items():
+                other = {**self.options, name: not value}
+                if isinstance(value, bool) and _fits_with(known, self.environment, other, team):
+                    yield f"set --env.{name.replace('_', '-')} {str(not value).lower()}"
+
+        settings.check_actions(known.name, known.actions, _groups(spec, team), options)
 
     def _check_memories(self, policy: PolicySpec, config: OffPolicyConfig, samples: int) -> None:
         check_bounded(policy)
@@ -391,16 +387,15 @@ def check_place(algorithm: settings.Algorithm, typed: settings.Settings) -> None
         require(False, own + (f"{other} {known[0]}" if known else "; no algorithm is what was asked for"))
 
 
-def _unfit(algorithm: settings.Algorithm, spec: EnvSpec, team: str) -> AgentGroup | None:
-    """The first group of a kind of team whose actions the algorithm cannot learn."""
-    groups = [spec.group(name) for name in spec.kind(team).groups]
-    return next((group for group in groups if type(group.action_space).__name__ not in algorithm.actions), None)
+def _groups(spec: EnvSpec, team: str) -> list[AgentGroup]:
+    """Those of a kind of team."""
+    return [spec.group(name) for name in spec.kind(team).groups]
 
 
 def _fits_with(algorithm: settings.Algorithm, environment: str, options: Mapping[str, Any], team: str) -> bool:
     """Whether the algorithm could learn all actions of a kind of team, were these the environment's options."""
     try:
-        return _unfit(algorithm, describe(environment, options), team) is None
+        return settings.unfit(algorithm.actions, _groups(describe(environment, options), team)) is None
     except UsageError:
         return False
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from environments.errors import NumericalFailure
+import environments
+from environments.errors import NumericalFailure, UsageError
 from marl.algorithms.ddpg import DDPG, Noisy
 from marl.critics import TwinQ
 from marl.distributions import Deterministic
@@ -32,6 +33,16 @@ def points(policy: Any, made: DDPG, views: Any) -> list[Tensor]:
         for group in made.spec.groups
         for i in range(made.spec.members(group))
     ]
+
+
+@pytest.mark.parametrize("name", FAMILIES["ddpg"])
+def test_discrete_actions_are_refused_in_one_line(name: str) -> None:
+    env = environments.make("particle/spread", 2)
+    with pytest.raises(
+        UsageError, match=r"cannot learn Discrete actions, which 'agent_0' has .*: train with ia"
+    ) as told:
+        DDPG(env.spec, "team", config_of(name), "agent", seed=0)
+    assert "\n" not in str(told.value) and name not in str(told.value)
 
 
 # --- targets --------------------------------------------------------------------------------------------------------
