@@ -125,7 +125,6 @@ class PettingZooVectorEnv:
         self._factory, self._name, self._max_faults = factory, name, max_faults
         self._now = allocate(self.spec, num_envs)
         self._draft, self._sheet = _drafts(self.spec)
-        self._nothing = np.zeros_like(self._sheet)
         self._score = np.zeros((num_envs, self.spec.num_teams), np.float32)
         self._team = [self.spec.team_of(group) for group in self.spec.groups]
         self._groups = [group.name for group in self.spec.groups]
@@ -408,7 +407,7 @@ class PettingZooVectorEnv:
                     write_mask(legal, desk.mask)
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise ValueError(f"{agent!r} shows {error}") from None
-        if self._sheet.dot(self._nothing) != 0:  # NaN and infinity times 0 are NaN
+        if 0 in np.isfinite(self._sheet).tobytes():  # in half the time that `all` takes
             for group, draft in zip(self.spec.groups, self._draft.groups, strict=True):
                 for agent, row in zip(group.agents, draft.obs[0], strict=True):
                     if not np.isfinite(row).all():
