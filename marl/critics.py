@@ -13,7 +13,7 @@ from environments.spec import AgentGroup
 from marl.critic_networks import DroQ, Simba, Stacked
 from marl.distributions import head_size
 from marl.encoders import Encoders
-from marl.networks import AgentMLP, layered
+from marl.networks import AgentMLP, in_blocks, layered
 from marl.policy_spec import PolicySpec, choices
 from marl.replay_buffer import Views
 
@@ -236,12 +236,12 @@ class TwinQ(nn.Module):
         """The smaller Q `[B, J, K]` of inputs side by side, `[B, J, .]` or `[B, .]` alike for every J."""
         count = max(x.shape[1] for x in parts if x.dim() == 3)
         whole = torch.cat([x if x.dim() == 3 else x.unsqueeze(1).expand(-1, count, -1) for x in parts], 2)
-        q: Tensor = self.heads["central"](whole.flatten(0, 1))
+        q = in_blocks(self.heads["central"], whole.flatten(0, 1))
         return q.amin(1).view(len(whole), count, self.rows)
 
     def _local(self, group: AgentGroup, x: Tensor) -> Tensor:
         """All functions `[F, B, n]` of a group's agents."""
-        return torch.stack([self.heads[f"{group.name}_{name}"](x).squeeze(-1) for name in self.names])
+        return torch.stack([in_blocks(self.heads[f"{group.name}_{name}"], x).squeeze(-1) for name in self.names])
 
     def _by_group(self, actions: Sequence[Tensor]) -> list[tuple[AgentGroup, Tensor]]:
         parts, first = [], 0

@@ -38,6 +38,8 @@ def tanh(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": tanh, "relu": torch.relu}
 IN_PLACE = ACTIVATIONS | {"relu": torch.relu_}
 """The same where they may take the place of what comes out of a product: no gradient needs that."""
+ROWS = 2048
+"""Of a block of `in_blocks`."""
 HIDDEN_GAIN = {"tanh": 5 / 3, "relu": math.sqrt(2)}
 
 
@@ -118,6 +120,16 @@ class AgentMLP(nn.Module):
             x = IN_PLACE[self.activation](x)
             x = one_column(bias, x, weight) if weight.shape[2] == 1 else torch.baddbmm(bias.unsqueeze(1), x, weight)
         return x.transpose(0, 1)
+
+
+def in_blocks(network: nn.Module, x: Tensor) -> Tensor:
+    """`network(x)`, `[B, n, D] -> [B, n, K]` or `[B, D] -> [B, n, K]`; where no gradient is wanted, some rows after the
+    others, so that what a layer makes is still in the processor's cache when the next one takes it."""
+    rows = max(ROWS // x.shape[1:-1].numel(), 1)
+    if torch.is_grad_enabled() or len(x) <= rows or not isinstance(network, AgentMLP):
+        whole: Tensor = network(x)
+        return whole
+    return torch.cat([network(block) for block in torch.split(x, rows)])
 
 
 def one_column(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:

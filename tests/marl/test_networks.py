@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from marl import networks
 from marl.networks import AgentMLP, tanh
 
 B, N, D, K = 11, 3, 5, 4
@@ -118,3 +119,16 @@ def test_tanh_and_its_slope_are_exact_to_rounding() -> None:
     assert extremes[:5].tolist() == [-1, -1, 0, 1, 1]
     assert math.isnan(float(extremes[5]))
     assert torch.equal(tanh(x.detach().double()), exact)
+
+
+@pytest.mark.parametrize("parameters", ["shared", "per_agent"])
+def test_blocks_of_rows_are_the_whole(parameters: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without gradients some rows after the others, the last ones fewer; with them all at once."""
+    net, seen = network(parameters), views(10, N, D)
+    taken: list[int] = []
+    net.register_forward_pre_hook(lambda _, given: taken.append(len(given[0])))
+    monkeypatch.setattr(networks, "ROWS", 4 * N)
+    whole = networks.in_blocks(net, seen)
+    with torch.no_grad():
+        torch.testing.assert_close(networks.in_blocks(net, seen), whole)
+    assert taken == [10, 4, 4, 2]
