@@ -6,12 +6,14 @@ else (batching, threads, autoreset, episodes, capture) is written once, here and
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core import event
 from numpy.typing import NDArray
 
 from environments import rng, workers
@@ -19,6 +21,9 @@ from environments.compile import instantiate
 from environments.loops import BEGIN, SHOW, STEP
 from environments.spec import EnvSpec
 from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
+
+LOG = logging.getLogger(__name__)
+"""What people who wait may want to know; the command line shows it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ class NativeEnv:
         self._every = np.arange(num_envs)
         self._records = (self.states, self.params, self.limits, self.clocks)
         self._idle: tuple[Array, ...] = tuple(np.zeros(*action_shape(group, 1)) for group in self.spec.groups)
-        self._run = entry_point(game.loops().run, (*self._records, self._idle, self.buffers, self._every, STEP))
+        examples = (*self._records, self._idle, self.buffers, self._every, STEP)
+        self._run = entry_point(game.loops().run, examples, game.name)
         self.clocks["key"] = rng.copy_keys(seed, first_copy, num_envs)
         self._show(self._every, BEGIN)
 
@@ -214,13 +220,29 @@ class NativeEnv:
                 )
 
 
-def entry_point(function: Any, arguments: tuple[Any, ...]) -> Callable[..., None]:
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Says so when a function is compiled because the disk cache does not hold it for the types at hand."""
+
+    def __init__(self, function: Any, title: str) -> None:
+        self.function, self.title = function, title
+
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"] is self.function:  # and not what it calls, or what another thread compiles
+            LOG.info("compiling %s, once for this machine: 10 to 30 s", self.title)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+def entry_point(function: Any, arguments: tuple[Any, ...], title: str) -> Callable[..., None]:
     """The compiled code of a kernel for exactly these argument types, called without looking at types again.
 
-    Numba's own call costs 2 microseconds more, on every step of a single copy.
+    Numba's own call costs 2 microseconds more, on every step of a single copy. `title` is what people are told is
+    compiled, where that takes long.
     """
     types = tuple(numba.typeof(value) for value in (*arguments, *workers.share(1, 1, 1)))
-    entry: Callable[..., None] = function.compile(types)
+    with event.install_listener("numba:compile", _Notice(function, title)):
+        entry: Callable[..., None] = function.compile(types)
     return entry
 
 

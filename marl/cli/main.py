@@ -129,7 +129,24 @@ def _dispatch(words: list[str]) -> int:
         options = _parse(module, command, rest, f"marl {name}")
     except SystemExit as end:  # --help
         return int(end.code or 0)
-    return int(module.run(options))
+    with _telling():
+        return int(module.run(options))
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """What environments say while one waits for them is told, a line each, beside what a command prints."""
+    import logging
+
+    log, teller = logging.getLogger("environments"), logging.StreamHandler()
+    before = log.level
+    log.addHandler(teller)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(teller)
 
 
 def _parse(module: Any, command: Command, words: list[str], prog: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -135,6 +136,15 @@ def test_a_bug_is_one_line_unless_debugged(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "marl: a bug, sorry: ZeroDivisionError: division by zero; --debug shows where\n"
     with pytest.raises(ZeroDivisionError):
         cli.main(["list", "--debug"])
+
+
+def test_what_environments_say_is_shown_by_commands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("environments.native")
+    for _ in range(2):
+        with cli._telling():
+            log.info("compiling")
+        log.info("by whoever only uses the packages")
+    assert capsys.readouterr() == ("", "compiling\ncompiling\n")
 
 
 def test_sigterm_before_there_is_anything_to_save(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 import environments
 from environments import workers
-from environments.native import Game, NativeEnv, limits_of
+from environments.native import Game, NativeEnv, entry_point, limits_of
 from environments.rng import copy_keys, key_of
 from environments.vector import StepBuffers, allocate
 
@@ -172,3 +173,21 @@ def test_two_environments_share_threads_without_mixing() -> None:
         other.step({"agent": np.zeros((copies, 3), np.int32)})
         b = twin.step({"cart": actions})
         assert np.array_equal(a.groups[0].obs, b.groups[0].obs)
+
+
+def test_compiling_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Where it is loaded instead, and for what it calls, nothing is said."""
+
+    @numba.njit
+    def inner(values):
+        values[0] += 1
+
+    @numba.njit
+    def block(values, rows, size, progress, who):
+        inner(values)
+
+    values = np.zeros(1)
+    with caplog.at_level("INFO", "environments"):
+        for _ in range(2):
+            entry_point(block, (values,), "a game")(values, 1, 1, np.zeros(2, np.int64), 0)
+    assert caplog.messages == ["compiling a game, once for this machine: 10 to 30 s"] and values[0] == 2
