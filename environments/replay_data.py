@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from environments import replay_file
 from environments.errors import RefusedFile, UsageError
-from environments.replay_header import Identity, Parent, identity_of, parent_of, spec_of
+from environments.replay_header import Identity, Parent, identity_of, parent_of, scenario_of, spec_of
 from environments.replay_pictures import Pictures
 from environments.replay_views import GroupView, Views, ViewTrack
 from environments.spec import AgentGroup, EnvSpec
@@ -103,6 +103,11 @@ class Replay:
             team: identity_of(said.get(team, said.get(kind)))
             for team, kind in zip(self.spec.team_names, self.spec.team_kinds, strict=True)
         }
+
+    @property
+    def scenario(self) -> str:
+        """What was played, by the scenario's name; the environment's where none is known."""
+        return scenario_of(self.header.get("scenario")) or self.spec.name
 
     @property
     def parent(self) -> Parent | None:

@@ -73,6 +73,11 @@ def parent_of(said: Any) -> Parent | None:
     return Parent(identity, step) if type(step) is int and 0 <= step < 2**62 else None
 
 
+def scenario_of(said: Any) -> str:
+    """What a header says under `scenario`; "" where that is nothing, or no name."""
+    return _printable(said) if isinstance(said, str) else ""
+
+
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST_TEXT])
 

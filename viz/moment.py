@@ -81,6 +81,13 @@ class Moment:
 
     film: Film | None = None
     """What the environment itself drew, where that was recorded."""
+    scenario: str = ""
+    """Name of what is played; empty where nothing but the environment is known."""
+
+    @property
+    def title(self) -> str:
+        """What is played: a scenario, or an environment."""
+        return self.scenario or self.spec.name
 
     def smooth(self, name: str, leap: float = 1.5) -> Array:
         """A state array of places, on its way to the next instant; what goes further than `leap` waits until then."""
@@ -148,6 +155,7 @@ class ReplayMoments:
             metrics=_named(spec, replay.metrics[frame - 1]) if known else (),
             policies=self._policies,
             film=None if replay.pictures is None else Film(replay.pictures.size, replay.pictures.at(frame)),
+            scenario=replay.scenario,
         )
 
     def at(self, frame: int, share: float) -> Moment:

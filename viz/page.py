@@ -69,10 +69,10 @@ def board_page(moment: Moment, scene: Scene, width: int, height: int) -> list[Pa
 
 
 def header(moment: Moment, width: int, note: str = "") -> Scene:
-    """Name of the environment, step counter, and a thin bar of the episode's progress."""
+    """Name of what is played, step counter, and a thin bar of the episode's progress."""
     steps = f" / {moment.steps}" if moment.steps else ""
     shapes: list[Shape] = [
-        Text((18, 25), moment.spec.name, 18, INK, "left", True, width * 0.5),
+        Text((18, 25), moment.title, 18, INK, "left", True, width * 0.5),
         Text((width - 18, 25), f"step {moment.step}{steps}", 15, SOFT_INK, "right"),
     ]
     if note:

@@ -101,12 +101,12 @@ class Playing(Shown):
         if session.human is None:
             raise ValueError("nobody plays")
         self.session = session
-        self.title = f"{session.spec.name} — {session.human}"
         self.speed, self.paused, self.said = speed, False, ""
         self._ended, self._after, self._again = ended, after, again
         self._opened: Shown | None = None
         self._passed = 0.0
         self._moment = session.moment()
+        self.title = f"{self._moment.title} — {session.human}"
         self._drawing = drawing_of(session.spec.name)
         self._view = self._needed()
         self.sit(controls, who)
@@ -145,7 +145,7 @@ class Playing(Shown):
         moment = self._moment
         steps = f" / {moment.steps}" if moment.steps else ""
         shapes: list[Shape] = [
-            Text((MARGIN, 25), moment.spec.name, 18, INK, "left", True, width * 0.3),
+            Text((MARGIN, 25), moment.title, 18, INK, "left", True, width * 0.3),
             Text((width / 2, 25), self.status(), 16, INK, "center", True, width * 0.45),
             Text((width - MARGIN, 25), f"step {moment.step}{steps}  ×{self.speed:g}", 15, SOFT_INK, "right"),
             Line(((0, HEADER - 0.5), (width, HEADER - 0.5)), EDGE, 1),

@@ -74,6 +74,7 @@ class Session:
         if not self._held and not isinstance(env, Filmed):
             self.env = env = Filmed(env)
         self._recorder = Recorder(env, 0, header)
+        self._scenario = str((header or {}).get("scenario", ""))
         self._thinking: Mapping[str, PolicyTrace] = {}
         """Thoughts of who decides, of whatever step: a recording tells of a group from its first step, or never."""
         self._totals = np.zeros(len(env.spec.agents))
@@ -136,7 +137,7 @@ class Session:
 
     def moment(self) -> Moment:
         """What there is to show now."""
-        now = live_moment(self.env, 0)
+        now = replace(live_moment(self.env, 0), scenario=self._scenario)
         rows = tuple(row._replace(total=float(self._totals[row.place])) for row in now.agents)
         if not self._held:
             scores = np.zeros(now.spec.num_teams)

@@ -131,8 +131,7 @@ def recorded(
         own = teams_of(kind)
         if all(found[team] == found[own[0]] for team in own):
             found = {team: player for team, player in found.items() if team not in own} | {kind.name: found[own[0]]}
-    about = replay.header.get("scenario")
-    match = Match(str(about or spec.name), spec.name, spec.options, spec, found, path.parent)
+    match = Match(replay.scenario, spec.name, spec.options, spec, found, path.parent)
     return evaluate.with_teams(match, tuple(given))
 
 

@@ -14,6 +14,9 @@ from environments.replay import Replay, verify
 from environments.vector import Array
 from tests.recording import record
 from tests.viz.persons import AtRandom, one_copy
+from viz.moment import ReplayMoments
+from viz.page import header
+from viz.scene import Text
 from viz.session import Session, forked
 from viz.viewer import Viewer
 
@@ -56,6 +59,19 @@ def test_moments_say_what_was_paid_and_where_things_were() -> None:
     totals = played.groups["agent"].reward.sum(0, dtype=np.float64)
     assert np.allclose([row.total for row in session.moment().agents], totals)
     assert session.moment().over
+
+
+def test_a_scenario_is_called_by_its_name_and_not_by_its_environments() -> None:
+    session = Session(one_copy("particle/spread"), AtRandom(), header={"scenario": "particle/crowd"})
+    session.step()
+    played = session.replay()
+    assert session.moment().title == "particle/crowd"
+    for said, shown in (("particle/crowd", "particle/crowd"), ("", "particle/spread"), (7, "particle/spread")):
+        told = replace(played, header={**played.header, "scenario": said})
+        assert [shape.text for shape in header(ReplayMoments(told)[0], 900).shapes if isinstance(shape, Text)] == [
+            shown,
+            "step 0 / 1",
+        ]
 
 
 def test_what_was_left_open_says_so_and_ends_there(tmp_path: Path) -> None:
