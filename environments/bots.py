@@ -13,12 +13,13 @@ and nothing is imported until a bot is asked for; the functions stand in the fam
 from __future__ import annotations
 
 import importlib
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from environments.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BOTS: dict[str, str] = {
     "foraging/greedy-1f": "environments.games.foraging.bots:greedy_1f",

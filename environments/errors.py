@@ -5,7 +5,6 @@ Everything that is not one of these is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 MOST_TOLD = 12
@@ -57,6 +56,8 @@ def nearest(name: str, known: Iterable[str], listed: str = "") -> str:
 
     Of many names those of the same family are told, or the first ones; `listed` is the command that lists them all.
     """
+    import difflib  # every command would wait for what only a slip needs
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

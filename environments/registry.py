@@ -14,7 +14,6 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pettingzoo
 
 from environments.errors import UsageError, nearest
 
@@ -142,6 +141,8 @@ def env(name: str, render_mode: str | None = None, **options: Any) -> AECFacade:
 
 def register_with_pettingzoo() -> None:
     """Let `pettingzoo.make("parallel", "particle/spread")` and `pettingzoo.make("aec", ...)` find our environments."""
+    import pettingzoo
+
     for name in GAMES:
         pettingzoo.register("parallel", name, entry_point=partial(parallel_env, name))
         pettingzoo.register("aec", name, entry_point=partial(env, name))

@@ -249,7 +249,7 @@ def test_no_rule_finds_what_is_fine(rule, module: str, text: str) -> None:  # ty
 
 
 BRINGS_NONE = [
-    ("environments", ("torch", "pygame", "wandb", "supersuit", "matplotlib")),
+    ("environments", ("torch", "numpy", "numba", "gymnasium", "pettingzoo", "pygame", "wandb", "matplotlib")),
     ("environments.replay", ("torch", "numba", "pygame")),
     ("marl.config", ("torch", "numba", "pygame", "wandb")),
     ("marl.cli.main", ("torch", "numba", "pygame", "wandb", "matplotlib", "pettingzoo")),

@@ -168,6 +168,25 @@ def test_pettingzoo_knows_us() -> None:
     assert face.vector.spec.max_steps == 7
 
 
+@pytest.mark.parametrize("imports", [
+    "import environments; import pettingzoo",
+    "import pettingzoo; import environments",
+    "import environments, importlib.util as u; u.find_spec('pettingzoo'); from pettingzoo.utils import env",
+])  # fmt: skip
+def test_pettingzoo_knows_us_whoever_comes_first(imports: str) -> None:
+    code = f"{imports}; import pettingzoo as p; assert p.__spec__.loader is p.__loader__; "
+    code += "print(p.make('aec', 'board/tictactoe').unwrapped.metadata['name'], 'atari/boxing-v2' in p.aec_registry)"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["board/tictactoe_v1", "True"]
+
+
+def test_what_is_loaded_late_is_there() -> None:
+    assert set(environments.__all__) <= set(dir(environments))
+    assert environments.make is registry.make and callable(environments.bots)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        environments.nothing  # noqa: B018
+
+
 def test_import_is_light() -> None:
     """Neither torch, nor numba, nor pygame, nor any game: a help page must not wait for them."""
     code = "import environments, sys; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numba', 'pygame')"
