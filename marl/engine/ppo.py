@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor
 
 from environments.spec import AgentGroup
 from marl.buffers import Batch
 from marl.config_rollout import PPOConfig
-from marl.engine.fused import Passes, every
+from marl.engine.fused import Job, Passes, differentiate, every
 from marl.engine.heads import ChooseLoss, Keep, PointLoss, Surrogate, ValueLoss
 from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 from marl.policy import Policy
@@ -87,41 +86,41 @@ class FusedPPO:
         """Sets parameters' `grad` for the samples `index`, which have that many trained `decisions` and `values`: the
         actors' (of one `agent` alone) and the critic's; returns flat gradients per part, and metrics."""
         self._load(batch)
-        rows = index.numpy()
-        parts, acted = [], np.zeros(4)
-        told = self._told(batch, decisions)
-        if agent is None:
-            actors, first = [], 0
-            for group in self.policy.spec.groups:
-                passes = self.actors[group.name]
-                task = self._loss(group, passes, told._replace(first=first))
-                whole, totals = passes.differentiate(task, self._inputs[group.name], rows)
-                actors.append(whole)
-                acted += totals
-                first += passes.shape.agents
-            parts.append(actors)
-        else:
-            group, i, passes = self.alone[agent]
-            task = self._loss(group, passes, told._replace(first=agent), i)
-            whole, acted = passes.differentiate(task, self._of(group, i), rows)
-            parts.append([whole])
-        policy_loss, entropy, kl, clipped = (float(x) / float(decisions) for x in acted)
+        acting = self._acting(batch, decisions, agent)
+        judging = self._judging(values) if critic else []
+        found = differentiate([*acting, *judging], index.numpy())
+        acted, judged = found[: len(acting)], found[len(acting) :]
+        sums = np.sum([totals for _, totals in acted], 0)
+        policy_loss, entropy, kl, clipped = (float(x) / float(decisions) for x in sums)
         loss = policy_loss - self.config.entropy * entropy
         metrics = {"policy_loss": policy_loss, "entropy": entropy, "kl": kl, "clipped": clipped}
+        parts = [[whole for whole, _ in acted]]
         if critic:
-            gradients, value_loss = self._critic(rows, values)
-            parts.append(gradients)
-            metrics["value_loss"] = value_loss
-            loss += self.config.value_coefficient * value_loss
+            metrics["value_loss"] = sum(float(totals[0]) for _, totals in judged) / float(values)
+            loss += self.config.value_coefficient * metrics["value_loss"]
+            parts.append([whole for whole, _ in judged])
         return parts, {"loss": loss, **metrics}
+
+    def _acting(self, batch: Batch, decisions: Tensor, agent: int | None) -> list[Job]:
+        """The actors' part of the loss, or that of one agent."""
+        told = self._told(batch, decisions)
+        if agent is not None:
+            group, i, passes = self.alone[agent]
+            return [Job(passes, self._loss(group, passes, told._replace(first=agent), i), self._of(group, i))]
+        jobs, first = [], 0
+        for group in self.policy.spec.groups:
+            passes = self.actors[group.name]
+            jobs.append(Job(passes, self._loss(group, passes, told._replace(first=first)), self._inputs[group.name]))
+            first += passes.shape.agents
+        return jobs
 
     def _told(self, batch: Batch, decisions: Tensor) -> Surrogate:
         share = F(1.0 / float(decisions))
         numbers = F(self.config.clip), F(self.config.entropy), share
         return Surrogate(self._arrays["log_prob"], batch.advantage.numpy(), self._arrays["use"], 0, *numbers)
 
-    def _critic(self, rows: NDArray[np.int64], values: Tensor) -> tuple[list[Tensor], float]:
-        """Sets the critic's gradients; returns them, and the mean error."""
+    def _judging(self, values: Tensor) -> list[Job]:
+        """The critic's part of the loss."""
         config, arrays = self.config, self._arrays
         judged = ValueLoss(
             old=arrays["old_value"],
@@ -133,13 +132,11 @@ class FusedPPO:
             share=F(1.0 / float(values)),
             weight=F(config.value_coefficient),
         )
-        error, critic, first = 0.0, [], 0
+        jobs, first = [], 0
         for name, passes in self.heads.items():
-            whole, totals = passes.differentiate(judged._replace(first=first), self._seen[name], rows)
-            critic.append(whole)
-            error += float(totals[0])
+            jobs.append(Job(passes, judged._replace(first=first), self._seen[name]))
             first += passes.shape.agents
-        return critic, error / float(values)
+        return jobs
 
     def _of(self, group: AgentGroup, agent: int) -> Tensor:
         """What one agent sees `[B, 1, D]`; copied once per batch."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from environments.spec import AgentGroup, EnvSpec, TeamKind
+from marl import networks
 from marl.algorithms.ppo import PPO
 from marl.buffers import Batch
 from marl.config import PPOConfig
@@ -125,10 +126,10 @@ def away_from_kinks(made: PPO, batch: Batch) -> Batch:
 def nearest_kink(network: Any, x: Tensor) -> Tensor:
     """Smallest size of what any relu of the network is given, `[B, n]`."""
     seen: list[Tensor] = []
-    whole = network.activate
-    network.activate = lambda y: (seen.append(y.abs().amin(-1)), whole(y))[1]
-    network(x)
-    network.activate = whole
+    relu = networks.IN_PLACE["relu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks.IN_PLACE, "relu", lambda y: (seen.append(y.abs().amin(-1)), relu(y))[1])
+        network(x)
     rows = [y.view(network.agents, -1).T if network.weights[0].shape[0] > 1 else y.view(len(x), -1) for y in seen]
     return torch.stack(rows).amin(0)
 
