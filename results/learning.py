@@ -37,7 +37,7 @@ RUNS = ROOT / "runs" / "results"
 EPISODES = 1000
 CURVE_POINTS = (50_000, 120_000, 320_000, 500_000, 600_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000)
 """Environment steps at which the learning curve is noted; those below a million are where references were measured."""
-GREEDY_POINTS = (35_000, 85_000, 110_000, 135_000, 210_000, 260_000, 285_000, 500_000, 750_000, 1_000_000)
+GREEDY_POINTS = (35_000, 85_000, 110_000, 120_000, 135_000, 210_000, 260_000, 285_000, 320_000, 500_000, 1_000_000)
 """The same of greedy play, by the rows that evaluate it on the way."""
 
 
@@ -94,9 +94,10 @@ SMALL_ROLLOUTS = ("--num-envs", "32", "--rollout-length", "100", "--epochs", "10
 
 
 def _first_million() -> list[Row]:
-    """Where the reference implementation was measured, HASAC and HATD3 with as many updates, and MAPPO as where it is
-    at its best after a million steps of spread."""
-    rows = []
+    """Where the reference implementation was measured, HASAC and HATD3 with as many updates, MAPPO and HAPPO as where
+    MAPPO is at its best after a million steps of spread."""
+    watched = "team_mean", (*SMALL_ROLLOUTS, *WATCHED)
+    rows = [Row(name, "particle/spread", "watched", 1_000_000, 3, *watched) for name in ("mappo", "happo")]
     for task in ("spread", "reference", "speaker_listener"):
         place, variant = f"particle/{task}", "continuous, first million"
         common = ("--env.continuous-actions", "true", *WATCHED)

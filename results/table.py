@@ -56,14 +56,16 @@ OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "cores"}
 Run = Mapping[str, Any]
 REFERENCES = {
     "particle/spread": {
-        "hasac": {35_000: -59.3, 85_000: -52.9, 135_000: -46.5, 210_000: -42.3, 285_000: -41.7},
-        "hatd3": {35_000: -67.7, 85_000: -57.8, 135_000: -50.1, 210_000: -40.4, 285_000: -40.5},
+        "happo": {120_000: -69.0, 320_000: -60.0, 1_000_000: -55.0},
+        "mappo": {1_000_000: -51.0},
+        "hasac, continuous": {35_000: -59.3, 85_000: -52.9, 135_000: -46.5, 210_000: -42.3, 285_000: -41.7},
+        "hatd3, continuous": {35_000: -67.7, 85_000: -57.8, 135_000: -50.1, 210_000: -40.4, 285_000: -40.5},
     },
-    "particle/speaker_listener": {"hasac": {35_000: -33.2, 110_000: -24.9, 210_000: -20.0, 260_000: -17.5}},
+    "particle/speaker_listener": {"hasac, continuous": {35_000: -33.2, 110_000: -24.9, 210_000: -20.0, 260_000: -17.5}},
 }
 """Scenario -> algorithm -> environment steps -> mean of 100 greedy episodes, returns summed over the team's agents: the
-published implementation with its tuned settings (widths 256, 20 copies, an update per 20 steps) on mpe2, continuous
-actions, one seed."""
+published implementation with its tuned settings (replay learners with widths 256, 20 copies, an update per 20 steps) on
+mpe2, one seed."""
 
 
 def load(folder: Path = ROOT / "results") -> tuple[list[Run], list[Run]]:
@@ -162,7 +164,7 @@ def greedy_table(runs: Iterable[Run], references: Mapping[str, Mapping[int, floa
     lines = [f"| algorithm | seeds | {' | '.join(map(_steps, points))} |", "|---" * (2 + len(points)) + "|"]
     for algorithm, known in references.items():
         cells = [f"{known[at]:.1f}" if at in known else "" for at in points]
-        lines.append(f"| {algorithm}, continuous, published implementation | 1 | {' | '.join(cells)} |")
+        lines.append(f"| {algorithm}, published implementation | 1 | {' | '.join(cells)} |")
     for (_, algorithm, variant, _, _), seeds in sorted(rows.items()):
         cells = []
         for at in points:
