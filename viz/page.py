@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from viz.letters import width_of
 from viz.moment import Moment
 from viz.scene import (
     EDGE,
@@ -90,29 +91,30 @@ def footer(moment: Moment, scene: Scene, width: int, title: str = "") -> Scene:
     middle = FOOTER / 2
     if title:
         shapes.append(Text((x, middle), title, 13, SOFT_INK, "left", True, width * 0.24))
-        x += min(width * 0.24, 8.4 * len(title)) + 14
-    scores = [f"{score:+.1f}" for score in moment.scores]
+        x += min(width * 0.24, width_of(title, 13, True)) + 14
+    names = moment.spec.team_names
+    scores = [f"{score:+z.1f}" for score in moment.scores]
     policies = moment.policies or ("",) * len(scores)
-    wide = [52 + 8.6 * len(n) + 8.2 * len(s) for n, s in zip(moment.spec.team_names, scores, strict=True)]
-    beside = [6.8 * len(policy) + 12 if policy else 0.0 for policy in policies]
-    if x + sum(wide) + sum(beside) > width:
-        policies, beside = ("",) * len(scores), [0.0] * len(scores)
-    for team, name in enumerate(moment.spec.team_names):
-        if x + wide[team] + beside[team] > width:
+    score_at = [19 + width_of(name, 14) + 7 for name in names]
+    policy_at = [at + width_of(score, 14, True) + 10 for at, score in zip(score_at, scores, strict=True)]
+    ends = [at + (width_of(who, 12) + 22 if who else 12) for at, who in zip(policy_at, policies, strict=True)]
+    if x + sum(ends) > width:
+        policies, ends = ("",) * len(scores), [at + 12 for at in policy_at]
+    for team, name in enumerate(names):
+        if x + ends[team] > width:
             shapes.append(Text((x, middle), "…", 15, SOFT_INK, "left"))
             return pixels(width, FOOTER, shapes)
         shapes.append(Circle((x + 6, middle), 6, team_color(moment.spec, team)))
         shapes.append(Text((x + 19, middle), name, 14, INK, "left"))
-        after = x + 25 + 8.6 * len(name)
-        shapes.append(Text((after, middle), scores[team], 14, INK, "left", True))
-        shapes.append(Text((after + 10 + 8.6 * len(scores[team]), middle), policies[team], 12, SOFT_INK, "left"))
-        x += wide[team] + beside[team]
+        shapes.append(Text((x + score_at[team], middle), scores[team], 14, INK, "left", True))
+        shapes.append(Text((x + policy_at[team], middle), policies[team], 12, SOFT_INK, "left"))
+        x += ends[team]
     right = width - 18.0
     for entry in reversed(scene.legend):
-        start = right - 8 * len(entry.name)
+        start = right - width_of(entry.name, 13)
         if start - 22 < x:
             break
         shapes.append(Text((start, middle), entry.name, 13, SOFT_INK, "left"))
         shapes.append(Circle((start - 12, middle), 5, entry.color, EDGE, 1))
-        right = start - 34
+        right = start - 38
     return pixels(width, FOOTER, shapes)

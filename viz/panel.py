@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from viz.drawings import drawing_of
+from viz.letters import width_of
 from viz.moment import AgentRow, Moment
 from viz.page import pixels
 from viz.scene import EDGE, FAINT_INK, GRID, INK, PAPER, SOFT_INK, Box, Circle, Color, Line, Scene, Shape, Text
@@ -55,7 +56,7 @@ def action_text(moment: Moment, row: AgentRow) -> str:
     if not row.acting or row.action is None:
         return "—"
     if isinstance(row.group.action_space, spaces.Box):
-        return "  ".join(f"{x:+.2f}" for x in np.ravel(row.action))
+        return "  ".join(f"{x:+z.2f}" for x in np.ravel(row.action))
     return " · ".join(c.names[c.chosen] for c in choices_of(moment, row) if c.chosen is not None)
 
 
@@ -125,15 +126,16 @@ def _numbers(row: AgentRow, left: float, right: float, y: float) -> list[Shape]:
     for i, (name, number) in enumerate(items):
         x = left + i * step
         shapes.append(Text((x, y), name, 11, FAINT_INK, "left"))
-        text = "–" if number is None else short(number)
-        shapes.append(Text((x + 44, y), text, 12, INK if number is not None else FAINT_INK, "left", False, step - 46))
+        text, after = "–" if number is None else short(number), width_of(name, 11) + 7
+        ink = INK if number is not None else FAINT_INK
+        shapes.append(Text((x + after, y), text, 12, ink, "left", False, step - after - 2))
     return shapes
 
 
 def short(number: float) -> str:
     """A signed number that fits into a card: `+1.25`, `-177.6`, `+12345`, `-1.2e+09`."""
     size = abs(number)
-    return f"{number:+.{2 if size < 100 else 1 if size < 1000 else 0}f}" if size < 1e6 else f"{number:+.1e}"
+    return f"{number:+z.{2 if size < 100 else 1 if size < 1000 else 0}f}" if size < 1e6 else f"{number:+.1e}"
 
 
 def _thoughts(moment: Moment, row: AgentRow, left: float, right: float, y: float, color: Color) -> list[Shape]:

@@ -171,7 +171,7 @@ class Playing(Shown):
         moment = self._moment
         outcome = moment.outcome if moment.outcome is not None else moment.scores
         own = self._me().team
-        told = "  ".join(f"{name} {score:+.2f}" for name, score in zip(moment.spec.team_names, outcome, strict=True))
+        told = "  ".join(f"{name} {score:+z.2f}" for name, score in zip(moment.spec.team_names, outcome, strict=True))
         if len(outcome) != 2:
             return f"over: {told}"
         word = "a draw" if outcome[0] == outcome[1] else "you win" if outcome[own] == max(outcome) else "you lose"
@@ -192,7 +192,7 @@ class Playing(Shown):
         y = 84.0
         for team, name in enumerate(spec.team_names):
             shapes.append(Text((MARGIN, y), name, 13, SOFT_INK, "left", False, width * 0.6))
-            shapes.append(Text((width - MARGIN, y), f"{moment.scores[team]:+.2f}", 13, INK, "right"))
+            shapes.append(Text((width - MARGIN, y), f"{moment.scores[team]:+z.2f}", 13, INK, "right"))
             y += 20
             if y > height * 0.4:
                 break

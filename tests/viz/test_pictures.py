@@ -20,12 +20,13 @@ from environments.replay import Replay
 from tests.recording import record
 from viz import drawings, panel, plots, video
 from viz.drawings import plain
+from viz.letters import width_of
 from viz.moment import ReplayMoments
-from viz.page import FOOTER, HEADER, Pane
+from viz.page import FOOTER, HEADER, Pane, footer
 from viz.render import render
 from viz.scene import OBJECT_COLORS, Arrow, Box, Bubble, Circle, Color, Line, Polygon, Scene, Shape, Text, View
 from viz.screen import has_display, pygame_module
-from viz.screen.raster import picture
+from viz.screen.raster import _font, picture
 from viz.viewer import PANEL_WIDTH, Viewer
 
 INK = Color(0, 0, 0)
@@ -410,7 +411,18 @@ def test_a_curve_that_cannot_be_written_leaves_the_old_picture(
 
 
 def test_numbers_fit_into_a_card() -> None:
-    numbers = [1.254, -99.99, -177.64, 131.0, 12345.6, -1.2e9, 0.0, np.inf]
+    numbers = [1.254, -99.99, -177.64, 131.0, 12345.6, -1.2e9, -0.0, -0.001, np.inf]
     assert [panel.short(x) for x in numbers] == [
-        *("+1.25", "-99.99", "-177.6", "+131.0", "+12346", "-1.2e+09", "+0.00", "+inf"),
+        *("+1.25", "-99.99", "-177.6", "+131.0", "+12346", "-1.2e+09", "+0.00", "+0.00", "+inf"),
     ]
+
+
+def test_names_and_scores_stand_in_the_footer_as_far_apart_as_letters_are_wide() -> None:
+    for text, bold in (("iiii", False), ("mmmm", True), ("adversary", False), ("+12.5", True)):
+        assert abs(width_of(text, 14, bold) - _font(14, bold).size(text)[0]) < 3, "not as it is painted"
+    moment = replace(ReplayMoments(record("particle/tag"))[3], scores=np.array([-0.01, -3.0]), policies=())
+    texts = [shape for shape in footer(moment, Scene(View(0, 0, 1, 1), []), 900).shapes if isinstance(shape, Text)]
+    shown = [text for text in texts if text.text]
+    assert [text.text for text in shown] == ["adversary", "+0.0", "good", "-3.0"]
+    for name, score in (shown[:2], shown[2:]):
+        assert score.at[0] - name.at[0] - width_of(name.text, name.height) == pytest.approx(7)

@@ -77,7 +77,7 @@ def draw(moment: Moment, view: View) -> Scene:
         if last[seat] >= 0:
             shapes += _hand((x, HANDS), 0.75, last[seat], colors[seat])
         shapes += _bars(counts[seat], x, colors[seat])
-    shapes.append(Text((WIDTH / 2, 0.55), f"{moment.scores[0]:+.0f}", 0.44, INK, bold=True))
+    shapes.append(Text((WIDTH / 2, 0.55), f"{moment.scores[0]:+z.0f}", 0.44, INK, bold=True))
     shapes.append(Text((WIDTH / 2, 1.0), "won minus lost", 0.2, SOFT_INK))
     return Scene(view, [*shapes, *_strip(moment, names, colors)])
 

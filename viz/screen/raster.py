@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from viz.letters import font_path
 from viz.page import Pane
 from viz.scene import Arrow, Box, Bubble, Circle, Color, Fit, Line, Picture, Point, Polygon, Scene, Shape, Text, fit
 from viz.screen import pygame_module
@@ -318,15 +317,4 @@ def _font(height: float, bold: bool) -> Any:
 
 @cache
 def _font_of_size(size: int, bold: bool) -> Any:
-    return pygame.font.Font(_font_path(bold), size)
-
-
-@cache
-def _font_path(bold: bool) -> str | None:
-    """DejaVu Sans, which matplotlib brings along (found, not imported); None for pygame's own font."""
-    found = find_spec("matplotlib")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
-        if path.is_file():
-            return str(path)
-    return None
+    return pygame.font.Font(font_path(bold), size)
