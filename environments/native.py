@@ -20,7 +20,7 @@ from environments import rng, workers
 from environments.compile import instantiate
 from environments.loops import BEGIN, SHOW, STEP
 from environments.spec import EnvSpec
-from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
+from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate, missing_actions
 
 LOG = logging.getLogger(__name__)
 """What people who wait may want to know; the command line shows it."""
@@ -151,11 +151,14 @@ class NativeEnv:
         return self.buffers
 
     def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
-        """Advance every copy; ValueError where a shape or type of `actions` or `out` does not fit."""
+        """Advance every copy; ValueError where `actions` lacks a group, or a shape or type does not fit."""
         buffers = self.buffers if out is None else out
         if buffers is not self.buffers:
             self._check_buffers(buffers)
-        arrays = tuple([actions[name] for name in self._groups])
+        try:
+            arrays = tuple([actions[name] for name in self._groups])
+        except KeyError:
+            raise missing_actions(self.spec, actions) from None
         for array, (shape, dtype) in zip(arrays, self._shapes, strict=True):
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(self._refused(arrays))

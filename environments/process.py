@@ -35,7 +35,7 @@ from environments.line import DONE, INTO, QUIT, Line
 from environments.process_worker import CAPTURE, FAILED, FAULTS, PICTURES, RESET, RESTORE, START, pack, unpack
 from environments.shared import Memory, private
 from environments.spec import EnvSpec
-from environments.vector import Actions, Array, SimState, StepBuffers
+from environments.vector import Actions, Array, SimState, StepBuffers, missing_actions
 
 STEP_SECONDS, START_SECONDS, CLOSE_SECONDS = 60.0, 120.0, 2.0
 """How long a worker may take for a step, to start, and to end by itself."""
@@ -145,11 +145,14 @@ class ProcessVectorEnv:
         return self._take(self.buffers)
 
     def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
-        """Advance every copy; ValueError where a shape or type of `actions` or `out` does not fit."""
+        """Advance every copy; ValueError where `actions` lacks a group, or a shape or type does not fit."""
         buffers = self.buffers if out is None else out
         if out is not None:
             check_out(self.spec.name, out, self.buffers)
-        arrays = {name: actions[name] for name in self._block.actions}
+        try:
+            arrays = {name: actions[name] for name in self._block.actions}
+        except KeyError:
+            raise missing_actions(self.spec, actions) from None
         for name, shared in self._block.actions.items():
             array = arrays[name]
             if array.shape != shared.shape or array.dtype != shared.dtype:

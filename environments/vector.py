@@ -104,6 +104,13 @@ def action_shape(group: AgentGroup, num_envs: int) -> tuple[tuple[int, ...], typ
     raise TypeError(f"group {group.name!r}: action space {space} is not Discrete, MultiDiscrete or Box")
 
 
+def missing_actions(spec: EnvSpec, actions: Actions) -> ValueError:
+    """What to raise where `actions` lacks a group: which, and what `step` takes."""
+    known = [group.name for group in spec.groups]
+    lacking = next(name for name in known if name not in actions)
+    return ValueError(f"{spec.name}: actions of group {lacking!r} are missing; step takes an array for each of {known}")
+
+
 @dataclass(frozen=True)
 class SimState:
     """The complete simulation state of one copy (or, with a leading axis `[C]`, of several)."""
@@ -139,7 +146,10 @@ class VectorEnv(Protocol):
         ...
 
     def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
-        """Advance every copy by one step; returns the buffers written."""
+        """Advance every copy by one step; returns the buffers written.
+
+        ValueError where a group's actions are missing, or a shape or type does not fit.
+        """
         ...
 
     def capture(self, copies: int | Sequence[int]) -> SimState:

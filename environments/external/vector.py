@@ -24,7 +24,7 @@ from environments.external.layout import Factory, Layout, last_line, layout_of, 
 from environments.external.play import Moment, Player, Seen
 from environments.external.views import Sight, write_mask
 from environments.spec import EnvSpec
-from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate
+from environments.vector import Actions, Array, SimState, StepBuffers, action_shape, allocate, missing_actions
 
 MAX_FAULTS = 10
 """Faults after which a batch gives up."""
@@ -269,7 +269,10 @@ class PettingZooVectorEnv:
         return chosen
 
     def _checked(self, actions: Actions) -> tuple[Array, ...]:
-        arrays = tuple(actions[name] for name in self._groups)
+        try:
+            arrays = tuple([actions[name] for name in self._groups])
+        except KeyError:
+            raise missing_actions(self.spec, actions) from None
         for name, array, (shape, dtype) in zip(self._groups, arrays, self._shapes, strict=True):
             if array.shape != shape or array.dtype != dtype:
                 given, wanted = f"{array.dtype}{array.shape}", f"{np.dtype(dtype)}{shape}"
