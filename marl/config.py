@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from environments.errors import nearest
 from marl.config_checks import check_above, check_choices, check_counts, require
 from marl.config_replay import DDPGConfig, QConfig, SACConfig
 from marl.config_rollout import A2CConfig, DPOConfig, PPOConfig, TRPOConfig
@@ -252,8 +253,6 @@ ALGORITHMS: dict[str, Algorithm] = {
 def algorithm(name: str) -> Algorithm:
     """The algorithm of that name. UsageError names the nearest one."""
     if name not in ALGORITHMS:
-        from environments.errors import nearest
-
         require(False, f"unknown algorithm {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
 
@@ -286,8 +285,6 @@ def changed(config: Any, values: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(config)}
     for name in values:
         if name not in known:
-            from environments.errors import nearest
-
             require(False, f"unknown setting {name!r}{nearest(name, known)}")
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:

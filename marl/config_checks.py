@@ -7,15 +7,12 @@ import os
 import typing
 from typing import Any, Literal
 
+from environments.errors import UsageError
+
 
 def require(ok: bool, message: str) -> None:
-    """UsageError with that message unless `ok`.
-
-    Imported here and not above because `import environments` takes longer than all else that `--help` does.
-    """
+    """UsageError with that message unless `ok`."""
     if not ok:
-        from environments.errors import UsageError
-
         raise UsageError(message)
 
 

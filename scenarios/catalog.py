@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
+from environments.errors import UsageError, nearest
 from scenarios.scenario import Scenario
 
 
@@ -132,7 +133,6 @@ def find(name: str) -> Scenario:
         return Scenario(name, "somebody else's environment", name, (), "agent", 0)
     if name in SCENARIOS:
         return SCENARIOS[name]
-    from environments.errors import UsageError, nearest
     from environments.registry import meaning, says_options
 
     if name.endswith(".py"):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from environments.errors import UsageError
+
 if TYPE_CHECKING:
     from marl.cli.bench_rows import Rounds
 
@@ -68,7 +70,6 @@ class Bench:
 
 def run(options: Bench) -> int:
     """Measure and print row by row; returns the exit code."""
-    from environments.errors import UsageError
     from marl.cli.bench_rows import Rounds
 
     for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
@@ -96,7 +97,6 @@ def run(options: Bench) -> int:
 
 def measured(part: Part, names: Sequence[str], rounds: Rounds) -> Iterator[dict[str, Any]]:
     """Rows of a part. UsageError on a name that the part cannot measure."""
-    from environments.errors import UsageError
     from scenarios import catalog
 
     usual = {"env": tuple(catalog.SCENARIOS), "league": ("board/connect_four",)}

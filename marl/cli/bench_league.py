@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import environments
+from environments.errors import UsageError
 from environments.spec import EnvSpec
 from league.contest import BLOCK, Block, Contest, Entrant, blocks
 from league.runner import working
@@ -32,7 +33,6 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
     import torch
 
     torch.set_num_threads(1)
-    from environments.errors import UsageError
 
     spec = environments.make(scenario.environment, 1, **scenario.options).spec
     if spec.num_teams != 2 or len(spec.kinds) != 1:

@@ -8,6 +8,8 @@ from typing import Any
 
 import tyro
 
+from environments.errors import EnvironmentFailure, UsageError
+
 PROG = "marl check"
 
 
@@ -40,7 +42,6 @@ def parse(words: Sequence[str]) -> Check:
 
 def run(options: Check) -> int:
     """Examine and tell; returns the exit code."""
-    from environments.errors import EnvironmentFailure, UsageError
     from environments.external import check, named, teams
     from environments.registry import is_external
 

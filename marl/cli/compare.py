@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from environments.errors import UsageError
+
 if TYPE_CHECKING:
     from marl.cli.curves import Group
 
@@ -32,7 +34,6 @@ class Compare:
 
 def run(options: Compare) -> int:
     """Compare; returns the exit code."""
-    from environments.errors import UsageError
     from marl import files
     from marl.cli import curves
     from marl.cli.list import table

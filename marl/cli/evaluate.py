@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from environments.errors import RefusedFile, UsageError, nearest
 from marl.cli import external
 from marl.cli.external import EPISODES
 
@@ -78,7 +79,6 @@ def parse(words: Sequence[str]) -> Evaluate:
 
 def run(options: Evaluate) -> int:
     """Measure and print; returns the exit code."""
-    from environments.errors import UsageError
     from scenarios import catalog
 
     match = find(options.policy, options.options, options.environment)
@@ -130,21 +130,15 @@ def find(text: str, typed: Mapping[str, Any] | None = None, vouched: str = "") -
         everybody = {kind.name: players.Player(players.RANDOM) for kind in spec.kinds}
         return Match(text, scenario.environment, options, spec, everybody, Path("replays"))
     if typed:
-        from environments.errors import UsageError
-
         raise UsageError(f"{text} brings its environment's options: leave out {', '.join(typed)}")
     if path.is_dir():
         return _of_run(path)
     if not path.exists():
-        from environments.errors import UsageError, nearest
-
         hint = nearest(text, catalog.SCENARIOS) if text.startswith("particle") else ""
         raise UsageError(f"there is no run, policy or scenario {text!r}{hint}")
     about, _ = read_spec(path)
     team = about.kind
     if not may_be_made(about.environment, vouched):
-        from environments.errors import RefusedFile
-
         how = f"if it is yours or you know it, evaluate it with --environment {about.environment}"
         raise RefusedFile(f"{path} names code to run, {about.environment}: {how}")
     spec = plans.describe(about.environment, about.options)
@@ -173,7 +167,6 @@ def _of_run(path: Path) -> Match:
 
 def with_teams(match: Match, texts: tuple[str, ...]) -> Match:
     """The match with other players in some teams' seats. UsageError on an unknown team or player."""
-    from environments.errors import UsageError, nearest
     from marl.cli import players
 
     changed = dict(match.players)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from environments.errors import UsageError
+
 if TYPE_CHECKING:
     from viz.viewer import Viewer
 
@@ -51,8 +53,6 @@ class Export:
 
     def check(self) -> None:
         """UsageError where a number or a file's name is out of place."""
-        from environments.errors import UsageError
-
         if not 0.1 <= self.speed <= 100:
             raise UsageError(f"--speed must be 0.1 to 100, not {self.speed:g}")
         if not 240 <= self.height <= 2160:
@@ -69,8 +69,6 @@ class Export:
 
     def frames(self, steps: int) -> range:
         """The frames asked for, of an episode of so many steps. UsageError where they are not there."""
-        from environments.errors import UsageError
-
         first, last = (frame + steps + 1 if frame < 0 else frame for frame in (self.first, self.last))
         if not 0 <= first <= last <= steps:
             raise UsageError(
@@ -107,7 +105,6 @@ def export(viewer: Viewer, path: Path, options: Export) -> None:
 
 
 def _picture(viewer: Viewer, path: Path, options: Export, look: dict[str, Any]) -> None:
-    from environments.errors import UsageError
     from viz import video
 
     frames = viewer.playback.frames

@@ -11,6 +11,8 @@ from typing import Any
 
 import tyro
 
+from environments.errors import EnvironmentFailure, UsageError
+
 COPIES = 16
 """Copies of somebody else's environment that are trained on, or measured at once, unless somebody says otherwise."""
 EPISODES = 100
@@ -57,8 +59,6 @@ def take_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             value = "true" if not waiting or waiting[0].startswith("--") else waiting.pop(0)
         name = key.replace("-", "_")
         if name in options:
-            from environments.errors import UsageError
-
             raise UsageError(f"{PREFIX}{key} is there twice")
         options[name] = literal(value)
     return options, rest
@@ -105,8 +105,6 @@ def told(environment: str, options: Mapping[str, Any]) -> list[str]:
 @contextlib.contextmanager
 def traced(folder: Path) -> Iterator[None]:
     """Where an environment fails once too often, write down how to see it again, and say where that stands."""
-    from environments.errors import EnvironmentFailure
-
     try:
         yield
     except EnvironmentFailure as error:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from environments.errors import RefusedFile, UsageError
+
 if TYPE_CHECKING:
     from environments.replay import Replay
     from environments.spec import EnvSpec
@@ -54,7 +56,6 @@ class Fork:
 def run(options: Fork) -> int:
     """Fork; returns the exit code."""
     from environments import replay
-    from environments.errors import UsageError
     from marl.cli import play
     from marl.cli.watch import newest_replay
 
@@ -112,7 +113,6 @@ def match_of(parent: Replay, path: Path, teams: tuple[str, ...], human: str | No
 
 def spec_of(parent: Replay) -> EnvSpec:
     """The description of a replay's environment here. RefusedFile where there is none, or nobody vouches for it."""
-    from environments.errors import RefusedFile, UsageError
     from environments.replay_outside import check_vouched
     from marl.cli import plan
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from environments.errors import UsageError, nearest
+
 PROG = "marl league"
 
 
@@ -34,8 +36,6 @@ def parse(words: Sequence[str]) -> League:
         raise SystemExit(0 if words else 2)
     name, *rest = words
     if name not in SUBCOMMANDS:
-        from environments.errors import UsageError, nearest
-
         raise UsageError(f"unknown subcommand {name!r} of {PROG}{nearest(name, SUBCOMMANDS)}")
     path, options, _ = SUBCOMMANDS[name]
     module = importlib.import_module(path)

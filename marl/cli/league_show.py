@@ -9,6 +9,8 @@ from typing import Any
 
 import tyro
 
+from environments.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Show:
@@ -29,7 +31,6 @@ class Show:
 
 def run(options: Show) -> int:
     """Print and write; returns the exit code."""
-    from environments.errors import UsageError
     from league import show
     from league.store import Store
     from marl import files

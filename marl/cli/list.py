@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from environments.errors import UsageError
+
 if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
 
@@ -31,8 +33,6 @@ def run(options: List) -> int:
     """Print the list."""
     if options.what == "runs":
         if options.folder != List.folder and not options.folder.is_dir():
-            from environments.errors import UsageError
-
             raise UsageError(f"there is no folder {options.folder}")
         rows = runs(options.folder)
     else:

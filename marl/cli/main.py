@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from environments.errors import MarlError, UsageError, nearest
+
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything starts OpenMP threads: 100 times slower otherwise
 
 INTERRUPTED, TERMINATED = 130, 75
@@ -120,8 +122,6 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, *rest = words
     if name not in COMMANDS:
-        from environments.errors import UsageError, nearest
-
         raise UsageError(f"unknown command {name!r}{nearest(name, COMMANDS)}")
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
@@ -160,8 +160,6 @@ def _parse(module: Any, command: Command, words: list[str], prog: str) -> Any:
 
 def _report(error: Exception) -> int:
     """Print one line for an error; its exit code."""
-    from environments.errors import MarlError
-
     if isinstance(error, MarlError):
         message, code = str(error.args[0]) if error.args else type(error).__name__, error.exit_code
     elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the latter is torch's RuntimeError

@@ -26,6 +26,8 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from environments.errors import UsageError
+
 Options = TypeVar("Options")
 SIZES = {"k": 10**3, "M": 10**6, "G": 10**9}
 REGISTRY = ConstructorRegistry()
@@ -56,11 +58,11 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
     except SystemExit as end:
         if not end.code:
             raise
-        usage_error(in_one_line(said.getvalue(), named, needed(cls)) + f"; see {prog} --help")
+        raise UsageError(in_one_line(said.getvalue(), named, needed(cls)) + f"; see {prog} --help") from end
     except (ValueError, TypeError) as error:
-        usage_error(str(error))
-    except Exception as error:  # UsageError of a class that checks what it is given, which is not imported for --help
-        raise type(error)(as_typed(str(error), named)) from error
+        raise UsageError(str(error)) from error
+    except UsageError as error:  # of a class that checks what it is given
+        raise UsageError(as_typed(str(error), named)) from error
 
 
 def whole(text: str) -> int:
@@ -138,7 +140,7 @@ def normalise(argv: Sequence[str], known: dict[str, bool]) -> list[str]:
             result += [negated, "false"]
             continue
         if name not in known:
-            usage_error(f"unknown option {token.partition('=')[0]}{_nearest_option(name, known)}")
+            raise UsageError(f"unknown option {token.partition('=')[0]}{_nearest_option(name, known)}")
         follows = argv[position + 1].lower() if position + 1 < len(argv) else ""
         result.append(f"{name}{equals}{value}")
         if known[name] and not equals and follows not in ("true", "false"):
@@ -187,13 +189,6 @@ def as_typed(message: str, named: Iterable[str]) -> str:
     field, must, rest = message.partition(" must be ")
     typed = [name for name in named if name.lstrip("-").rpartition(".")[2] == field.replace("_", "-")]
     return f"{typed[0]}{must}{rest}" if len(typed) == 1 else message
-
-
-def usage_error(message: str) -> typing.NoReturn:
-    """UsageError; imported here because `--help` has no need of it and it is slow to come."""
-    from environments.errors import UsageError
-
-    raise UsageError(message)
 
 
 def _choices(kind: Any) -> list[str]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from environments.errors import UsageError
+
 if TYPE_CHECKING:
     from environments.replay import Replay
     from environments.vector import VectorEnv
@@ -60,7 +62,6 @@ def parse(words: Sequence[str]) -> Play:
 
 def run(options: Play) -> int:
     """Play; returns the exit code."""
-    from environments.errors import UsageError
     from marl.cli import company, evaluate
 
     if not 0 <= options.seed < 2**63:
@@ -80,15 +81,12 @@ def run(options: Play) -> int:
 
 def check_speed(speed: float) -> None:
     """UsageError on a speed that is none."""
-    from environments.errors import UsageError
-
     if not 0.1 <= speed <= 100:
         raise UsageError(f"--speed must be 0.1 to 100, not {speed:g}")
 
 
 def check_display(instead: str) -> None:
     """UsageError, with what can be done instead, where no window can open."""
-    from environments.errors import UsageError
     from viz.screen import has_display
 
     if not has_display():

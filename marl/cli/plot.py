@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from environments.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -25,7 +27,6 @@ class Plot:
 
 def run(options: Plot) -> int:
     """Draw; returns the exit code."""
-    from environments.errors import UsageError
     from marl.cli import curves
     from viz import plots
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from environments.errors import UsageError, nearest
+
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
     from league.contest import Contest, Entrant
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 def check(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str, Player]]) -> None:
     """UsageError where what is asked for cannot be played."""
-    from environments.errors import UsageError, nearest
     from league.focal import slots
 
     if options.crossplay or options.format != "round-robin" or options.sprt or options.interval is not None:

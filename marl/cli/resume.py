@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from environments.errors import RefusedFile, UsageError
+
 if TYPE_CHECKING:
     from marl.checkpoint import Entry
     from marl.cli.plan import Plan
@@ -47,8 +49,6 @@ def run(options: Resume) -> int:
         return side_by_side.work(parts, options.words)
     found = runs.open_run(options.run)
     if "league" in found.config:
-        from environments.errors import UsageError
-
         raise UsageError(f"{options.run} is a league: marl league resume {options.run}")
     plan = plans.of_run(found)
     before, train = plan.train, _changed(plan.train, options)
@@ -115,7 +115,6 @@ def work(run: Run, lock: Lock) -> int:
 
 def _policies_are_current(run: Run, plan: Plan, entry: Entry) -> bool:
     """True where every learner's policy file is of the checkpoint's step."""
-    from environments.errors import RefusedFile
     from marl.policy_spec import read_spec
 
     try:

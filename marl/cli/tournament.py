@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from environments.errors import RefusedFile, UsageError
+
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
     from league.contest import Contest, Entrant, Person
@@ -103,8 +105,6 @@ def run(options: Tournament) -> int:
 
 def check(options: Tournament) -> None:
     """UsageError where a setting is out of range, or where two do not go together."""
-    from environments.errors import UsageError
-
     for name, value, low, high in (
         ("games", options.games, 2, 10**6),
         ("most_games", options.most_games, 2, 10**6),
@@ -152,7 +152,6 @@ def by_hand(
     play: Callable[[Person], dict[str, Any]],
 ) -> dict[str, Any]:
     """What `play` returns, with a window in which a person plays a kind of team. UsageError where there can be none."""
-    from environments.errors import UsageError
     from environments.registry import is_external
     from marl.cli import person
     from marl.cli.play import check_display
@@ -167,7 +166,6 @@ def by_hand(
 
 def parse_test(text: str, players: int) -> SPRT:
     """`0,35` as a test. UsageError."""
-    from environments.errors import UsageError
     from league.sequential import SPRT
 
     if players != 2:
@@ -184,7 +182,6 @@ def parse_test(text: str, players: int) -> SPRT:
 def describe(scenario: str, teams: int | None) -> tuple[EnvSpec, str, Mapping[str, Any]]:
     """What is played: its description, the environment's name and its options. UsageError unless so many teams meet
     (None: any number)."""
-    from environments.errors import UsageError
     from marl.cli import plan
     from scenarios import catalog
 
@@ -202,7 +199,6 @@ def describe(scenario: str, teams: int | None) -> tuple[EnvSpec, str, Mapping[st
 
 def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, dict[str, Player]]:
     """Name -> kind of team -> player, for each kind of team that it can play. UsageError, RefusedFile."""
-    from environments.errors import UsageError
     from league import programs
     from league.contest import HUMAN
     from marl.cli import person, players
@@ -231,8 +227,6 @@ def enter(texts: Sequence[str], spec: EnvSpec, programs_too: bool) -> dict[str, 
 
 def named(text: str) -> tuple[str, str]:
     """NAME=PLAYER as (name, player); without a name a player is called what it is. UsageError where one is empty."""
-    from environments.errors import UsageError
-
     name, equals, what = text.partition("=")
     if text.strip() and (not equals or ":" in name or Path(text).exists()):  # cmd:./engine --depth=4, runs/rate=3
         return text, text
@@ -254,7 +248,6 @@ def identity(roles: Mapping[str, Player]) -> str:
 
 def roles_of(text: str, spec: EnvSpec) -> dict[str, Player]:
     """Kind of team -> the player, for each that it can play. UsageError or RefusedFile where there is none."""
-    from environments.errors import RefusedFile, UsageError
     from league import programs
     from marl.cli import players
 
@@ -417,7 +410,6 @@ def settle(contest: Contest, entrants: Sequence[Entrant], store: Store, test: SP
 
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
     """Say in the folder what is played there. UsageError where something else is."""
-    from environments.errors import UsageError
     from marl import files
 
     path = folder / "tournament.json"

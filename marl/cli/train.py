@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
+from environments.errors import UsageError
 from marl import config as settings
 from marl.cli import external
 from marl.config import ALGORITHMS, Algorithm, TrainConfig
@@ -163,7 +164,6 @@ def _typed_preset(words: Sequence[str]) -> str | None:
 
 def _with_init(plan: Plan, paths: Sequence[Path]) -> Plan:
     """The plan with starting weights, each for the team that the policy was trained for."""
-    from environments.errors import UsageError
     from marl.policy_spec import read_spec
 
     teams = dict(plan.teams)

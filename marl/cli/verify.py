@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from environments.errors import RefusedFile
+
 
 @dataclass(frozen=True)
 class Verify:
@@ -25,7 +27,6 @@ class Verify:
 def run(options: Verify) -> int:
     """Verify; returns the exit code."""
     from environments import replay
-    from environments.errors import RefusedFile
     from marl.cli.watch import newest_replay
 
     path = newest_replay(options.file)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from environments.errors import UsageError
 from marl.cli import export
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ class Watch(export.Export):
 
 def run(options: Watch) -> int:
     """Watch or export; returns the exit code."""
-    from environments.errors import UsageError
     from marl.cli import live
     from viz.screen import has_display
 
@@ -112,8 +112,6 @@ def newest_replay(path: Path) -> Path:
 
     UsageError where there is none.
     """
-    from environments.errors import UsageError
-
     if not path.exists():
         raise UsageError(f"there is no file or run {path}")
     if not path.is_dir():

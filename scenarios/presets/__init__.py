@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from environments.errors import UsageError
+
 OFF_POLICY_SPREAD = {"num_envs": 20, "reward": "team_sum"}
 """The team's mean would weigh entropy three times as much; few copies, for updates are what takes time."""
 MATRIX = {"num_envs": 20, "hidden": (64, 64), "batch_size": 128, "warmup_steps": 1000, "updates_per_step": 0.1}
@@ -93,8 +95,6 @@ def find(algorithm: str, scenario: str, name: str) -> Mapping[str, Any]:
     """Settings of a preset. UsageError where there is none of that name."""
     known = PRESETS.get((algorithm, scenario), {})
     if name not in known:
-        from environments.errors import UsageError
-
         has = f"it has {', '.join(sorted(known))}" if known else "it has none"
         raise UsageError(f"no preset {name!r} for {algorithm} in {scenario}; {has}")
     return known[name]
