@@ -144,12 +144,13 @@ def curves_table(runs: Iterable[Run]) -> str:
     if not rows:
         return NOTHING
     points = sorted({point["step"] for seeds in rows.values() for run in seeds for point in run["curve"]})
-    lines = [f"| algorithm | seeds | {' | '.join(map(_steps, points))} |", "|---" * (2 + len(points)) + "|"]
-    for (_, algorithm, variant, _, _), seeds in sorted(rows.items()):
+    lines = [f"| algorithm | reward | seeds | {' | '.join(map(_steps, points))} |", "|---" * (3 + len(points)) + "|"]
+    for (_, algorithm, variant, reward, _), seeds in sorted(rows.items()):
         steps = [point["step"] for point in seeds[0]["curve"]]
         found = np.stack(iqm_curve([[point["return"] for point in run["curve"]] for run in seeds]), 1)
         cells = {step: _interval(row) for step, row in zip(steps, found.tolist(), strict=True)}
-        lines.append(f"| {algorithm}, {variant} | {len(seeds)} | {' | '.join(cells.get(at, '') for at in points)} |")
+        name = algorithm if variant == "default" else f"{algorithm}, {variant}"
+        lines.append(f"| {name} | {reward} | {len(seeds)} | {' | '.join(cells.get(at, '') for at in points)} |")
     text = "Returns of training episodes, summed over the team's agents; IQM over seeds with its 95 % interval."
     return "\n".join([*lines, "", text, ""])
 

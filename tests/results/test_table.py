@@ -77,10 +77,11 @@ def test_curves_are_of_whole_runs() -> None:
     seeds = [_run(seed, 0.0, curve=curve(-10.0 * seed, -seed)) for seed in range(5)]
     alone = _run(0, 0.0, algorithm="ippo", total_steps=120_000, curve=curve(-70.0))
     text = table.curves_table([*seeds, alone])
-    assert "| algorithm | seeds | 50k | 1M |" in text
+    assert "| algorithm | reward | seeds | 50k | 1M |" in text
     ippo, mappo = _rows(text)
-    assert ippo == ["ippo, default", "1", "-70.0", ""]  # one seed has no interval
-    assert mappo[:2] == ["mappo, default", "5"] and mappo[2].startswith("-20.0 [") and mappo[3].startswith("-2.0 [")
+    assert ippo == ["ippo", "team_mean", "1", "-70.0", ""]  # one seed has no interval
+    assert mappo[:3] == ["mappo", "team_mean", "5"]
+    assert mappo[3].startswith("-20.0 [") and mappo[4].startswith("-2.0 [")
     assert table.curves_table([_run(0, -40.0)]) == table.NOTHING
 
 
