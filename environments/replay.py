@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from environments.replay_again import LAST_BITS, Frame, GroupFrame, Verdict, one_copy, play, resimulate, verify
 from environments.replay_data import GroupTrack, PolicyTrace, Replay, load, state_digest, trace_width
+from environments.replay_file import is_replay
 from environments.replay_header import Identity, Parent
 from environments.replay_record import Recorder
 from environments.replay_views import GroupView, ViewTrack
@@ -40,6 +41,7 @@ __all__ = [
     "Replay",
     "Verdict",
     "ViewTrack",
+    "is_replay",
     "load",
     "one_copy",
     "play",

@@ -263,6 +263,15 @@ def write(
         raise
 
 
+def is_replay(path: Path | str) -> bool:
+    """True for a file that begins as a replay does, whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 def read(source: Path | BinaryIO) -> Contents:
     """Read a replay file, as far as it is whole. RefusedFile where nothing of it can be shown.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -217,6 +218,10 @@ def refused(path: Path | str) -> Iterator[None]:
     except FileNotFoundError:
         raise RefusedFile(f"no policy file at {path}") from None
     except Exception as error:
+        from environments.replay import is_replay  # takes as long to import as all else here
+
+        if is_replay(path):
+            raise RefusedFile(f"{path} is a replay, not a policy: marl watch {shlex.quote(str(path))}") from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RefusedFile(f"{path} is not a policy file that can be read ({reason})") from None
 

@@ -11,6 +11,7 @@ import safetensors.numpy
 import torch
 from gymnasium import spaces
 
+from environments import replay_file
 from environments.errors import RefusedFile
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from marl import policy as policies
@@ -225,6 +226,7 @@ def test_what_is_not_a_policy_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path / "p", (2**40).to_bytes(8, "little") + b"{}")
     refuse(tmp_path / "p", safetensors.numpy.save({"x": np.zeros(3)}), "another program")
     refuse(tmp_path / "p", safetensors.numpy.save({"x": np.zeros(3)}, {"schema": "99"}), "another schema")
+    refuse(tmp_path / "p", replay_file.MAGIC + b"\0" * 100, "p is a replay, not a policy: marl watch .*p$")
 
 
 def forged(file: bytes, spec: dict | None = None, critic: dict | None = None, **weights: np.ndarray) -> bytes:
