@@ -6,15 +6,14 @@ import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
 from environments.errors import UsageError
-
-if TYPE_CHECKING:
-    from marl.cli.bench_rows import Rounds
-
+from marl import files
+from marl.cli.bench_rows import Rounds
+from scenarios import catalog
 
 Part = Literal["env", "train", "league", "viewer"]
 WHOLE: dict[Part, tuple[tuple[str, ...], tuple[int, ...]]] = {
@@ -70,8 +69,6 @@ class Bench:
 
 def run(options: Bench) -> int:
     """Measure and print row by row; returns the exit code."""
-    from marl.cli.bench_rows import Rounds
-
     for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
         if not low <= value <= high:
             raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
@@ -89,16 +86,12 @@ def run(options: Bench) -> int:
             rows.append(row | {"machine": machine_name()} | whole)
             print(line(rows[-1]), flush=True)
     if options.json is not None:
-        from marl import files
-
         files.write_json(options.json, rows)
     return 0
 
 
 def measured(part: Part, names: Sequence[str], rounds: Rounds) -> Iterator[dict[str, Any]]:
     """Rows of a part. UsageError on a name that the part cannot measure."""
-    from scenarios import catalog
-
     usual = {"env": tuple(catalog.SCENARIOS), "league": ("board/connect_four",)}
     foreign = next((name for name in names if ":" in name), None)
     if foreign is not None and part in ("train", "viewer"):

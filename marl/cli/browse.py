@@ -13,6 +13,7 @@ from league.records import Match
 from league.standings import standings
 from league.store import JOURNAL, Store
 from viz.menu import Entry, Menu
+from viz.screen import has_display
 from viz.shown import Shown
 from viz.viewer import Viewer
 
@@ -141,8 +142,6 @@ def _rating(row: dict[str, Any], player: Any) -> str:
 
 def run(folder: Path, make: Callable[[Path], Viewer]) -> int:
     """Show the list: in a window, or where there is no display in the terminal; returns the exit code."""
-    from viz.screen import has_display
-
     with Store(folder, create=False) as store:
         browser = Browser(store, make)
         if not has_display():

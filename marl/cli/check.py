@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tyro
 
 from environments.errors import EnvironmentFailure, UsageError
+from marl.cli import external
+from marl.cli import parse as parser
 
 PROG = "marl check"
 
@@ -31,11 +33,6 @@ class Check:
 
 def parse(words: Sequence[str]) -> Check:
     """Options of `marl check`. UsageError in one line; `--help` prints and raises SystemExit."""
-    from dataclasses import replace
-
-    from marl.cli import external
-    from marl.cli import parse as parser
-
     options, rest = external.take_options(words)
     return replace(parser.parse(Check, rest, PROG), options=options)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from environments.errors import UsageError
+from marl import files
+from marl.cli.list import table
 
 if TYPE_CHECKING:
     from marl.cli.curves import Group
@@ -34,9 +36,7 @@ class Compare:
 
 def run(options: Compare) -> int:
     """Compare; returns the exit code."""
-    from marl import files
     from marl.cli import curves
-    from marl.cli.list import table
 
     if not options.runs or options.seed < 0:
         raise UsageError("compare needs the folders of runs" if not options.runs else "--seed must be at least 0")

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from environments.errors import RefusedFile, UsageError, nearest
+from marl import files
 from marl.cli import external
+from marl.cli import parse as parser
 from marl.cli.external import EPISODES
+from marl.cli.progress import progress
+from scenarios import catalog
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
@@ -70,8 +74,6 @@ class Match:
 
 def parse(words: Sequence[str]) -> Evaluate:
     """Options of `marl evaluate`. UsageError in one line; `--help` prints and raises SystemExit."""
-    from marl.cli import parse as parser
-
     options, rest = external.take_options(words)
     typed: Evaluate = parser.parse(Evaluate, rest, "marl evaluate")
     return replace(typed, options=options | external.External(typed.teams).options)
@@ -79,8 +81,6 @@ def parse(words: Sequence[str]) -> Evaluate:
 
 def run(options: Evaluate) -> int:
     """Measure and print; returns the exit code."""
-    from scenarios import catalog
-
     match = find(options.policy, options.options, options.environment)
     match = with_teams(match, options.team)
     episodes = options.episodes
@@ -97,7 +97,6 @@ def run(options: Evaluate) -> int:
             raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
     with external.traced(match.folder):
         result = measure(match, replace(options, episodes=episodes))
-    from marl import files
     from marl.cli import results
 
     print("\n".join(results.describe(result)))
@@ -120,7 +119,6 @@ def find(text: str, typed: Mapping[str, Any] | None = None, vouched: str = "") -
     from marl.cli import plan as plans
     from marl.cli import players
     from marl.policy_spec import read_spec
-    from scenarios import catalog
 
     path = players.league_file(text) if text.startswith(players.LEAGUE) else Path(text)
     if (text in catalog.SCENARIOS or is_external(text) or says_options(text)) and not path.exists():
@@ -221,7 +219,6 @@ def measure(match: Match, options: Evaluate) -> dict[str, Any]:
 
     from marl.cli import results
     from marl.cli.plan import MEASURED_COPY, made, measured_copies
-    from marl.cli.progress import progress
     from marl.evaluate import evaluate
     from marl.seeding import derive
 

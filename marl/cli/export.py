@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from environments.errors import UsageError
+from marl.cli.progress import progress
 
 if TYPE_CHECKING:
     from viz.viewer import Viewer
@@ -120,8 +121,6 @@ def _picture(viewer: Viewer, path: Path, options: Export, look: dict[str, Any]) 
 @contextmanager
 def _told(what: str, things: str, total: int, file: Path) -> Iterator[Callable[[int], None]]:
     """A bar while a file is written, and its name once it is there."""
-    from marl.cli.progress import progress
-
     with progress(what, things, total) as report:
         yield report
     print(file)

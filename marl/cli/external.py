@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 
 from environments.errors import EnvironmentFailure, UsageError
+from marl import files
 
 COPIES = 16
 """Copies of somebody else's environment that are trained on, or measured at once, unless somebody says otherwise."""
@@ -112,8 +113,6 @@ def traced(folder: Path) -> Iterator[None]:
         if fault is None:
             raise
         path = folder / "fault.json"
-        from marl import files
-
         files.write_json(path, asdict(fault))
         raise EnvironmentFailure(f"{error.args[0]}; all its actions since the reset are in {path}") from None
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from environments.errors import RefusedFile, UsageError
+from marl.cli import play
+from marl.cli.watch import newest_replay
 
 if TYPE_CHECKING:
     from environments.replay import Replay
@@ -56,8 +58,6 @@ class Fork:
 def run(options: Fork) -> int:
     """Fork; returns the exit code."""
     from environments import replay
-    from marl.cli import play
-    from marl.cli.watch import newest_replay
 
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from environments.errors import UsageError, nearest
+from marl.cli import parse as parser
 
 PROG = "marl league"
 
@@ -41,7 +42,6 @@ def parse(words: Sequence[str]) -> League:
     module = importlib.import_module(path)
     if hasattr(module, "parse"):
         return League(module, module.parse(rest))
-    from marl.cli import parse as parser
 
     return League(module, parser.parse(getattr(module, options), rest, f"{PROG} {name}"))
 

@@ -18,6 +18,9 @@ import tyro
 from league.config import LeagueConfig
 from marl import config as settings
 from marl.cli import external
+from marl.cli import parse as parser
+from marl.cli.tournament import roles_of
+from marl.cli.train import all_options
 from marl.config import Algorithm, TrainConfig
 from marl.config_checks import require
 from scenarios import catalog
@@ -121,10 +124,8 @@ def typed_algorithm(words: Sequence[str]) -> str:
 
 def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) -> Start:
     from environments import registry
-    from marl.cli import parse as parser
     from marl.cli import plan as plans
     from marl.cli import typed_team
-    from marl.cli.train import all_options
 
     foreign = registry.is_external(scenario.environment)
     asked, words = external.take_options(words) if foreign else ({}, words)
@@ -199,7 +200,6 @@ def _check_mixed(league: LeagueConfig, spec: EnvSpec) -> None:
 def given(texts: Sequence[str], spec: EnvSpec) -> dict[str, dict[str, Player]]:
     """Name -> kind of team -> player, for each kind of team that it can play. UsageError, RefusedFile."""
     from league import programs
-    from marl.cli.tournament import roles_of
 
     found: dict[str, dict[str, Player]] = {}
     for text in texts:

@@ -10,6 +10,9 @@ from typing import Any
 import tyro
 
 from environments.errors import UsageError
+from marl import files
+from marl.cli.list import table
+from marl.cli.tables import win_rates
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,6 @@ def run(options: Show) -> int:
     """Print and write; returns the exit code."""
     from league import show
     from league.store import Store
-    from marl import files
     from viz import plots
 
     if options.png is not None and options.png.suffix.lower() != ".png":
@@ -62,7 +64,6 @@ def run(options: Show) -> int:
 
 def draw_payoffs(found: Mapping[str, Any], out: Path) -> None:
     """The heat map of those who can be rated."""
-    from marl.cli.tables import win_rates
     from viz.plots import draw_table
 
     if not found["rated"]:
@@ -74,8 +75,6 @@ def draw_payoffs(found: Mapping[str, Any], out: Path) -> None:
 
 def text(found: Mapping[str, Any], matches: int, folder: Path) -> str:
     """Everybody in a table, and what it leaves out."""
-    from marl.cli.list import table
-
     rows = found["players"]
     if not rows:
         return f"nobody has entered {folder} yet"

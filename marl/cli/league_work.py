@@ -18,7 +18,7 @@ from marl.cli import external, players
 from marl.cli import plan as plans
 from marl.cli.plan import Plan
 from marl.cli.resume import print_changes
-from marl.cli.stop import Interrupted, Stop
+from marl.cli.stop import Interrupted, Stop, going_on
 from marl.metrics import JsonLines, Sinks
 
 if TYPE_CHECKING:
@@ -74,12 +74,14 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
     from environments import compile
     from marl.engine import SOURCES
 
+    again = f"marl league resume {shlex.quote(str(run.folder))}"
     if compile.is_cold(SOURCES):
         print("compiling the learners' kernels, once for this machine: about 20 s", flush=True)
-    import torch
+    with going_on(again):
+        import torch
 
-    from league.league import League
-    from league.store import Store
+        from league.league import League
+        from league.store import Store
 
     torch.set_num_threads(1)  # blocks of work go to threads as a whole
     with Store(run.folder) as store:
@@ -97,7 +99,6 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
                     _train(league, run, stop)
                     league.close()
             except (NumericalFailure, StorageFailure) as error:
-                again = f"marl league resume {shlex.quote(str(run.folder))}"
                 raise type(error)(f"{error.args[0]}; the league is safe up to its last turn: {again}") from None
             except Interrupted:
                 print("the iteration under way took too long to wait for: its work is lost", file=sys.stderr)

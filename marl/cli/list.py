@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from environments.errors import UsageError
+from marl import files
+from scenarios import catalog, measured
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
@@ -38,8 +40,6 @@ def run(options: List) -> int:
     else:
         rows = {"scenarios": scenarios, "algorithms": algorithms, "bots": bots}[options.what]()
     if options.json is not None:
-        from marl import files
-
         known = [row | reference(row["scenario"]) for row in rows] if options.what == "scenarios" else rows
         files.write_json(options.json, known)
     print(table(rows) if rows else f"no {options.what}" + (f" in {options.folder}" if options.what == "runs" else ""))
@@ -49,7 +49,6 @@ def run(options: List) -> int:
 def scenarios() -> list[Row]:
     """Every scenario: who plays with what actions, whose reward counts, how long, how fast."""
     from environments import registry
-    from scenarios import catalog, measured
 
     rows = []
     for scenario in catalog.SCENARIOS.values():
@@ -72,8 +71,6 @@ def scenarios() -> list[Row]:
 
 def reference(scenario: str) -> Row:
     """The rest of a scenario: what it fixes, how it is evaluated, and what random play and learners came to."""
-    from scenarios import catalog, measured
-
     found = catalog.SCENARIOS[scenario]
     known = measured.of(scenario)
     return {

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from environments.errors import UsageError
+from environments.keys import copy_key
+from marl.cli import external
+from marl.cli import parse as parser
+from viz.screen import has_display
 
 if TYPE_CHECKING:
     from environments.replay import Replay
@@ -52,9 +56,6 @@ class Play:
 
 def parse(words: Sequence[str]) -> Play:
     """Options of `marl play`. UsageError in one line; `--help` prints and raises SystemExit."""
-    from marl.cli import external
-    from marl.cli import parse as parser
-
     options, rest = external.take_options(words)
     typed: Play = parser.parse(Play, rest, "marl play")
     return replace(typed, options=options)
@@ -87,8 +88,6 @@ def check_speed(speed: float) -> None:
 
 def check_display(instead: str) -> None:
     """UsageError, with what can be done instead, where no window can open."""
-    from viz.screen import has_display
-
     if not has_display():
         raise UsageError(
             "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set), and a person plays in a window; without "
@@ -99,7 +98,6 @@ def check_display(instead: str) -> None:
 def from_start(match: Match, human: str, options: Play) -> Playing:
     """A window's content in which a new episode is played, and then those of following seeds. Imports torch."""
     import environments
-    from environments.keys import copy_key
     from environments.registry import is_external
     from marl.cli import company
     from marl.cli.plan import MEASURED_COPY, made

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from environments.errors import UsageError, nearest
+from marl.cli.list import table as lines
+from marl.cli.progress import progress
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
@@ -41,7 +43,6 @@ def hold(contest: Contest, entrants: Sequence[Entrant], store: Store, options: T
     import numpy as np
 
     from league import focal
-    from marl.cli.progress import progress
 
     name = {entrant.number: store.player(entrant.number).name for entrant in entrants}
     background = [e for e in entrants if not options.background or name[e.number] in options.background]
@@ -56,8 +57,6 @@ def hold(contest: Contest, entrants: Sequence[Entrant], store: Store, options: T
 
 def show(table: Mapping[str, Any], folder: Path) -> None:
     """Print every player's outcome among every background, best first."""
-    from marl.cli.list import table as lines
-
     order = sorted(range(len(table["players"])), key=lambda k: -table["players"][k]["focal"])
     shown = []
     for k in order:

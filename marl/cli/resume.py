@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from environments.errors import RefusedFile, UsageError
+from marl.cli.stop import Stop, going_on
 
 if TYPE_CHECKING:
     from marl.checkpoint import Entry
+    from marl.cli.loop import Session
     from marl.cli.plan import Plan
     from marl.config import TrainConfig
     from marl.runs import Lock, Run
@@ -81,7 +84,7 @@ def work(run: Run, lock: Lock) -> int:
 
     All that can be checked without torch is checked before it is imported. The lock is released at the end.
     """
-    from marl import checkpoint, runs
+    from marl import checkpoint
     from marl.cli import plan as plans
 
     plan = plans.of_run(run)
@@ -91,9 +94,20 @@ def work(run: Run, lock: Lock) -> int:
     if entry is not None and finished and _policies_are_current(run, plan, entry):
         print(f"{run.folder} is finished: {entry.step} of {plan.train.total_steps} steps; --total-steps sets a new end")
         return 0
+    with going_on(f"marl resume {shlex.quote(str(run.folder))}"):
+        session = _session(run, plan, entry)
+        if finished:  # it was killed between its last checkpoint and its policies
+            session.export()
+        code = session.work()
+    lock.release()
+    return code
+
+
+def _session(run: Run, plan: Plan, entry: Entry | None) -> Session:
+    """The part of a run that begins now, at its newest checkpoint where there is one. Imports torch, and compiles."""
     from environments import compile
+    from marl import runs
     from marl.cli.loop import Session
-    from marl.cli.stop import Stop
     from marl.engine import SOURCES
 
     if compile.is_cold(SOURCES):
@@ -102,15 +116,9 @@ def work(run: Run, lock: Lock) -> int:
     if entry is not None:
         session.resume(entry)
         print(f"resumed at step {entry.step} of {plan.train.total_steps}", flush=True)
-    else:
-        dropped = runs.cut_metrics(run, -1)
-        if dropped:
-            print(f"no checkpoint was written: beginning again at step 0, without {dropped} measurements", flush=True)
-    if finished:  # it was killed between its last checkpoint and its policies
-        session.export()
-    code = session.work()
-    lock.release()
-    return code
+    elif dropped := runs.cut_metrics(run, -1):
+        print(f"no checkpoint was written: beginning again at step 0, without {dropped} measurements", flush=True)
+    return session
 
 
 def _policies_are_current(run: Run, plan: Plan, entry: Entry) -> bool:

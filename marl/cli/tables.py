@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marl import files
+from marl.cli.list import table as lines
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -16,8 +19,6 @@ SHOWN = 12
 
 def show(table: Mapping[str, Any], folder: Path) -> None:
     """Print ratings and crosstable."""
-    from marl.cli.list import table as lines
-
     rows = table["players"]
     crossed, gave = len(rows) <= SHOWN, any(row["forfeits"] for row in rows)
     scored = all(row["population"] for row in rows)
@@ -75,8 +76,6 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
 
 def show_together(table: Mapping[str, Any], folder: Path) -> None:
     """Print the matrix of mixed teams."""
-    from marl.cli.list import table as lines
-
     names = [row["name"] for row in table["players"]]
     rows = [
         {"": str(k + 1), "player": name} | {f"with {j + 1}": f"{mean:.2f}" for j, mean in enumerate(means)}
@@ -98,8 +97,6 @@ def write(table: Mapping[str, Any], as_json: Path | None, as_csv: Path | None, a
     """Write the files that were asked for."""
     import csv
     import io
-
-    from marl import files
 
     names = [row["name"] for row in table["players"]]
     if as_json is not None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from environments.errors import RefusedFile, UsageError
+from marl import files
+from marl.cli import external, populations, tables
+from marl.cli.play import check_display
+from marl.cli.progress import progress
+from scenarios import catalog
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec
@@ -82,8 +87,6 @@ class Tournament:
 
 def run(options: Tournament) -> int:
     """Play, rate, print; returns the exit code."""
-    from marl.cli import populations, tables
-
     check(options)
     test = None if options.sprt is None else parse_test(options.sprt, len(options.players))
     spec, environment, settings = describe(options.scenario, None if options.focal else 1 if options.crossplay else 2)
@@ -154,7 +157,6 @@ def by_hand(
     """What `play` returns, with a window in which a person plays a kind of team. UsageError where there can be none."""
     from environments.registry import is_external
     from marl.cli import person
-    from marl.cli.play import check_display
 
     if options.workers != 1 or is_external(environment):
         what = "in one process (--workers 1)" if options.workers != 1 else "the platform's own environments"
@@ -183,7 +185,6 @@ def describe(scenario: str, teams: int | None) -> tuple[EnvSpec, str, Mapping[st
     """What is played: its description, the environment's name and its options. UsageError unless so many teams meet
     (None: any number)."""
     from marl.cli import plan
-    from scenarios import catalog
 
     found = catalog.find(scenario)
     spec = plan.describe(found.environment, found.options)
@@ -238,7 +239,6 @@ def named(text: str) -> tuple[str, str]:
 def identity(roles: Mapping[str, Player]) -> str:
     """What a player plays, whatever it is called: the content of its policies or of its class's file, or its text."""
     from league import programs
-    from marl import files
 
     digests = [f"{kind}={files.sha256(player.file)}" for kind, player in roles.items() if player.file is not None]
     text = next(iter(roles.values())).text
@@ -297,7 +297,6 @@ def hold(
     from league.contest import BLOCK, Contest
     from league.programs import Limits
     from league.store import Store
-    from marl.cli import external, populations
 
     torch.set_num_threads(1)
     about = terms(options, spec, entered)
@@ -336,7 +335,6 @@ def hold(
 def terms(options: Tournament, spec: EnvSpec, entered: Mapping[str, Mapping[str, Player]]) -> dict[str, Any]:
     """What makes a tournament another one."""
     from league import programs
-    from marl import files
 
     about: dict[str, Any] = {
         "scenario": options.scenario,
@@ -362,7 +360,6 @@ def play_on(
 ) -> list[list[dict[str, Any]]]:
     """The tournament, once or as often as --interval asks; what the pairings of every round came to."""
     from league import ratings, runner, tournament
-    from marl.cli.progress import progress
 
     next_round, played = tournament.FORMATS[options.format], []
     for cycle in range(1 if options.interval is None else max(1, options.most_games // options.games)):
@@ -384,7 +381,6 @@ def play_on(
 def together(contest: Contest, entrants: Sequence[Entrant], store: Store, workers: int) -> dict[str, Any]:
     """Cross-play: the matrix of mixed teams."""
     from league import crossplay
-    from marl.cli.progress import progress
 
     count = len(entrants)
     with progress("", "games", contest.games * count * (count + 1) // 2) as report:
@@ -395,11 +391,8 @@ def together(contest: Contest, entrants: Sequence[Entrant], store: Store, worker
 
 def settle(contest: Contest, entrants: Sequence[Entrant], store: Store, test: SPRT, workers: int) -> dict[str, Any]:
     """A sequential test between two: its verdict, and by what."""
-    from dataclasses import asdict, replace
-
     from league import runner
     from league.sequential import expected_score, log_likelihood_ratio
-    from marl.cli.progress import progress
 
     with progress("", "games", contest.games) as report:
         first, second = entrants
@@ -410,8 +403,6 @@ def settle(contest: Contest, entrants: Sequence[Entrant], store: Store, test: SP
 
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
     """Say in the folder what is played there. UsageError where something else is."""
-    from marl import files
-
     path = folder / "tournament.json"
     if path.exists():
         there = files.read_json(path)

@@ -17,6 +17,8 @@ import tyro
 from environments.errors import UsageError
 from marl import config as settings
 from marl.cli import external
+from marl.cli import parse as parser
+from marl.cli.resume import work
 from marl.config import ALGORITHMS, Algorithm, TrainConfig
 from marl.config_checks import require
 from scenarios import catalog, presets
@@ -90,7 +92,6 @@ def run(options: Train) -> int:
     if ":" in options.plan.environment:
         print("\n".join(external.told(options.plan.environment, options.plan.options)))
     print(f"engine    {', '.join(sorted(set(options.plan.engines.values())))}", flush=True)
-    from marl.cli.resume import work
     from marl.runs import Lock
 
     return work(made, Lock(made))
@@ -98,7 +99,6 @@ def run(options: Train) -> int:
 
 def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) -> Train:
     from environments import registry
-    from marl.cli import parse as parser
     from marl.cli import plan as plans
     from marl.cli import players, typed_team
 

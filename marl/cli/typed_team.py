@@ -9,7 +9,7 @@ from pathlib import Path
 import environments
 from environments.errors import UsageError, nearest
 from marl import config as settings
-from marl.cli import players
+from marl.cli import parse, players
 from marl.cli.plan import SHARED_BY_RUN, Learns, Plan
 from marl.config import ALGORITHMS
 from marl.config_checks import require
@@ -40,8 +40,6 @@ def parse_team(text: str, plan: Plan) -> tuple[str, Learns | str]:
 
 def with_texts(config: settings.Settings, texts: list[str]) -> settings.Settings:
     """A config with settings written as `name=value`. UsageError in one line on anything that cannot be used."""
-    from marl.cli import parse
-
     words: list[str] = []
     known = [field.name for field in fields(config)]
     for text in texts:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from environments.errors import RefusedFile
+from marl.cli.watch import newest_replay
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class Verify:
 def run(options: Verify) -> int:
     """Verify; returns the exit code."""
     from environments import replay
-    from marl.cli.watch import newest_replay
 
     path = newest_replay(options.file)
     recorded = replay.load(path, options.environment)

@@ -10,6 +10,7 @@ import tyro
 
 from environments.errors import UsageError
 from marl.cli import export
+from viz.screen import has_display
 
 if TYPE_CHECKING:
     from viz.viewer import Viewer
@@ -38,7 +39,6 @@ class Watch(export.Export):
 def run(options: Watch) -> int:
     """Watch or export; returns the exit code."""
     from marl.cli import live
-    from viz.screen import has_display
 
     options.check()
     if options.compare and (options.csv or options.npz):
