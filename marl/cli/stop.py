@@ -18,6 +18,17 @@ class Interrupted(BaseException):
     """The iteration under way took longer than `PATIENCE`."""
 
 
+@contextlib.contextmanager
+def going_on(command: str) -> Iterator[None]:
+    """Let whoever interrupts the block before anything in it handles signals be told the command that goes on."""
+    try:
+        yield
+    except BaseException as end:
+        if not isinstance(end, Exception):  # KeyboardInterrupt, or SIGTERM's of `marl.cli.main`, which tells its notes
+            end.add_note(f"go on with {command}")
+        raise
+
+
 class Stop:
     """Remembers that the work was asked to stop."""
 
