@@ -62,13 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _terminable():
             return _dispatch(words)
-    except Terminated:
-        print("marl: terminated", file=sys.stderr)
-        return TERMINATED
-    except KeyboardInterrupt:
-        again = "; the same command goes on" if words[:1] == ["tournament"] else ""
-        print(f"marl: interrupted{again}", file=sys.stderr)
-        return INTERRUPTED
+    except (KeyboardInterrupt, Terminated) as end:
+        asked = isinstance(end, KeyboardInterrupt)
+        notes = ["the same command goes on"] if words[:1] == ["tournament"] else getattr(end, "__notes__", [])
+        print("; ".join(["marl: interrupted" if asked else "marl: terminated", *notes]), file=sys.stderr)
+        return INTERRUPTED if asked else TERMINATED
     except BrokenPipeError:  # `marl list ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -13,6 +13,7 @@ import pytest
 
 from environments import registry
 from marl.cli import main as cli
+from marl.cli.plan import Plan
 from scenarios import catalog
 
 MISTAKES = [
@@ -156,6 +157,24 @@ def test_sigterm_before_there_is_anything_to_save(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cli, "_dispatch", terminated)
     assert cli.main(["train"]) == 75
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "word"), [(KeyboardInterrupt, 130, "interrupted"), (cli.Terminated, 75, "terminated")]
+)
+def test_a_run_that_is_interrupted_before_it_trains_can_be_resumed(
+    end: type[BaseException], code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(plan: Plan) -> None:
+        raise end
+
+    run = tmp_path / "a run"
+    small = ["--total-steps", "16", "--num-envs", "2", "--rollout-length", "8", "--hidden", "8"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plan, "build", interrupted)
+        assert cli.main(["train", "ippo", "particle/spread", "--run-dir", str(run), *small]) == code
+    assert capsys.readouterr().err == f"marl: {word}; go on with marl resume '{run}'\n"
+    assert cli.main(["resume", str(run)]) == 0 and "(16 of 16 steps)" in capsys.readouterr().out
 
 
 def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
