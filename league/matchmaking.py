@@ -5,7 +5,7 @@ least 0, sum 1. An empty list of opponents is the caller's error and a ValueErro
 opponent that was never met counts as even and few games count as few.
 
 Sources: Vinyals et al. 2019 (AlphaStar; prioritised fictitious self-play, roles, thresholds), Heinrich et al. 2015
-(fictitious self-play), OpenAI et al. 2019 (arXiv:1912.06680; mostly the latest), Jaderberg et al. 2019 (even matches).
+(fictitious self-play), OpenAI et al. 2019 (arXiv:1912.06680; mostly the latest).
 """
 
 from __future__ import annotations
@@ -87,18 +87,6 @@ def pfsp(win_rates: ArrayLike, weighting: Weighting = "hard", floor: float = 0.0
     total = weights.sum()
     even = uniform(len(rates))
     return even if total < 1e-10 else (1 - floor) * weights / total + floor * even
-
-
-def even_match(win_rates: ArrayLike, width: float = 0.15) -> Floats:
-    """In proportion to a normal density of (probability of beating the opponent - 1/2) with that width."""
-    rates = np.asarray(win_rates, np.float64)
-    _some(len(rates))
-    if width <= 0:
-        raise ValueError(f"a width is positive, not {width}")
-    exponent = -0.5 * ((rates - 0.5) / width) ** 2
-    weights = np.exp(exponent - exponent.max())
-    share: Floats = weights / weights.sum()
-    return share
 
 
 def forgotten(win_rates: ArrayLike, threshold: float = 0.5) -> Floats:

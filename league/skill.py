@@ -21,11 +21,6 @@ class Skill(NamedTuple):
     mean: float
     deviation: float
 
-    @property
-    def ordinal(self) -> float:
-        """What it is at least, almost certainly: three deviations below the mean."""
-        return self.mean - 3 * self.deviation
-
 
 def skills(matches: Iterable[Match]) -> dict[int, Skill]:
     """Skills by player's number; who never met anybody is left out.

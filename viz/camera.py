@@ -19,11 +19,6 @@ class Camera:
         self.follows = False
         self._center: Point | None = None
 
-    @property
-    def at_home(self) -> bool:
-        """True where everything is seen as the drawing wants it."""
-        return self.zoom == 1.0 and self._center is None and not self.follows
-
     def reset(self) -> None:
         """Everything again."""
         self.zoom, self.follows, self._center = 1.0, False, None

@@ -30,7 +30,6 @@ def test_pfsp_is_a_distribution(row: list[float], weighting: Weighting, floor: f
 @pytest.mark.parametrize("weighting", list(WEIGHTINGS))
 def test_edges_do_not_break_it(row: list[float], weighting: Weighting) -> None:
     assert is_distribution(matchmaking.pfsp(row, weighting))
-    assert is_distribution(matchmaking.even_match(row))
 
 
 def test_the_published_weights() -> None:
@@ -108,7 +107,6 @@ def test_the_last_draw_still_chooses_somebody() -> None:
     lambda: matchmaking.mostly_latest(3, 1.5),
     lambda: matchmaking.pfsp([1.5]),
     lambda: matchmaking.pfsp([np.nan]),
-    lambda: matchmaking.even_match([0.5], width=0.0),
 ])  # fmt: skip
 def test_numbers_out_of_range_are_refused(call: object) -> None:
     with pytest.raises(ValueError):

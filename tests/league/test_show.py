@@ -142,7 +142,7 @@ def test_what_says_nothing_of_skill_is_left_out() -> None:
     assert skills(idle) == {}
     several = skills([match("two seats", (1, 2, 2), (1.0, 0.0, 0.5))])
     alone = skills([match("one seat", (1, 2), (1.0, 0.25))])
-    assert several == alone and several[1].ordinal > several[2].ordinal
+    assert several == alone and several[1].mean > several[2].mean
     forfeit = skills([match("gave away", (1, 2), (1.0, -1.0), status="crash", offender=1)])
     assert forfeit[1].mean > forfeit[2].mean
 
