@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from environments.errors import RefusedFile, StorageFailure, UsageError
+from league import queries
 from league.records import Match, Player, Results
 from league.rows import MATCH, TABLES, UNREADABLE, columns, entry_of, match_of, plain, player_of
 from marl import files
@@ -145,13 +146,13 @@ class Store:
 
     def matches(self) -> Iterator[Match]:
         """All matches in the order in which they were recorded."""
-        for (line,) in self._ask(_MATCH_AS_JSON.format("")):
+        for (line,) in self._ask(queries.MATCH_AS_JSON.format("")):
             yield match_of(json.loads(line))
 
     def find(self, ids: Sequence[str]) -> list[Match]:
         """The matches of those ids, in their order. KeyError where one is not recorded."""
         marks = ", ".join("?" * len(ids))
-        rows = self._ask(_MATCH_AS_JSON.format(f"WHERE m.id IN ({marks})"), tuple(ids))
+        rows = self._ask(queries.MATCH_AS_JSON.format(f"WHERE m.id IN ({marks})"), tuple(ids))
         found = {match.id: match for match in (match_of(json.loads(line)) for (line,) in rows)}
         return [found[name] for name in ids]
 
@@ -170,7 +171,7 @@ class Store:
         if roles is not None:
             condition.append("a.role = ? AND b.role = ?")
             values.extend(roles)
-        for row, column, won, drawn, lost in self._ask(_PAIRS.format(" AND ".join(condition)), values):
+        for row, column, won, drawn, lost in self._ask(queries.PAIRS.format(" AND ".join(condition)), values):
             at = place[row], place[column]
             wins[at], draws[at], losses[at] = won, drawn, lost
         return Results(players, wins, draws, losses)
@@ -178,18 +179,18 @@ class Store:
     def rates(self, learner: int, window: int) -> dict[int, tuple[float, int]]:
         """How a player that learns did lately: opponent -> (wins, draws counting half; games), of the last `window`
         games against each from which it learned."""
-        rows = self._ask(_RATES, (learner, learner, learner, window))
+        rows = self._ask(queries.RATES, (learner, learner, learner, window))
         return {int(player): (float(score), int(games)) for player, score, games in rows}
 
     def earned(self, roles: tuple[str, str]) -> dict[tuple[int, int], tuple[float, float, int]]:
         """What players that do not learn earned: (player of the first kind of team, of the second) -> (sum of the
         first's outcomes, of the second's, games)."""
-        rows = self._ask(_EARNED, roles)
+        rows = self._ask(queries.EARNED, roles)
         return {(int(a), int(b)): (float(x), float(y), int(games)) for a, b, x, y, games in rows}
 
     def learned(self, learner: int) -> NDArray[np.float64]:
         """`[M, 2]` the matches that a player learned from, in order: (opponent, points), a draw half."""
-        rows = self._ask(_LEARNED, (learner, learner))
+        rows = self._ask(queries.LEARNED, (learner, learner))
         return np.array(list(rows), np.float64).reshape(-1, 2)
 
     def outcomes(self) -> dict[tuple[int, int], list[tuple[float, float]]]:
@@ -198,7 +199,7 @@ class Store:
         Void ones, and those that somebody learned from or in which a player met itself, are left out.
         """
         found: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        for player, other, own, theirs in self._ask(_OUTCOMES):
+        for player, other, own, theirs in self._ask(queries.OUTCOMES):
             found.setdefault((player, other), []).append((own, theirs))
         return found
 
@@ -209,7 +210,7 @@ class Store:
     def forfeits(self) -> dict[int, dict[str, int]]:
         """Games that each player gave away, by kind; players who gave away none are left out."""
         found: dict[int, dict[str, int]] = {}
-        for player, status, games in self._ask(_FORFEITS):
+        for player, status, games in self._ask(queries.FORFEITS):
             found.setdefault(player, {})[status] = games
         return found
 
@@ -439,54 +440,3 @@ def _sqlite(folder: Path) -> Iterator[None]:
         raise ValueError(f"a record that does not fit those in {folder}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise StorageFailure(f"cannot write {folder / DATABASE}: {error}") from error
-
-
-_MATCH_AS_JSON = """
-SELECT json_object(
-    'id', m.id, 'environment', m.environment, 'digest', m.digest, 'key', m.key, 'outcome', json(m.outcome),
-    'length', m.length, 'status', m.status, 'offender', m.offender, 'learner', m.learner, 'replay', m.replay,
-    'error', m.error, 'seats', (
-        SELECT json_group_array(json_object(
-            'team', s.team, 'role', s.role, 'player', s.player, 'agents', json(s.agents)
-        )) FROM (SELECT * FROM seats WHERE match = m.number ORDER BY seat) s
-    )
-) FROM matches m {} ORDER BY m.number
-"""
-_FORFEITS = """
-SELECT s.player, m.status, count(*) FROM matches m JOIN seats s ON s.match = m.number AND s.team = m.offender
-GROUP BY s.player, m.status ORDER BY s.player, m.status
-"""
-_RATES = """
-SELECT player, sum(points), count(*) FROM (
-    SELECT b.player, (a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome) AS points,
-        row_number() OVER (PARTITION BY b.player ORDER BY a.match DESC, b.seat) AS age
-    FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
-    WHERE a.player = ? AND m.learner = ? AND b.player <> ? AND m.status = 'normal'
-        AND a.agents IS NULL AND b.agents IS NULL
-) WHERE age <= ? GROUP BY player ORDER BY player
-"""
-_LEARNED = """
-SELECT b.player, avg((a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome))
-FROM matches m JOIN seats a ON a.match = m.number JOIN seats b ON b.match = m.number AND a.team <> b.team
-WHERE m.learner = ? AND a.player = m.learner AND b.player <> ? AND m.status = 'normal'
-    AND a.agents IS NULL AND b.agents IS NULL
-GROUP BY m.number, b.player ORDER BY m.number, b.player
-"""
-_EARNED = """
-SELECT a.player, b.player, sum(a.outcome), sum(b.outcome), count(*)
-FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
-WHERE m.learner IS NULL AND m.status <> 'void' AND a.role = ? AND b.role = ? AND a.player <> b.player
-GROUP BY a.player, b.player ORDER BY a.player, b.player
-"""
-_OUTCOMES = """
-SELECT a.player, b.player, a.outcome, b.outcome
-FROM matches m JOIN seats a ON a.match = m.number JOIN seats b ON b.match = m.number AND a.team <> b.team
-WHERE a.player <> b.player AND a.agents IS NULL AND b.agents IS NULL AND m.learner IS NULL AND m.status <> 'void'
-ORDER BY m.number, a.seat
-"""
-_PAIRS = """
-SELECT a.player, b.player, sum(a.outcome > b.outcome), sum(a.outcome = b.outcome), sum(a.outcome < b.outcome)
-FROM seats a JOIN seats b ON a.match = b.match AND a.team <> b.team JOIN matches m ON m.number = a.match
-WHERE a.player <> b.player AND a.agents IS NULL AND b.agents IS NULL AND {}
-GROUP BY a.player, b.player
-"""
