@@ -44,7 +44,7 @@ SELECT player, sum(points), count(*) FROM (
         AND a.agents IS NULL AND b.agents IS NULL
 ) WHERE age <= ? GROUP BY player ORDER BY player
 """
-"""Opponent, points (a draw half) and games a learner learned from lately; asked with thrice its number, and how many."""
+"""Opponent, points and games that a learner learned from lately; asked with thrice its number, and how many."""
 LEARNED = """
 SELECT b.player, avg((a.outcome > b.outcome) + 0.5 * (a.outcome = b.outcome))
 FROM matches m JOIN seats a ON a.match = m.number JOIN seats b ON b.match = m.number AND a.team <> b.team
