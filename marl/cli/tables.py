@@ -22,6 +22,7 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
     rows = table["players"]
     crossed, gave = len(rows) <= SHOWN, any(row["forfeits"] for row in rows)
     scored = all(row["population"] for row in rows)
+    choice = len(rows) > 2  # of two, the other one is the worst opponent, and whoever is better is picked
     shown = []
     for place, row in enumerate(rows):
         line = {
@@ -36,6 +37,7 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
         }
         if scored:
             line["return"] = f"{row['population']['population_return']:+.2f}"
+        if scored and choice:
             line["exploited"] = f"{row['population']['exploitability']:+.2f}"
         if gave:
             line["gave away"] = ", ".join(f"{games} {kind}" for kind, games in row["forfeits"].items())
@@ -49,15 +51,20 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
     print(f"(ratings by all games, Elo points with 95 % interval, average 0; {play}, seed {table['seed']})")
     if scored:
         count = rows[0]["population"]["matches"]
-        print("(return: mean outcome against all others alike; exploited: the worst opponent's, picked on half of the")
-        print(f" {count} matches against each and read on the other half)")
+        if choice:
+            print(
+                "(return: mean outcome against all others alike; exploited: the worst opponent's, picked on half of the"
+            )
+            print(f" {count} matches against each and read on the other half)")
+        else:
+            print(f"(return: mean outcome of {count} matches)")
     if gave:
         print("(games given away count as lost; `elo_played` in --json leaves them out)")
     if table["voids"]:
         print(f"({table['voids']} games are void: a player had given away three in a row)")
     if not table["comparable"]:
         print("(islands never met through anybody: their ratings are not comparable)")
-    if table["non_transitivity"] is not None:
+    if choice and table["non_transitivity"] is not None:
         names = [row["name"] for row in rows]
         held = sorted(zip(table["nash"], names, strict=True), reverse=True)
         mixture = ", ".join(f"{name} {share:.2f}" for share, name in held if share >= 0.005)

@@ -45,7 +45,7 @@ def test_the_table_is_written_in_every_form(tmp_path: Path, capsys: pytest.Captu
     files = ("--csv", str(tmp_path / "t.csv"), "--png", str(tmp_path / "t.png"), "--dir", str(tmp_path / "t"))
     table = hold(tmp_path, *words, *files, "--record", "2")
     told = capsys.readouterr().out
-    assert "best" in told and "likeliest" in told and str(tmp_path / "t") in told
+    assert all(word in told for word in ("best", "likeliest", str(tmp_path / "t"), "exploited", "equilibrium"))
     assert table["players"][0]["name"] == "best"
     assert sum(row["games"] for row in table["players"]) == 2 * 18
     assert table["comparable"] and table["voids"] == 0 and sum(table["nash"]) == pytest.approx(1.0)
@@ -58,9 +58,12 @@ def test_the_table_is_written_in_every_form(tmp_path: Path, capsys: pytest.Captu
     assert len(list((tmp_path / "t" / "replays").glob("*.replay"))) == 6
 
 
-def test_the_same_command_goes_on_and_then_changes_nothing(tmp_path: Path) -> None:
+def test_the_same_command_goes_on_and_then_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("board/tictactoe", "random", PERFECT, "--games", "4", "--dir", str(tmp_path / "t"))
     first = hold(tmp_path, *words)
+    told = capsys.readouterr().out
+    assert "(return: mean outcome of 2 matches)" in told
+    assert "exploited" not in told and "equilibrium" not in told, "these say nothing where two have met"
     log = (tmp_path / "t" / "journal.jsonl").read_bytes()
     assert hold(tmp_path, *words, to="again.json") == first
     assert (tmp_path / "t" / "journal.jsonl").read_bytes() == log
