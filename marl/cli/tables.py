@@ -51,13 +51,9 @@ def show(table: Mapping[str, Any], folder: Path) -> None:
     print(f"(ratings by all games, Elo points with 95 % interval, average 0; {play}, seed {table['seed']})")
     if scored:
         count = rows[0]["population"]["matches"]
-        if choice:
-            print(
-                "(return: mean outcome against all others alike; exploited: the worst opponent's, picked on half of the"
-            )
-            print(f" {count} matches against each and read on the other half)")
-        else:
-            print(f"(return: mean outcome of {count} matches)")
+        worst = "against all others alike; exploited: the worst opponent's, picked on half of the"
+        read = f"{count} matches against each and read on the other half"
+        print(f"(return: mean outcome {worst}\n {read})" if choice else f"(return: mean outcome of {count} matches)")
     if gave:
         print("(games given away count as lost; `elo_played` in --json leaves them out)")
     if table["voids"]:

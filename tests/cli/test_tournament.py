@@ -62,7 +62,7 @@ def test_the_same_command_goes_on_and_then_changes_nothing(tmp_path: Path, capsy
     words = ("board/tictactoe", "random", PERFECT, "--games", "4", "--dir", str(tmp_path / "t"))
     first = hold(tmp_path, *words)
     told = capsys.readouterr().out
-    assert "(return: mean outcome of 2 matches)" in told
+    assert "(return: mean outcome of 4 matches)" in told
     assert "exploited" not in told and "equilibrium" not in told, "these say nothing where two have met"
     log = (tmp_path / "t" / "journal.jsonl").read_bytes()
     assert hold(tmp_path, *words, to="again.json") == first
