@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from environments.replay import Replay
     from environments.vector import VectorEnv
     from league.programs import Limits
-    from marl.policy import Actor
+    from marl.acting import Actor
 
 BLOCK = 512
 """Games of a block, at most."""

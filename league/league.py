@@ -37,7 +37,8 @@ from league.store import Store
 from league.student import Matchmaking
 from league.turns import FROZEN, MIRROR, STATE, Choice, Key, Line, State, Turn
 from marl import checkpoint, files
-from marl.policy import Actor, Policy
+from marl.acting import Actor
+from marl.policy import Policy
 from marl.seeding import derive
 from marl.self_play import frozen
 from marl.trainer import Learner, Trainer

@@ -25,8 +25,8 @@ from league.outside import OutsideTeam
 from league.programs import Forfeit, Limits, Program, is_outside
 from league.records import Match, Seat
 from marl import files
+from marl.acting import Actor
 from marl.evaluate import Evaluation, evaluate
-from marl.policy import Actor
 from marl.seats import Seats
 
 MOST_PLAYERS = 64

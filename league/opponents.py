@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from league.turns import FROZEN, Key
-from marl.policy import Actor
+from marl.acting import Actor
 
 
 class Opponents:

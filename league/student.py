@@ -22,8 +22,9 @@ from league.matchmaking import choose_many
 from league.opponents import Opponents
 from league.records import Match, Seat
 from league.turns import FROZEN, MIRROR, Choice, Key
+from marl.acting import Actor
 from marl.collector import faulted
-from marl.policy import Actor, Policy
+from marl.policy import Policy
 from marl.seating import LEARNER
 from marl.seats import Seats
 from marl.seeding import acting_noise

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from environments.spec import AgentGroup
-from marl.policy import PolicyStep, View
+from marl.acting import PolicyStep, View
 
 Ask = Callable[[AgentGroup, int, NDArray[Any], NDArray[np.bool_] | None], Any]
 """(group, number of the agent among the team's in the group, observation, legal actions) -> action."""

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from marl.policy import PolicyStep, View
+from marl.acting import PolicyStep, View
 from marl.policy_spec import PolicySpec
 
 Bot = Callable[[np.ndarray, np.ndarray | None, np.ndarray], np.ndarray]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import SimState, StepBuffers, VectorEnv, action_shape
+from marl.acting import View, remembers
 from marl.buffers import FinalViews, GroupRollout, Rollout
-from marl.policy import View, remembers
 from marl.seats import NoiseSource, Seats, by_seat, carried, forgotten, legal_action, own_part, play, seat_view
 
 if TYPE_CHECKING:

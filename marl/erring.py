@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from marl.policy import Hidden, Policy, PolicyStep, RandomPolicy, View
+from marl.acting import Hidden, PolicyStep, View
+from marl.policy import Policy
+from marl.random_policy import RandomPolicy
 
 OPEN = 1e-7, 1 - 1e-7
 """Uniform numbers are kept between these."""

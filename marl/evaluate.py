@@ -19,8 +19,9 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.replay import PolicyTrace, Recorder, Replay
 from environments.vector import StepBuffers, VectorEnv
+from marl.acting import Actor, Hidden, View
 from marl.collector import add_team_rewards, faulted
-from marl.policy import Actor, Hidden, Policy, View
+from marl.policy import Policy
 from marl.seats import NoiseSource, Seats, carried, forgotten, legal_action, own_part, play, seat_view
 
 COPIES = 256

@@ -21,7 +21,8 @@ from marl.replay_buffer import Views
 from marl.values import ValueNorm
 
 if TYPE_CHECKING:
-    from marl.policy import Policy, View
+    from marl.acting import View
+    from marl.policy import Policy
 
 
 @dataclass(frozen=True)

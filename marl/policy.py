@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from environments.spec import AgentGroup
-from marl import files
+from marl import by_name, files
+from marl.acting import Hidden, PolicyStep, View
 from marl.distributions import (
     LARGEST_LOG_STD,
     SMALLEST_LOG_STD,
@@ -33,8 +34,6 @@ from marl.distributions import (
     box_scale,
     choose,
     head_size,
-    legal_box,
-    noise_size,
 )
 from marl.encoders import Encoders
 from marl.engine.fused import Passes, every
@@ -55,56 +54,6 @@ Chosen = Categorical | MultiCategorical | DiagonalGaussian | SquashedGaussian | 
 
 NO_NOISE = torch.zeros(0, 0, 0)
 """Tells the engine to take the likeliest action."""
-
-
-class View(NamedTuple):
-    """What the agents of a group act on, one row per seat."""
-
-    obs: Tensor  # [S, n, *shape]
-    action_mask: Tensor | None  # [S, n, K] bool, True = legal
-    acting: Tensor  # [S, n] bool
-
-
-class PolicyStep(NamedTuple):
-    """What a policy chose for a group."""
-
-    action: Tensor  # [S, n] int32, [S, n, d] int32 or float32 (Box: not clipped)
-    log_prob: Tensor  # [S, n]
-    hidden: Tensor | None = None  # [S, n, M] what it wants to be handed at the next step; most want nothing
-
-
-Hidden = Mapping[str, Tensor]
-"""Group -> `[S, n, M]`: what players carry from one step to the next; zeros where an episode begins."""
-
-
-class Actor(Protocol):
-    """Whatever can act for a kind of team."""
-
-    def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
-    ) -> dict[str, PolicyStep]:
-        """Actions of every group's agents; a function of its arguments alone."""
-        ...
-
-
-class RecurrentActor(Protocol):
-    """An actor that remembers: what it chooses depends on what it has seen in this episode."""
-
-    @property
-    def memory(self) -> Mapping[str, int]:
-        """Group -> M, the numbers that it carries for each agent from one step to the next; empty: none at all."""
-        ...
-
-    def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
-    ) -> dict[str, PolicyStep]:
-        """Actions of every group's agents, and what they carry on: as it was where an agent does not act."""
-        ...
-
-
-def remembers(actor: Actor | RecurrentActor) -> TypeGuard[RecurrentActor]:
-    """Whether an actor carries anything from one step to the next."""
-    return bool(getattr(actor, "memory", None))
 
 
 class Policy(nn.Module):
@@ -375,56 +324,7 @@ class Policy(nn.Module):
         """
         if self.memory and hidden is None:
             raise ValueError("this policy remembers: act(.., hidden=h), with h = {} at the start of every episode")
-        rng = rng or np.random.default_rng()
-        actions: dict[str, Any] = {}
-        for group in self.spec.groups:
-            present = [agent for agent in group.agents if agent in observations]
-            for agent in present:
-                view, legal = observations[agent], (mask or {}).get(agent)
-                if isinstance(view, Mapping):
-                    view, legal = view["observation"], view["action_mask"]
-                view = np.asarray(view, np.float32)
-                actions[agent] = self._act_one(group, agent, view, legal, greedy, rng, hidden)
-        return actions
-
-    def _act_one(
-        self,
-        group: AgentGroup,
-        agent: str,
-        observation: np.ndarray,
-        mask: Any,
-        greedy: bool,
-        rng: np.random.Generator,
-        hidden: dict[str, Any] | None,
-    ) -> Any:
-        space = group.action_space
-        if observation.shape != group.observation_space.shape:
-            raise ValueError(f"{agent}: observation {observation.shape}, wanted {group.observation_space.shape}")
-        members = self.spec.members(group)
-        row = group.agents.index(agent) % members
-        obs = torch.zeros(1, members, *observation.shape)
-        obs[0, row] = torch.from_numpy(observation)
-        legal, on_turn = None, True
-        if mask is not None:
-            flags = torch.from_numpy(np.concatenate([np.asarray(x, bool).reshape(-1) for x in _parts(mask)]))
-            legal, on_turn = torch.ones(1, members, head_size(space), dtype=torch.bool), bool(flags.any())
-            legal[0, row] = flags if on_turn else True
-        noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(space))))
-        acting = torch.zeros(1, members, dtype=torch.bool)
-        acting[0, row] = on_turn
-        carried = torch.zeros(1, members, self.memory.get(group.name, 0))
-        if hidden is not None and agent in hidden:
-            carried[0, row] = torch.as_tensor(hidden[agent])
-        with torch.inference_mode():
-            outputs, kept = self.look(group, View(obs, legal, acting), {group.name: carried})
-            if hidden is not None and kept is not None:
-                hidden[agent] = kept[0, row].numpy()
-            chosen = self.head(group, outputs, legal)
-            action = (chosen.mode() if greedy else chosen.sample(noise.float()))[0, row].numpy()
-        if isinstance(space, spaces.Box):
-            return legal_box(space, action).reshape(space.shape)
-        assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
-        return int(action + space.start) if isinstance(space, spaces.Discrete) else action + space.start
+        return by_name.act(self, observations, mask or {}, greedy, rng or np.random.default_rng(), hidden)
 
     def save(self, path: Path | str, **about: Any) -> None:
         """Write weights and spec to one `.safetensors` file; `about` is added to what the spec says of its origin."""
@@ -435,42 +335,6 @@ class Policy(nn.Module):
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self).items()}
         metadata["sha256"] = checksum(metadata, ((name, tensor.numpy()) for name, tensor in weights.items()))
         files.write_atomic(Path(path), settled(safetensors.torch.save(weights, metadata)))
-
-
-def _parts(mask: Any) -> Sequence[Any]:
-    """A mask as a list of arrays, one per choice."""
-    return mask if isinstance(mask, tuple) else [mask]
-
-
-class RandomPolicy:
-    """Uniform over the legal actions (over the box, for Box): the baseline that every scenario names."""
-
-    def __init__(self, spec: PolicySpec) -> None:
-        self.spec = spec
-
-    def step(
-        self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False
-    ) -> dict[str, PolicyStep]:
-        """Uniform actions; `greedy` changes nothing."""
-        steps = {}
-        for group in self.spec.groups:
-            view, u = views[group.name], noise[group.name]
-            shape = (*view.acting.shape, head_size(group.action_space))
-            if isinstance(group.action_space, spaces.Box):
-                centre, half = box_scale(group.action_space)
-                action = centre + half * (2 * u - 1)
-                log_prob = -(2 * half).log().sum().expand(view.acting.shape)
-            else:
-                sizes = getattr(group.action_space, "nvec", None)
-                uniform = (
-                    Categorical(torch.zeros(shape), view.action_mask)
-                    if sizes is None
-                    else MultiCategorical(torch.zeros(shape), tuple(int(n) for n in sizes), view.action_mask)
-                )
-                action = uniform.sample(u)
-                log_prob = uniform.log_prob(action)
-            steps[group.name] = PolicyStep(action, log_prob)
-        return steps
 
 
 def load(path: Path | str) -> Policy:

@@ -14,8 +14,8 @@ from torch import Tensor
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from environments.vector import VectorEnv
 from marl import together
+from marl.acting import Actor, Hidden, PolicyStep, RecurrentActor, View, remembers
 from marl.distributions import legal_box, noise_size
-from marl.policy import Actor, Hidden, PolicyStep, RecurrentActor, View, remembers
 from marl.seeding import acting_noise
 
 

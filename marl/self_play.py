@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from environments.spec import EnvSpec
 from environments.vector import StepBuffers
+from marl.acting import Actor
 from marl.config_self_play import SelfPlayConfig
 from marl.erring import Erring
-from marl.policy import Actor, Policy, RandomPolicy
+from marl.policy import Policy
+from marl.random_policy import RandomPolicy
 from marl.seating import LEARNER
 from marl.seats import Seats
 from marl.seeding import acting_noise

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marl.acting import Actor, PolicyStep, View
 from marl.erring import Erring, err, mixed
-from marl.policy import NO_NOISE, Actor, Policy, PolicyStep, View
+from marl.policy import NO_NOISE, Policy
 
 Crew = tuple[list[Actor], Tensor, NDArray[np.int64]]
 """Players; the rows that are theirs, one player's after the other's; `ends[p]`, where those of player p end."""

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from environments.vector import VectorEnv
 from marl import heap
+from marl.acting import Actor, remembers
 from marl.buffers import Rollout
 from marl.collector import Collector
 from marl.config_self_play import SelfPlayConfig
-from marl.policy import Actor, Policy, remembers
+from marl.policy import Policy
 from marl.seating import Seating
 from marl.seats import Seats
 from marl.seeding import derive

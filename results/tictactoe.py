@@ -98,7 +98,7 @@ def greedy(path: Path) -> Moves:
     import torch
 
     from marl import policy
-    from marl.policy import View
+    from marl.acting import View
 
     loaded = policy.load(path)
 

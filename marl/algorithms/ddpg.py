@@ -16,12 +16,13 @@ from torch import Tensor
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
+from marl.acting import Actor, PolicyStep, View
 from marl.algorithms.actor_critic import ActorCritic, outputs_of
 from marl.algorithms.off_policy import spec_of
 from marl.config import check_actions
 from marl.config_replay import DDPGConfig
 from marl.distributions import Deterministic
-from marl.policy import Actor, Policy, PolicyStep, View
+from marl.policy import Policy
 from marl.replay_buffer import Sample, Views
 
 

@@ -14,11 +14,13 @@ from torch import Tensor
 from environments.errors import NumericalFailure
 from environments.spec import EnvSpec
 from marl import losses
+from marl.acting import Actor, Hidden, PolicyStep, RecurrentActor, View, remembers
 from marl.adam import Adam, clip_norm
 from marl.buffers import Rollout
 from marl.config_replay import OffPolicyConfig
-from marl.policy import Actor, Hidden, Policy, PolicyStep, RandomPolicy, RecurrentActor, View, remembers
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec, check_bounded, network_of
+from marl.random_policy import RandomPolicy
 from marl.replay_buffer import ReplayBuffer, Sample
 from marl.seats import ask
 from marl.seeding import torch_generator

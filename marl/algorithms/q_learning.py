@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from environments.spec import AgentGroup, EnvSpec
 from marl import losses
+from marl.acting import Actor, Hidden, PolicyStep, RecurrentActor, View
 from marl.adam import Adam
 from marl.algorithms.courses import described
 from marl.algorithms.off_policy import OffPolicy, spec_of
@@ -25,7 +26,7 @@ from marl.config_replay import QConfig
 from marl.distributions import choose
 from marl.judges import Judge, values_of
 from marl.mixers import Monotone, Sum
-from marl.policy import Actor, Hidden, Policy, PolicyStep, RecurrentActor, View
+from marl.policy import Policy
 from marl.policy_spec import check_mixed
 from marl.replay_buffer import Sample, Views
 from marl.seeding import torch_generator

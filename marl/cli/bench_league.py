@@ -21,7 +21,7 @@ from marl.cli.bench_rows import Rounds, median, row
 from scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
-    from marl.policy import Actor
+    from marl.acting import Actor
 
 GAMES = "games/s"
 AHEAD = 64
@@ -90,8 +90,9 @@ def load(source: str, spec: EnvSpec, kind: str) -> Actor:
     """Random play, or a fresh network of the usual size."""
     import torch
 
-    from marl.policy import Policy, RandomPolicy
+    from marl.policy import Policy
     from marl.policy_spec import PolicySpec
+    from marl.random_policy import RandomPolicy
 
     if source.startswith("random"):
         return RandomPolicy(PolicySpec.of(spec, kind))

@@ -10,8 +10,8 @@ from marl.cli.bench_rows import Rounds, row
 from scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
+    from marl.acting import Actor
     from marl.cli.bench_train import Contender
-    from marl.policy import Actor
 
 ALGORITHM, COPIES, CROWD = "ippo", 128, 32
 

@@ -20,7 +20,7 @@ from viz.session import Turn, place_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from marl.policy import Actor
+    from marl.acting import Actor
     from marl.seats import Seats
 
 HUMAN = "human"
@@ -40,7 +40,7 @@ class Company:
     @property
     def remembers(self) -> bool:
         """True where some player carries anything from one step to the next."""
-        from marl.policy import remembers
+        from marl.acting import remembers
 
         return any(remembers(player) for each in self.seats.values() for player in getattr(each, "players", [each]))
 

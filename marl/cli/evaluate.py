@@ -19,8 +19,8 @@ from scenarios import catalog
 
 if TYPE_CHECKING:
     from environments.spec import EnvSpec, TeamKind
+    from marl.acting import Actor
     from marl.cli.players import Player
-    from marl.policy import Actor
     from marl.seats import Seats
 
 

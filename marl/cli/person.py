@@ -13,7 +13,7 @@ from environments.vector import Array, VectorEnv
 from viz.table import AtTable, Left, Table
 
 if TYPE_CHECKING:
-    from marl.policy import Actor
+    from marl.acting import Actor
 
 Result = TypeVar("Result")
 PATIENCE = 5.0

@@ -22,7 +22,7 @@ from marl.policy_spec import PolicySpec, check_fits, read_spec
 
 if TYPE_CHECKING:
     from league.records import Player as Entry
-    from marl.policy import Actor
+    from marl.acting import Actor
 
 RANDOM = "random"
 BOT = "bot:"
@@ -170,11 +170,12 @@ def policy_file(text: str, kind: str) -> Path:
 def load(player: Player, env: EnvSpec, kind: str) -> Actor:
     """Somebody who acts. Imports torch."""
     from marl import policy
+    from marl.random_policy import RandomPolicy
 
     if player.text.startswith(BOT):
         from marl.bots import BotPolicy
 
         return BotPolicy(PolicySpec.of(env, kind), environments.bot(player.text.removeprefix(BOT)))
     if player.about is None:
-        return policy.RandomPolicy(PolicySpec.of(env, kind))
+        return RandomPolicy(PolicySpec.of(env, kind))
     return policy.load(player.text)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from league.contest import Contest, Entrant, Person
     from league.sequential import SPRT
     from league.store import Store
+    from marl.acting import Actor
     from marl.cli.players import Player
-    from marl.policy import Actor
 
 Format = Literal["round-robin", "swiss", "gauntlet", "single-elimination"]
 SPRT_BLOCK = 64

@@ -18,8 +18,9 @@ from league.records import Match, Player, Seat
 from league.store import Store
 from league.student import Matchmaking
 from league.turns import FROZEN, MIRROR, Choice, Key
-from marl.policy import Actor, RandomPolicy
+from marl.acting import Actor
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.trainer import Trainer
 from tests.league.leagues import Killed, config, killing, play, remembered, workshop
 

@@ -26,8 +26,9 @@ from league.records import Match, Player, Seat
 from league.sequential import SPRT
 from league.store import Store
 from league.tournament import FORMATS
-from marl.policy import Actor, PolicyStep, RandomPolicy, View
+from marl.acting import Actor, PolicyStep, View
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 
 
 class First:

@@ -18,8 +18,10 @@ from league.opponents import Opponents
 from league.records import Match
 from league.student import Matchmaking
 from league.turns import FROZEN, MIRROR, Choice, Key
-from marl.policy import Actor, Policy, RandomPolicy
+from marl.acting import Actor
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.seating import LEARNER
 from marl.trainer import Trainer
 from tests.league.leagues import workshop

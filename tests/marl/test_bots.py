@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 import environments
+from marl.acting import View
 from marl.bots import BotPolicy
 from marl.evaluate import evaluate
-from marl.policy import RandomPolicy, View
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 
 
 def test_only_those_who_act_are_asked() -> None:

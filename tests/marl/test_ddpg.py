@@ -14,10 +14,10 @@ from torch import Tensor
 
 import environments
 from environments.errors import NumericalFailure, UsageError
+from marl.acting import View
 from marl.algorithms.ddpg import DDPG, Noisy
 from marl.critics import TwinQ
 from marl.distributions import Deterministic
-from marl.policy import View
 from tests.marl.remembering import sample_of
 from tests.marl.replay import FAMILIES, Perilous, collect, config_of, learner, make, ready
 from tests.marl.rollouts import same_bits, shaken

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from environments.spec import image_size, is_image
 from marl import policy as policies
+from marl.acting import View
 from marl.algorithms.off_policy import OffPolicy
 from marl.algorithms.on_policy import OnPolicy
 from marl.collector import Collector
 from marl.config import ALGORITHMS
 from marl.config_rollout import A2CConfig, RolloutConfig
 from marl.encoders import STACKS, Encoder, stack_of
-from marl.policy import View
 from marl.seats import Seats
 from tests.probes import games
 from tests.probes.environment import FunctionEnv, Rules

@@ -12,8 +12,9 @@ import environments
 from environments.errors import NumericalFailure
 from environments.vector import Array
 from marl.evaluate import evaluate, evaluation_copies
-from marl.policy import Policy, RandomPolicy
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from tests.marl.rollouts import GAMES, kind_of, learner, make
 from tests.probes.environment import FunctionEnv, Rules
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from marl import policy as policies
+from marl.acting import View
 from marl.algorithms.off_policy import OffPolicy
 from marl.algorithms.q_learning import QLearning
 from marl.evaluate import evaluate
-from marl.policy import View
 from marl.replay_buffer import Sample, Views
 from tests.marl.replay import ready
 from tests.marl.rollouts import make

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from environments.vector import VectorEnv
+from marl.acting import Actor
 from marl.algorithms.on_policy import OnPolicy
 from marl.algorithms.sac import SAC
 from marl.buffers import Rollout
 from marl.collector import Collector
 from marl.config import ALGORITHMS, changed
 from marl.erring import Erring
-from marl.policy import Actor, Policy, RandomPolicy
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.replay_buffer import ReplayBuffer
 from marl.seats import Seats, carried, forgotten, play
 from tests.marl.remembering import fill

@@ -15,9 +15,11 @@ from environments import replay_file
 from environments.errors import RefusedFile
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from marl import policy as policies
+from marl.acting import PolicyStep, View
 from marl.distributions import noise_size
-from marl.policy import Policy, PolicyStep, RandomPolicy, View
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec, checksum
+from marl.random_policy import RandomPolicy
 from marl.values import CriticShape, ValueFunction
 
 LOPSIDED = spaces.Box(np.array([-1, 0], np.float32), np.array([3, 10], np.float32))

@@ -327,7 +327,7 @@ def test_what_is_drawn_depends_on_the_noise_alone() -> None:
 
 
 def _views(made: QLearning) -> list[Any]:
-    from marl.policy import View
+    from marl.acting import View
 
     now = sample_of(made).now
     return [View(now.obs[g.name], now.action_mask[g.name], now.acting) for g in made.spec.groups]

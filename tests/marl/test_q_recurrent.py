@@ -419,7 +419,7 @@ def test_values_in_replays_are_those_of_what_was_seen_so_far() -> None:
 
 
 def _shown(view: Views) -> Any:
-    from marl.policy import View
+    from marl.acting import View
 
     return View(view.obs["guard"], view.action_mask["guard"], view.acting)
 

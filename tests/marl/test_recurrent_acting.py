@@ -15,11 +15,13 @@ import environments
 import marl.policy
 from environments.errors import RefusedFile
 from environments.vector import VectorEnv
+from marl.acting import Actor, PolicyStep, View, remembers
 from marl.config_rollout import PPOConfig
 from marl.distributions import noise_size
 from marl.evaluate import evaluate
-from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View, remembers
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.seats import NoiseSource, Seats, carried, forgotten, play, seat_view
 from marl.self_play import Erring
 from tests.marl.rollouts import GAMES, SMALL, kind_of, make, shaken

@@ -20,8 +20,8 @@ from marl.buffers import Batch, Rollout
 from marl.collector import Collector
 from marl.config import A2CConfig, DPOConfig, TRPOConfig
 from marl.config_rollout import RolloutConfig
-from marl.policy import RandomPolicy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.recurrent import Past
 from marl.seats import Seats
 from marl.trainer import Trainer

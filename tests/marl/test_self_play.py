@@ -11,11 +11,11 @@ import torch
 
 import environments
 from environments.errors import UsageError
+from marl.acting import View
 from marl.algorithms.ppo import PPO
 from marl.config import TrainConfig
 from marl.config_self_play import SelfPlayConfig
 from marl.erring import Erring
-from marl.policy import View
 from marl.self_play import LEARNER, PAST, RANDOM, SelfPlay, acting_weights
 from marl.trainer import Trainer
 from tests.marl.rollouts import SMALL

@@ -11,11 +11,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from environments.spec import AgentGroup
+from marl.acting import Actor, PolicyStep, View
 from marl.distributions import noise_size
 from marl.engine.fused import Passes
 from marl.erring import Erring
-from marl.policy import Actor, Policy, PolicyStep, RandomPolicy, View
+from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.seats import Seats, play
 from marl.together import rows_of
 

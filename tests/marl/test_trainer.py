@@ -17,8 +17,8 @@ import torch
 
 from marl import checkpoint
 from marl.algorithms.ppo import PPO
-from marl.policy import RandomPolicy
 from marl.policy_spec import PolicySpec
+from marl.random_policy import RandomPolicy
 from marl.trainer import Trainer
 from tests.marl.rollouts import SMALL, make
 

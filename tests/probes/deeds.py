@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marl.acting import PolicyStep, View
 from marl.distributions import SquashedGaussian
 from marl.evaluate import evaluate
-from marl.policy import Policy, PolicyStep, View
+from marl.policy import Policy
 from tests.probes import boxes, games
 from tests.probes.asking import Ask, asks, near, rewards, way
 from tests.probes.environment import FunctionEnv

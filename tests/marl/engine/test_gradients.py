@@ -16,12 +16,13 @@ from torch import Tensor
 
 from environments.spec import AgentGroup, EnvSpec, TeamKind
 from marl import networks
+from marl.acting import View
 from marl.algorithms.ppo import PPO
 from marl.buffers import Batch
 from marl.config import PPOConfig
 from marl.distributions import noise_size
 from marl.engine import fused, mlp
-from marl.policy import Policy, View
+from marl.policy import Policy
 from tests.marl.rollouts import copied, shaken
 
 KINK = 1e-5

@@ -1,0 +1,83 @@
+"""Agents by their names, one at a time: what PettingZoo gives and takes, and what a policy takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from environments.spec import AgentGroup
+from marl.acting import View
+from marl.distributions import head_size, legal_box, noise_size
+
+if TYPE_CHECKING:
+    from marl.policy import Policy
+
+
+def act(
+    policy: Policy,
+    observations: Mapping[str, Any],
+    masks: Mapping[str, Any],
+    greedy: bool,
+    rng: np.random.Generator,
+    hidden: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Actions of a policy's agents, as `Policy.act` says."""
+    actions: dict[str, Any] = {}
+    for group in policy.spec.groups:
+        present = [agent for agent in group.agents if agent in observations]
+        for agent in present:
+            view, legal = observations[agent], masks.get(agent)
+            if isinstance(view, Mapping):
+                view, legal = view["observation"], view["action_mask"]
+            view = np.asarray(view, np.float32)
+            actions[agent] = _act_one(policy, group, agent, view, legal, greedy, rng, hidden)
+    return actions
+
+
+def _act_one(
+    policy: Policy,
+    group: AgentGroup,
+    agent: str,
+    observation: np.ndarray,
+    mask: Any,
+    greedy: bool,
+    rng: np.random.Generator,
+    hidden: dict[str, Any] | None,
+) -> Any:
+    space = group.action_space
+    if observation.shape != group.observation_space.shape:
+        raise ValueError(f"{agent}: observation {observation.shape}, wanted {group.observation_space.shape}")
+    members = policy.spec.members(group)
+    row = group.agents.index(agent) % members
+    obs = torch.zeros(1, members, *observation.shape)
+    obs[0, row] = torch.from_numpy(observation)
+    legal, on_turn = None, True
+    if mask is not None:
+        flags = torch.from_numpy(np.concatenate([np.asarray(x, bool).reshape(-1) for x in _parts(mask)]))
+        legal, on_turn = torch.ones(1, members, head_size(space), dtype=torch.bool), bool(flags.any())
+        legal[0, row] = flags if on_turn else True
+    noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(space))))
+    acting = torch.zeros(1, members, dtype=torch.bool)
+    acting[0, row] = on_turn
+    carried = torch.zeros(1, members, policy.memory.get(group.name, 0))
+    if hidden is not None and agent in hidden:
+        carried[0, row] = torch.as_tensor(hidden[agent])
+    with torch.inference_mode():
+        outputs, kept = policy.look(group, View(obs, legal, acting), {group.name: carried})
+        if hidden is not None and kept is not None:
+            hidden[agent] = kept[0, row].numpy()
+        chosen = policy.head(group, outputs, legal)
+        action = (chosen.mode() if greedy else chosen.sample(noise.float()))[0, row].numpy()
+    if isinstance(space, spaces.Box):
+        return legal_box(space, action).reshape(space.shape)
+    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+    return int(action + space.start) if isinstance(space, spaces.Discrete) else action + space.start
+
+
+def _parts(mask: Any) -> Sequence[Any]:
+    """A mask as a list of arrays, one per choice."""
+    return mask if isinstance(mask, tuple) else [mask]
