@@ -35,9 +35,8 @@ class Bench:
     `all`: a table of the four parts that follow, some scenarios of each, in a few minutes.
 
     `env`: every environment at several numbers of copies and threads, and one copy as a PettingZoo parallel
-    environment, against other people's of the same rules where there are any. `env` of somebody else's
-    (`pettingzoo:MODULE`): as it is, in this process, and eight copies for each of --threads workers, ours and
-    SuperSuit's.
+    environment, against other people's of the same rules where there are any. `env` of somebody else's (as in
+    pettingzoo:MODULE): as it is, in this process, and eight copies for each of --threads workers, ours and SuperSuit's.
 
     `train`: whole iterations (128 steps, 4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same
     written plainly with torch, taking turns; the share of an update that its matrix products alone would take; and the

@@ -11,6 +11,9 @@ import dataclasses
 import io
 import json
 import re
+import shutil
+import sys
+import textwrap
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,12 +43,12 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
 
     `default` holds values other than the class's own defaults. `--help` prints and raises SystemExit(0).
     """
-    said = io.StringIO()
+    said, shown = io.StringIO(), _Shown(sys.stdout)
     named = kinds(cls)
     arguments = normalise(argv, {name: kind is bool for name, kind in named.items()})
     extra: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
             parsed: Options = tyro.cli(
                 cls,
                 args=arguments,
@@ -57,12 +60,42 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
             return parsed
     except SystemExit as end:
         if not end.code:
+            print(in_columns(shown.getvalue(), shutil.get_terminal_size().columns), end="")
             raise
         raise UsageError(in_one_line(said.getvalue(), named, needed(cls)) + f"; see {prog} --help") from end
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     except UsageError as error:  # of a class that checks what it is given
         raise UsageError(as_typed(str(error), named)) from error
+
+
+class _Shown(io.StringIO):
+    """Keeps what is printed, and says what the stream would it is kept for: whether it takes colours and boxes."""
+
+    def __init__(self, stream: typing.TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.stream.encoding
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
+def in_columns(help: str, width: int) -> str:
+    """Help whose text above the boxes, which tyro does not break, is as wide as they are and has single blank lines."""
+    box = re.search(r"^(\x1b\[[\d;]*m)*[╭+]", help, re.MULTILINE)
+    end = box.start() if box else len(help)
+    lines: list[str] = []
+    for line in help[:end].splitlines():
+        if line.strip() or lines[-1:] != [""]:
+            later = "" if lines else " " * len("usage: ")
+            plain = "\x1b" not in line  # else a terminal breaks it: the usage, which has colours
+            folded = textwrap.wrap(line, width, subsequent_indent=later, break_on_hyphens=False) if plain else [line]
+            lines += folded or [""]
+    return "".join(f"{line}\n" for line in lines) + help[end:]
 
 
 def whole(text: str) -> int:

@@ -177,7 +177,8 @@ def test_a_run_that_is_interrupted_before_it_trains_can_be_resumed(
     assert cli.main(["resume", str(run)]) == 0 and "(16 of 16 steps)" in capsys.readouterr().out
 
 
-def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.main([]) == 2
     assert cli.main(["--help"]) == 0
     told = capsys.readouterr().out
@@ -186,6 +187,9 @@ def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str]) -
         assert cli.main([name, "--help"]) == 0
         shown = capsys.readouterr().out
         assert shown.startswith(f"usage: marl {name}") and "(default: )" not in shown and "[[" not in shown
+        assert "\n\n\n" not in shown
+        if "╭" in shown:
+            assert max(map(len, shown.splitlines())) == 80, "text and boxes are as wide as each other"
 
 
 def test_help_of_train_shows_settings_and_environment_options(capsys: pytest.CaptureFixture[str]) -> None:
