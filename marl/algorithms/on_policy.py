@@ -1,4 +1,4 @@
-"""What the learners from rollouts have in common: targets, advantages, minibatches, and whose turn it is.
+"""What the learners from rollouts have in common: whose turn it is, minibatches, and what is prepared of a rollout.
 
 An algorithm says what becomes of a batch (`update`).
 """
@@ -19,17 +19,15 @@ from environments.spec import AgentGroup, EnvSpec
 from marl import losses, workers
 from marl.adam import Adam
 from marl.algorithms import chunks
-from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside, own_or_all
+from marl.algorithms.targets import Clock, lives_end
+from marl.buffers import Batch, GroupRollout, Memory, Rollout, neutral_outside
 from marl.config_rollout import RolloutConfig
 from marl.policy import Chosen, Policy
 from marl.policy_spec import PolicySpec, network_of
 from marl.recurrent import Past
-from marl.returns import lambda_advantages, step_advantages, vtrace
 from marl.seeding import torch_generator
 from marl.values import CriticShape, ValueFunction
 
-Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Reward, value, bootstrap, who acts, what ended: as `marl.returns` takes them."""
 BLOCK_SAMPLES = 2048
 """Joint samples per gradient block: enough that torch's overhead per call is small."""
 BLOCK_PIXELS = 2**23
@@ -115,8 +113,7 @@ class OnPolicy(ABC):
                 self.policy.passes(group, threads)  # puts parameters where they stay, before anyone looks at parts
         self.value = ValueFunction(self.spec, shape, torch_generator(seed, kind, "value"))
         self.policy.critic = self.value  # travels with the policy, to be shown in replays
-        self.wait = 1.0 if env.turn_based else config.gamma
-        self.max_wait = env.max_wait
+        self.clock = Clock(config, reward, 1.0 if env.turn_based else config.gamma, env.max_wait)
         if config.rollout_length <= env.max_wait:
             raise UsageError(f"{env.name}: rollout_length must be above {env.max_wait}, the longest wait")
         self.shuffle = torch_generator(seed, kind, "shuffle")
@@ -350,18 +347,6 @@ class OnPolicy(ABC):
         outputs: Tensor = self.value(obs, state, seat)
         return outputs
 
-    def _estimate(self, rows: Rows, log_rho: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Of rows of the clock: advantages, what values were short of their targets, and which decisions are closed."""
-        config, edge = self.config, self.max_wait
-        if log_rho is not None:
-            clips = config.rho_clip, config.trace_clip
-            return vtrace(*rows, log_rho, config.gamma, config.gae_lambda, self.wait, *clips, edge)
-        if config.returns == "nstep":
-            advantage, closed = step_advantages(*rows, config.gamma, config.n_step, self.wait, edge)
-        else:
-            advantage, closed = lambda_advantages(*rows, config.gamma, config.gae_lambda, self.wait, edge)
-        return advantage, advantage, closed
-
     def _advantages(
         self,
         rollout: Rollout,
@@ -370,33 +355,10 @@ class OnPolicy(ABC):
         log_rho: Tensor | None,
         remembered: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Advantage `[T, S, R]`, raw value targets `[T, S, R or 1]`, closed decisions `[T, S, R]`, values to train.
-
-        Rows of the clock are agents with their own reward, or seats with the team's: a seat decides when any member
-        acts, ends only with the episode, is paid what any member is paid, the dead included, and does what all do.
-        """
+        """As `Clock.advantages`."""
         groups = [rollout.groups[group.name] for group in self.spec.groups]
-        reward = torch.cat([g.reward for g in groups], 2)
-        terminated = torch.cat([g.terminated for g in groups], 2)
-        truncated = torch.cat([g.truncated for g in groups], 2) & ~terminated
-        final = self._final_values(rollout, truncated, remembered)
-        truncated = own_or_all(truncated, rollout.members(truncated.shape[2]))
-        if self.reward == "agent":
-            ended = terminated | truncated
-            gain, short, closed = self._estimate((reward, values, final, acting, ended), log_rho)
-            return gain, short + values[:-1], closed, acting[:-1] & closed
-        paid = reward.sum(2, keepdim=True) if self.reward == "team_sum" else reward.mean(2, keepdim=True)
-        acts = acting.any(2, keepdim=True)
-        row = values if values.shape[2] == 1 else _mean(values, acting)
-        bootstrap = final if final.shape[2] == 1 else _mean(final, truncated)
-        bootstrap = torch.where(rollout.episode_truncated.unsqueeze(-1), bootstrap, 0.0)
-        ended = rollout.episode_over.unsqueeze(-1)
-        joint = None if log_rho is None else log_rho.sum(2, keepdim=True)
-        gain, short, closed = self._estimate((paid, row, bootstrap, acts, ended), joint)
-        targets = (short + row[:-1]).expand_as(values[:-1])
-        use_value = (acts[:-1] & closed) if values.shape[2] == 1 else (acting[:-1] & closed)
-        members = gain + row[:-1] - values[:-1]  # one return for the seat; each member subtracts its own value
-        return members.expand_as(reward), targets, closed.expand_as(reward), use_value
+        final = self._final_values(rollout, lives_end(groups)[1], remembered)
+        return self.clock.advantages(groups, rollout, values, final, acting, log_rho)
 
     def _final_values(self, rollout: Rollout, truncated: Tensor, remembered: Mapping[str, Tensor]) -> Tensor:
         """Raw values `[T, S, R or 1]` of truncated lives' final views, 0 elsewhere.
@@ -459,8 +421,3 @@ def _clean(group: GroupRollout, ours: Tensor) -> GroupRollout:
         action=neutral_outside(group.action, acts),
         log_prob=neutral_outside(group.log_prob, acts),
     )
-
-
-def _mean(x: Tensor, use: Tensor) -> Tensor:
-    """Mean over the last axis of the entries where `use`, 0 where there are none: `[.., R] -> [.., 1]`."""
-    return torch.where(use, x, 0.0).sum(-1, keepdim=True) / use.sum(-1, keepdim=True).clamp(min=1)

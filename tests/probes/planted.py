@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from marl import collector, distributions, mixers, policy
-from marl.algorithms import on_policy, ppo, q_learning, sac
+from marl.algorithms import ppo, q_learning, sac, targets
 from marl.algorithms.ddpg import DDPG
 from marl.algorithms.off_policy import OffPolicy
 from marl.algorithms.ppo import PPO
@@ -67,7 +67,7 @@ def change_groups(patch: Patch, change: Callable[[Rollout, GroupRollout], GroupR
 
 def change_advantages(patch: Patch, change: Callable[..., tuple[Any, ...]]) -> None:
     """Let advantages be of other (reward, value, bootstrap, acts, ended, discount, ..) than there are."""
-    patch.setattr(on_policy, "lambda_advantages", lambda *given: lambda_advantages(*change(*given)))
+    patch.setattr(targets, "lambda_advantages", lambda *given: lambda_advantages(*change(*given)))
 
 
 def no_final_values(patch: Patch) -> None:
