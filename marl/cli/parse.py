@@ -70,7 +70,7 @@ def parse(cls: type[Options], argv: Sequence[str], prog: str, default: Options |
 
 
 class _Shown(io.StringIO):
-    """Keeps what is printed, and says what the stream would it is kept for: whether it takes colours and boxes."""
+    """Keeps what is printed for a stream, and says what that would: whether it takes colours, and which letters."""
 
     def __init__(self, stream: typing.TextIO) -> None:
         super().__init__()
