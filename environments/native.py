@@ -166,6 +166,11 @@ class NativeEnv:
         self._workers.run(self._run, (*self._records, arrays, buffers, self._every, STEP), self.num_envs)
         return buffers
 
+    def block(self) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+        """A step as a block of work (`environments.workers`), for compiled code that takes copies through many: a
+        kernel, and what it is given before actions (as many arrays as `spec.groups`) and buffers, and after them."""
+        return self.game.loops().run, self._records, (self._every, STEP)
+
     def capture(self, copies: int | Sequence[int]) -> SimState:
         """Copy out the state of one copy, or of several with a leading axis."""
         chosen = copies if isinstance(copies, int | np.integer) else np.asarray(copies, np.int64)

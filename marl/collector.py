@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from environments.spec import EnvSpec, TeamKind
-from environments.vector import SimState, StepBuffers, VectorEnv, action_shape
+from environments.spec import AgentGroup, EnvSpec, TeamKind
+from environments.vector import GroupBuffers, SimState, StepBuffers, VectorEnv, action_shape
+from marl import whole_rollouts
 from marl.acting import View, remembers
 from marl.buffers import FinalViews, GroupRollout, Rollout
+from marl.engine import rollout
 from marl.seats import NoiseSource, Seats, by_seat, carried, forgotten, legal_action, own_part, play, seat_view
 
 if TYPE_CHECKING:
@@ -49,6 +51,20 @@ class EpisodeStatistics:
             self.lengths.append(steps_before[over] + 1)
             self.metrics.append(buffers.metrics[over].copy())
             self.running[over] = 0.0
+
+    def add_all(self, buffers: StepBuffers, steps_before: NDArray[np.int64]) -> None:
+        """Count many steps of an environment that does not fail: `buffers` have an axis of steps in front."""
+        lengths = np.zeros(buffers.episode_over.shape, np.int64)
+        totals = np.zeros((*lengths.shape, self.running.shape[1]))
+        paid = np.zeros((len(buffers.groups), *totals.shape), np.float32)
+        for own, group, rewards in zip(paid, self._env.spec.groups, buffers.groups, strict=True):
+            first, last = _columns(self._env.spec, group)
+            own[:, :, first:last] = rewards.reward.reshape(*lengths.shape, last - first, -1).sum(3)
+        rollout.tally(self.running, steps_before.copy(), paid, buffers.episode_over, totals, lengths)
+        if buffers.episode_over.any():
+            self.returns.append(totals[buffers.episode_over])
+            self.lengths.append(lengths[buffers.episode_over])
+            self.metrics.append(buffers.metrics[buffers.episode_over])
 
     def summary(self) -> dict[str, float]:
         """Means over the episodes that ended since the last call, and how many failed; empty where none did."""
@@ -100,7 +116,8 @@ class Collector:
             self._actions[group.name] = np.zeros((length, *shape), dtype)
         self._log_prob = {g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups}
         self._mine = {name: np.zeros((length, *held.policy_of.shape), np.bool_) for name, held in self.seats.items()}
-        self._slots = [self._slot(t) for t in range(length)]
+        self._recorded = self._record()
+        self._slots = [_row(self._recorded, t) for t in range(length)]
         self._seen = [{kind.name: self._seat_views(kind, t) for kind in env.spec.kinds} for t in range(length)]
         self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
         self.seating: Mapping[str, Seating] = {}
@@ -114,22 +131,12 @@ class Collector:
 
     def collect(self) -> dict[str, Rollout]:
         """Play `length` steps; a rollout per kind of team, views of arrays that the next call overwrites."""
-        finals: list[_Final] = []
         for views in (*(v for group in self._views.values() for v in group.values()), self._state):
             views[0] = views[self.length]
         self._start[0] = self.env.episode_step == 0
         self._kept = {kind: [] for kind in self.spans}
-        for t in range(self.length):
-            self._keep_hidden(t)
-            actions = self._act(t)
-            before = self.env.episode_step.copy()
-            out = self.env.step(actions, self._slots[t])
-            self.statistics.add(out, before)
-            self._forget(out.episode_over)
-            for rule in self.seating.values():
-                rule.watch(self.seats, out, self.env.episode_seed)
-            if any(group.truncated.any() for group in out.groups):
-                finals.append(self._keep_finals(t, out))
+        at_once = not self.seating and whole_rollouts.possible(self.env, self.seats)
+        finals = self._all_steps() if at_once else self._step_by_step()
         return {kind.name: self._rollout(kind, finals) for kind in self.env.spec.kinds}
 
     def state_dict(self) -> dict[str, Any]:
@@ -166,6 +173,33 @@ class Collector:
             self._hidden[kind] = {name: torch.as_tensor(x).clone() for name, x in kept.items()}
         self._show_current()
 
+    def _step_by_step(self) -> list[_Final]:
+        """The steps of a rollout, one after the other."""
+        finals: list[_Final] = []
+        for t in range(self.length):
+            self._keep_hidden(t)
+            actions = self._act(t)
+            before = self.env.episode_step.copy()
+            out = self.env.step(actions, self._slots[t])
+            self.statistics.add(out, before)
+            self._forget(out.episode_over)
+            for rule in self.seating.values():
+                rule.watch(self.seats, out, self.env.episode_seed)
+            if any(group.truncated.any() for group in out.groups):
+                finals.append(self._keep_finals(t, out))
+        return finals
+
+    def _all_steps(self) -> list[_Final]:
+        """The same in one call of compiled code."""
+        before = self.env.episode_step.copy()
+        arrays = self._views, self._actions, self._log_prob, self._recorded
+        whole_rollouts.play(self.env, self.seats, self.noise_key, *arrays)
+        for kind, held in self.seats.items():
+            self._mine[kind][:] = held.policy_of == 0
+        self.statistics.add_all(self._recorded, before)
+        cut = np.any([group.truncated.any((1, 2)) for group in self._recorded.groups], 0)
+        return [self._keep_finals(t, self._slots[t]) for t in np.flatnonzero(cut).tolist()]
+
     def _act(self, t: int) -> dict[str, np.ndarray]:
         actions: dict[str, np.ndarray] = {}
         for kind in self.env.spec.kinds:
@@ -198,21 +232,27 @@ class Collector:
         groups = (self.env.spec.group(name) for name in kind.groups)
         return {g.name: seat_view(g, kind, **{k: x[t] for k, x in self._views[g.name].items()}) for g in groups}
 
-    def _slot(self, t: int) -> StepBuffers:
-        """Buffers that make step t write its view into row t + 1 and its events into row t."""
+    def _record(self) -> StepBuffers:
+        """Buffers with an axis of steps in front: step t writes its view into row t + 1 of the rollout's, its events
+        into row t. What no rollout holds has a row for each step too where all are taken at once, else always the
+        same."""
         base, events = self.env.buffers, self._events
+        at_once = whole_rollouts.known(self.env)
+
+        def rows(x: Any) -> Any:
+            return np.zeros((self.length, *x.shape), x.dtype) if at_once else [x] * self.length
+
         groups = tuple(
-            buffers._replace(
-                **{name: x[t + 1] for name, x in self._views[group.name].items()},
-                **{name: events[f"{group.name}/{name}"][t] for name in ("reward", "terminated", "truncated")},
+            GroupBuffers(*map(rows, buffers))._replace(
+                **{name: x[1:] for name, x in self._views[group.name].items()},
+                **{name: events[f"{group.name}/{name}"] for name in ("reward", "terminated", "truncated")},
             )
             for group, buffers in zip(self.env.spec.groups, base.groups, strict=True)
         )
-        return base._replace(
-            groups=groups,
-            state=self._state[t + 1],
-            episode_over=events["episode_over"][t],
-            episode_truncated=events["episode_truncated"][t],
+        return StepBuffers(groups, *map(rows, base[1:]))._replace(
+            state=self._state[1:],
+            episode_over=events["episode_over"],
+            episode_truncated=events["episode_truncated"],
         )
 
     def _show_current(self) -> None:
@@ -228,7 +268,8 @@ class Collector:
             hit |= group.truncated.any(1)
         copies = np.flatnonzero(hit)
         obs = [group.final_obs[copies] for group in out.groups]
-        masks = [group.final_mask[copies] for group in out.groups]
+        # rows of lives that go on were never written: let nobody depend on them
+        masks = [(group.final_mask | ~(group.terminated | group.truncated)[..., None])[copies] for group in out.groups]
         return _Final(t, copies, obs, masks, out.final_state[copies])
 
     def _rollout(self, kind: TeamKind, finals: list[_Final]) -> Rollout:
@@ -296,9 +337,22 @@ def faulted(env: VectorEnv) -> NDArray[np.bool_]:
 def add_team_rewards(running: NDArray[np.float64], spec: EnvSpec, buffers: StepBuffers) -> None:
     """Add one step's rewards to `running [E, teams]`, summed over each team's agents."""
     for group, rewards in zip(spec.groups, buffers.groups, strict=True):
-        teams = spec.team_of(group)
-        first, last = teams[0], teams[-1]
-        running[:, first : last + 1] += rewards.reward.reshape(running.shape[0], last - first + 1, -1).sum(2)
+        first, last = _columns(spec, group)
+        running[:, first:last] += rewards.reward.reshape(running.shape[0], last - first, -1).sum(2)
+
+
+def _columns(spec: EnvSpec, group: AgentGroup) -> tuple[int, int]:
+    """The teams that a group's agents belong to: from, to (exclusive)."""
+    teams = spec.team_of(group)
+    return teams[0], teams[-1] + 1
+
+
+def _row(x: Any, t: int) -> Any:
+    """Row t of every array of nested tuples."""
+    if not isinstance(x, tuple):
+        return x[t]
+    parts = [_row(part, t) for part in x]
+    return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
 
 
 def _per_seat(x: Tensor, kind: TeamKind) -> Tensor:

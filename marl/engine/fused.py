@@ -15,6 +15,7 @@ from torch import Tensor
 from environments import workers
 from marl.engine import blas, passes
 from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
+from marl.engine.mlp import Network
 
 PART = 128
 """Samples of a gradient block, and of a piece of a forward pass, where there are several threads to share them."""
@@ -51,6 +52,12 @@ class Passes:
         networks = np.array([member.network.address for member in members], np.int64)
         arguments = (task, self.shape, networks, held[0].size, ends, _array(inputs), index, self._work)
         self._run(passes.evaluate, arguments, len(index), PART)
+
+    def place(self) -> tuple[Network, NDArray[np.int64], int, NDArray[np.float32]]:
+        """Shape, address and number of the parameters, and the threads' memory: for compiled code that calls
+        `passes.evaluate` itself, while the network lives and its parameters stay where they are."""
+        count = self.network.bind().size
+        return self.shape, np.array([self.network.address], np.int64), count, self._work
 
     def _run(self, block: Callable[..., None], arguments: tuple[Any, ...], rows: int, smallest: int) -> None:
         count = min(self.threads, max(1, rows // smallest))

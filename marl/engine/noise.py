@@ -22,12 +22,18 @@ def unit(bits):
     return (F(U(bits) >> U(41)) + F(0.5)) * F(2.0**-23)
 
 
-@kernel(entry=True)
-def fill(key, episode_seed, episode_step, agents, out):
-    """Uniform numbers in (0, 1) for `out [E, N, draws]`, from (key, game, step, agent, draw)."""
-    for e in range(out.shape[0]):
+@kernel
+def draw(key, episode_seed, episode_step, agents, out, first, stop):
+    """`fill` for copies `first` to `stop`."""
+    for e in range(first, stop):
         step = mix(mix(episode_seed[e] ^ key) + U(episode_step[e]) * STEP_SALT)
         for n in range(out.shape[1]):
             own = U(agents[n]) << U(32)
-            for draw in range(out.shape[2]):
-                out[e, n, draw] = unit(mix(step + (own + U(draw) + U(1)) * GAMMA))
+            for k in range(out.shape[2]):
+                out[e, n, k] = unit(mix(step + (own + U(k) + U(1)) * GAMMA))
+
+
+@kernel(entry=True)
+def fill(key, episode_seed, episode_step, agents, out):
+    """Uniform numbers in (0, 1) for `out [E, N, draws]`, from (key, game, step, agent, draw)."""
+    draw(key, episode_seed, episode_step, agents, out, 0, out.shape[0])

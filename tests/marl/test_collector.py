@@ -10,6 +10,7 @@ from torch import Tensor
 import environments
 from environments.spec import EnvSpec, TeamKind
 from environments.vector import VectorEnv
+from marl import whole_rollouts
 from marl.buffers import Rollout
 from marl.collector import Collector, EpisodeStatistics
 from marl.policy import Policy
@@ -255,3 +256,28 @@ def test_what_the_environment_gets_is_clipped_and_what_is_stored_is_not() -> Non
     given = legal_action(env.spec.group("cart"), stored)
     assert (given >= space.low).all()
     assert (given <= space.high).all()
+
+
+@pytest.mark.parametrize("name", ["particle/spread", "toy/siege", "roshambo/repeated"])
+def test_all_steps_at_once_are_single_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    collectors = []
+    for _ in range(2):
+        collector = collector_of(environments.make(name, num_envs=70, seed=1, num_threads=1))
+        for held in collector.seats.values():
+            (policy,) = held.players
+            assert isinstance(policy, Policy)
+            for group in policy.spec.groups:
+                policy.passes(group, 2)  # several blocks of copies, shared out
+        collectors.append(collector)
+    at_once, by_steps = collectors
+    assert whole_rollouts.possible(at_once.env, at_once.seats)
+    at_once.collect()
+    first = at_once.collect()
+    told, later = at_once.statistics.summary(), at_once.state_dict()
+    monkeypatch.setattr(whole_rollouts, "possible", lambda env, seats: False)
+    by_steps.collect()
+    second = by_steps.collect()
+    assert all(same(first[kind], second[kind]) for kind in second)
+    assert told == by_steps.statistics.summary()
+    captured, expected = later["arrays"], by_steps.state_dict()["arrays"]
+    assert all(captured[x].tobytes() == expected[x].tobytes() for x in expected)
