@@ -78,7 +78,8 @@ class Adam:
 
 def clip_norm(gradients: list[Tensor] | tuple[Tensor, ...], limit: float) -> Tensor:
     """Shrink gradients, in place, to a common norm of at most `limit`; returns the norm they had."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    alone = len(gradients) == 1
+    norm: Tensor = torch.linalg.vector_norm(gradients[0] if alone else torch.stack(torch._foreach_norm(gradients)))
     factor = limit / (norm + 1e-6)
     if not bool(factor >= 1.0):
         torch._foreach_mul_(gradients, factor)
