@@ -22,6 +22,7 @@ class Line:
     """One end of a line. Its errors are OSError, and EOFError where the other end is gone."""
 
     def __init__(self, end: socket.socket) -> None:
+        end.setblocking(True)  # whatever socket.setdefaulttimeout somebody's module has set
         self._end = end
         self._ear = select.poll()
         self._ear.register(end, select.POLLIN)

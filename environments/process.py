@@ -255,6 +255,7 @@ class ProcessVectorEnv:
             "options": dict(self.spec.options),
             "can_capture": self.spec.can_capture,
             "filmed": self._filmed,
+            "max_faults": self._max_faults,
             "seed": self._seed,
             "first_copy": self._first_copy,
             "num_envs": self.num_envs,
@@ -329,7 +330,7 @@ class ProcessVectorEnv:
         self.faults.append(fault)
         if len(self.faults) > self._max_faults:
             self.close()
-            raise TooManyFaults(fault, len(self.faults))
+            raise TooManyFaults(self.faults)
 
     def _replace(self, worker: _Process, why: str) -> None:
         """Put another process in the place of one that failed in a step; its copies' episodes are over."""
@@ -360,7 +361,7 @@ class ProcessVectorEnv:
         return Fault(
             environment=self._name,
             copy=copy,
-            seed=int(self._block.given[copy]),
+            seed=int(self._mirror.given[copy]),  # the process may have written its next episode's, and died then
             step=steps,
             what=why,
             actions={name: [step[name][copy].tolist() for step in kept] for name in self._block.actions},

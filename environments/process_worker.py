@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 
 import environments
 from environments.arrays import publish
+from environments.external.vector import Fault, TooManyFaults
 from environments.line import DONE, INTO, QUIT, Line
 from environments.shared import Memory, rows
 from environments.vector import Array, SimState
@@ -28,8 +29,6 @@ from environments.vector import Array, SimState
 START, RESET, CAPTURE, RESTORE, PICTURES = b"B", b"R", b"C", b"W", b"P"
 FAULTS, ARRAYS, FAILED = b"F", b"A", b"X"
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
-ENDLESS = 2**31
-"""Faults that the environment itself may have: the parent process counts those of all workers together."""
 
 
 def main(line_fd: int, memory_fd: int) -> None:
@@ -46,6 +45,9 @@ def main(line_fd: int, memory_fd: int) -> None:
             os.sched_setaffinity(0, setup["cores"])
         try:
             worker = Worker(setup, memory_fd)
+        except TooManyFaults as error:
+            line.say(*told(error.faults))
+            return
         except Exception as error:
             line.say(FAILED, f"{type(error).__name__}: {error}".encode())
             return
@@ -103,6 +105,8 @@ class Worker:
                 self.restore(what, arrays)
             self.tell()
             return self.answer()
+        except TooManyFaults:
+            return self.answer()
         except Exception as error:
             return FAILED, f"{type(error).__name__}: {error}".encode()
 
@@ -126,9 +130,13 @@ class Worker:
         faults = getattr(self.env, "faults", [])
         if len(faults) == self.told:
             return DONE, b""
-        fresh = [asdict(fault) for fault in faults[self.told :]]
-        self.told = len(faults)
-        return FAULTS, json.dumps(fresh).encode()
+        fresh, self.told = faults[self.told :], len(faults)
+        return told(fresh)
+
+
+def told(faults: Sequence[Fault]) -> tuple[bytes, bytes]:
+    """Faults as they are told; the parent process counts those of all workers together."""
+    return FAULTS, json.dumps([asdict(fault) for fault in faults]).encode()
 
 
 def make(setup: Mapping[str, Any], copies: int) -> Any:
@@ -139,7 +147,8 @@ def make(setup: Mapping[str, Any], copies: int) -> Any:
     from environments.external import named
 
     filmed = max(0, setup["filmed"] - setup["copies"][0])
-    return named.make(name, copies, seed, first_copy, setup["options"], ENDLESS, setup["can_capture"], filmed)
+    limit = setup["max_faults"]
+    return named.make(name, copies, seed, first_copy, setup["options"], limit, setup["can_capture"], filmed)
 
 
 def pack(what: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:

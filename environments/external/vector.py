@@ -76,14 +76,15 @@ class _Desk(NamedTuple):
 class TooManyFaults(EnvironmentFailure):
     """An environment failed more often than allowed; `fault` is the last failure."""
 
-    def __init__(self, fault: Fault, faults: int) -> None:
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        fault = faults[-1]
         last = {name: rows[-1] for name, rows in fault.actions.items() if rows}
-        times = f"{faults} time{'s' if faults > 1 else ''}"
+        times = f"{len(faults)} time{'s' if len(faults) > 1 else ''}"
         super().__init__(
             f"{fault.environment} failed {times}, more than is allowed; the last time in {fault}; "
             f"after {fault.step} steps it was given {last}"
         )
-        self.fault = fault
+        self.fault, self.faults = fault, faults
 
 
 class PettingZooVectorEnv:
@@ -465,7 +466,7 @@ class PettingZooVectorEnv:
         )
         self.faults.append(fault)
         if len(self.faults) > self._max_faults:
-            raise TooManyFaults(fault, len(self.faults))
+            raise TooManyFaults(self.faults)
 
 
 def _drafts(spec: EnvSpec) -> tuple[StepBuffers, Array]:

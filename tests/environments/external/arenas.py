@@ -108,6 +108,21 @@ class Faulty(Arena):
         return views, rewards, *flags, infos
 
 
+class Shut(Faulty):
+    """One of which a process can begin `every` episodes; after that nothing helps."""
+
+    begun: ClassVar = 0
+
+    def __init__(self, every: int = 2) -> None:
+        super().__init__("none", every)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        Shut.begun += 1
+        if Shut.begun > self.every:
+            raise RuntimeError("the door is shut")
+        return super().reset(seed, options)
+
+
 class Short(Faulty):
     """One that takes no seeds of 64 bits."""
 

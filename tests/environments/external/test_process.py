@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -218,6 +219,43 @@ def test_too_many_faults() -> None:
     ):
         for _ in range(9):
             env.step({name: np.zeros_like(array) for name, array in env._block.actions.items()})
+
+
+@pytest.mark.parametrize("episodes", [1, 3])
+def test_what_cannot_begin_again_has_failed_too_often(episodes: int) -> None:
+    """At once, and not when the time for a step and for a start is over. The first episode is only looked at."""
+    started = time.monotonic()
+    told = r"Shut failed 4 times.*copy 0 of worker 0, seed \d+, step 0: reset: RuntimeError: the door is shut"
+    with pytest.raises(EnvironmentFailure, match=told):
+        env = process(f"{ARENAS}:Shut", {"every": episodes}, num_envs=1, workers=1, max_faults=3)
+        for _ in range(20):
+            env.step({name: np.zeros_like(array) for name, array in env._block.actions.items()})
+    assert time.monotonic() - started < 45
+
+
+def test_a_process_that_dies_before_it_answers_is_known_by_the_episode_it_was_in() -> None:
+    env = process(num_envs=2, workers=1, seed=6)
+    zeros = {name: np.zeros_like(array) for name, array in env._block.actions.items()}
+    seeds = env.episode_seed.tolist()
+    env._workers[0].popen.kill()
+    env._block.given[...] = 7  # as if it had gone on to another episode and said so before it died
+    env.step(zeros)
+    env.close()
+    assert env.faults[0].seed == seeds[0] and env.faulted.all()
+
+
+def test_somebody_elses_time_out_for_sockets_is_none_of_ours() -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(0.2)
+    try:
+        env = process(num_envs=2, workers=1)
+    finally:
+        socket.setdefaulttimeout(before)
+    for _ in range(3):
+        time.sleep(0.3)  # for the worker to come to where it waits
+        env.step({name: np.zeros_like(array) for name, array in env._block.actions.items()})
+    env.close()
+    assert not env.faults
 
 
 def test_a_worker_imports_neither_torch_nor_numba() -> None:
