@@ -24,6 +24,7 @@ from marl.config import ALGORITHMS, changed
 from marl.engine import fused
 from marl.trainer import Trainer
 from tests.marl import rollouts
+from tests.marl.mixed import MixedEnv
 from tests.marl.rollouts import GAMES, collect, copied, kind_of, make, rollout_of, same_bits, shaken
 from tests.marl.test_ppo import spoil_who_does_not_act
 from tests.marl.test_trainer import digest, run
@@ -137,6 +138,25 @@ def test_every_kind_of_agent_is_trained(which: str, game: str) -> None:
         told = made.update(collect(make(game), {kind_of(game): [made.policy]})[kind_of(game)], 0.0)
     assert all(math.isfinite(value) for value in told.values()), told
     assert all(not torch.equal(x, y) for x, y in zip(before, made.policy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("network", [{}, {"recurrent": "gru", "chunk_length": 4}], ids=["forward", "gru"])
+@every
+def test_discrete_and_continuous_agents_are_trained_in_one_team(which: str, network: dict[str, Any]) -> None:
+    """Ratios are 1 before the first update, for both; then both move, and the critic too."""
+    env, (name, settings) = MixedEnv(8), LEARNERS[which]
+    config = changed(ALGORITHMS[name].config, SETTINGS | settings | network)
+    made = ALGORITHMS[name].load()(env.spec, "team", config, "team_sum", 5)
+    shaken(made.policy)
+    rollout = collect(env, {"team": [made.policy]}, warm=0, spans={"team": config.span})["team"]
+    batch = made.prepare(rollout)
+    with torch.no_grad():
+        moved = made.evaluate(batch)[0] - batch.log_prob
+    assert batch.use.all() and float(moved.abs().max()) < 1e-5
+    before = {part: x.detach().clone() for part, x in made.policy.named_parameters()}
+    told = made.update(rollout, 0.0)
+    assert all(math.isfinite(value) for value in told.values()), told
+    assert not [part for part, x in made.policy.named_parameters() if torch.equal(x, before[part])]
 
 
 @every

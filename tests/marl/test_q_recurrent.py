@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
@@ -24,8 +25,9 @@ from marl.recurrent import Past
 from marl.replay_buffer import ReplayBuffer, Views
 from marl.seeding import torch_generator
 from marl.trainer import Trainer
+from tests.marl.mixed import MixedEnv
 from tests.marl.remembering import fill, sample_of
-from tests.marl.replay import collect, config_of, learner
+from tests.marl.replay import FAMILIES, collect, config_of, learner
 from tests.marl.rollouts import copied, make, same_bits, shaken, spoil
 from tests.marl.test_q_learning import hoped
 from tests.marl.test_replay_buffer import GAMMA, WAIT, slow, tensors, whole
@@ -361,6 +363,19 @@ def test_every_kind_of_agent_can_be_trained(game: str, parameters: str) -> None:
     before = [x.detach().clone() for x in made.learnt]
     for rollout in collect(env, made, 3):
         metrics = made.update(rollout, 0.0)
+    assert all(math.isfinite(value) for value in metrics.values()) and metrics["updates"] > 0
+    assert sum(torch.equal(x, y) for x, y in zip(before, made.learnt, strict=True)) == 0
+
+
+@pytest.mark.parametrize("network", [{}, GRU], ids=["forward", "gru"])
+@pytest.mark.parametrize("name", FAMILIES["q"])
+def test_agents_of_one_choice_and_of_several_are_trained_in_one_team(name: str, network: dict[str, Any]) -> None:
+    env = MixedEnv(8, spaces.MultiDiscrete([4, 3]))
+    made = learner(env, name, **network)
+    before = [x.detach().clone() for x in made.learnt]
+    for rollout in collect(env, made, 3):
+        metrics = made.update(rollout, 0.0)
+    assert rollout.groups["listener"].action.flatten(0, -2).amax(0).tolist() == [3, 2]
     assert all(math.isfinite(value) for value in metrics.values()) and metrics["updates"] > 0
     assert sum(torch.equal(x, y) for x, y in zip(before, made.learnt, strict=True)) == 0
 
