@@ -108,7 +108,8 @@ def vtrace(
         q_t = R_t + d_t v_{t+k}
 
     v is what values are to predict; q - V is the advantage, whose policy gradient has the weight pi / mu besides (the
-    ratio of a surrogate). Where pi = mu both are `lambda_advantages`.
+    ratio of a surrogate). Where pi = mu, v - V is what `lambda_advantages` gives; so is q - V if lambda is 1, and else
+    it looks one decision further, at v itself.
 
     Args:
         log_rho: `[T, ...]` log pi(a_t) - log mu(a_t); read only where the row acts.

@@ -95,7 +95,7 @@ NEVER: dict[str, dict[str, str]] = {
         **dict.fromkeys(ROLLOUTS, "the collector's, which all learners share: asked of mappo"),
         "q": "the collector's and the replay buffer's, which they share: asked of qmix",
     },
-    "P22": dict.fromkeys(ROLLOUTS, "returns are of lambda: tests/marl/test_returns.py"),
+    "P22": dict.fromkeys(ROLLOUTS, "nstep is asked P07 with returns of eight steps: tests/marl/test_corrected.py"),
     "P23": dict.fromkeys((*ROLLOUTS, "ddpg", "q"), "no squashed density is learnt from"),
     "P24": {"maa2c": "advantages as they are: the size of rewards is meant to matter"},
     "P25": dict.fromkeys(LEARNERS, "of the league: tests/league"),
