@@ -39,6 +39,8 @@ from environments.vector import Actions, Array, SimState, StepBuffers, missing_a
 
 STEP_SECONDS, START_SECONDS, CLOSE_SECONDS = 60.0, 120.0, 2.0
 """How long a worker may take for a step, to start, and to end by itself."""
+LOOK_SECONDS = 0.5
+"""How long nothing is heard of a worker before somebody looks whether it is still there."""
 TRACE = 10_000
 """Steps of actions that are kept, to reproduce a fault."""
 CODE = """import json, sys
@@ -68,6 +70,18 @@ class _Process:
         if found is None:
             return None
         return f"exit code {found.si_status}" if found.si_code == os.CLD_EXITED else f"signal {found.si_status}"
+
+    def speaks(self, deadline: float) -> bool:
+        """Wait until then at most: True where something can be heard. EOFError where the process is gone.
+
+        Its line may outlive it: what it has forked holds the other end, too.
+        """
+        while not self.line.speaks(min(LOOK_SECONDS, deadline - time.monotonic())):
+            if self.ending() is not None and not self.line.speaks(0.0):
+                raise EOFError
+            if time.monotonic() >= deadline:
+                return False
+        return True
 
     def end(self, patience: float) -> None:
         """End the process and whatever it has started, by force when `patience` seconds are over; reaps it."""
@@ -291,7 +305,7 @@ class ProcessVectorEnv:
         lost, told = [], []
         for worker in self._workers:
             try:
-                if not worker.line.speaks(deadline - time.monotonic()):
+                if not worker.speaks(deadline):
                     lost.append((worker, f"no answer within {self._step_seconds:g} s"))
                 elif (answer := worker.line.hear())[0] != DONE:
                     told.append((worker, *answer))
@@ -305,7 +319,7 @@ class ProcessVectorEnv:
         """Anything but a step: the answer. EnvironmentFailure where there is none."""
         self._send(worker, letter, more)
         try:
-            if not worker.line.speaks(START_SECONDS):
+            if not worker.speaks(time.monotonic() + START_SECONDS):
                 raise EOFError
             return self._understand(worker, *worker.line.hear())
         except (EOFError, OSError):

@@ -103,7 +103,9 @@ class Faulty(Arena):
                     pass
             case "leaves":
                 raise SystemExit(3)
-            case "dies":
+            case "forks" if not os.fork():
+                time.sleep(1000)
+            case "dies" | "forks":
                 os.kill(os.getpid(), signal.SIGKILL)
         return views, rewards, *flags, infos
 

@@ -244,6 +244,16 @@ def test_a_process_that_dies_before_it_answers_is_known_by_the_episode_it_was_in
     assert env.faults[0].seed == seeds[0] and env.faulted.all()
 
 
+def test_a_process_that_dies_and_leaves_another_with_its_line() -> None:
+    env = process(f"{ARENAS}:Faulty", {"fault": "forks", "every": 1}, num_envs=1, workers=1, step_seconds=60)
+    started = time.monotonic()
+    for _ in range(4):
+        env.step({name: np.zeros_like(array) for name, array in env._block.actions.items()})
+    assert time.monotonic() - started < 30
+    env.close()
+    assert [fault.what for fault in env.faults] == ["the process died (signal 9)"]
+
+
 def test_somebody_elses_time_out_for_sockets_is_none_of_ours() -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(0.2)
