@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from environments.errors import RefusedFile, UsageError
+from marl.cli import parse
 from marl.cli.stop import Stop, going_on
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ def _changed(before: TrainConfig, options: Resume) -> TrainConfig:
     """A run's settings with what was typed. UsageError on an impossible value."""
     total = before.total_steps if options.total_steps is None else options.total_steps
     device = before.device if options.device is None else options.device
-    return replace(before, total_steps=total, max_minutes=options.max_minutes, device=device)
+    try:
+        return replace(before, total_steps=total, max_minutes=options.max_minutes, device=device)
+    except UsageError as error:
+        raise UsageError(parse.as_typed(str(error), options.words)) from error
 
 
 def work(run: Run, lock: Lock) -> int:
