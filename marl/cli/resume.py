@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from environments.errors import RefusedFile, UsageError
-from marl.cli import parse
+from marl.cli.parse import as_typed
 from marl.cli.stop import Stop, going_on
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _changed(before: TrainConfig, options: Resume) -> TrainConfig:
     try:
         return replace(before, total_steps=total, max_minutes=options.max_minutes, device=device)
     except UsageError as error:
-        raise UsageError(parse.as_typed(str(error), options.words)) from error
+        raise UsageError(as_typed(str(error), options.words)) from error
 
 
 def work(run: Run, lock: Lock) -> int:
