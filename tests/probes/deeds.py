@@ -180,9 +180,9 @@ def dies(look: Any) -> tuple[float, np.ndarray]:
     "P11",
     games.Sacrifice,
     ppo=way(30, reward="team_mean"),
-    sac=way(200, reward="team_mean"),
+    sac=way(300, reward="team_mean"),
     ddpg=way(200, 0.08, "team_mean", game=boxes.Sacrifice, exploration_noise=0.3),
-    q=200,
+    q=300,
 )
 def sacrifice(ask: Ask) -> None:
     """A death is worth .9, to stay .45."""

@@ -43,8 +43,8 @@ def endless(ask: Ask) -> None:
     games.EightSteps,
     ppo=way(30, rollout_length=8, hidden=(64,)),
     sac=way(450, 0.1),
-    ddpg=way(300, 0.1),
-    q=way(300, 0.1),
+    ddpg=way(600, 0.1),
+    q=way(600, 0.1),
 )
 def eight_steps(ask: Ask) -> None:
     look = ask()
