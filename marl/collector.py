@@ -117,7 +117,7 @@ class Collector:
         self._log_prob = {g.name: np.zeros((length, env.num_envs, len(g.agents)), np.float32) for g in env.spec.groups}
         self._mine = {name: np.zeros((length, *held.policy_of.shape), np.bool_) for name, held in self.seats.items()}
         self._recorded = self._record()
-        self._slots = [_row(self._recorded, t) for t in range(length)]
+        self._slots = [rollout.row(self._recorded, t) for t in range(length)]
         self._seen = [{kind.name: self._seat_views(kind, t) for kind in env.spec.kinds} for t in range(length)]
         self._noise = {group.name: NoiseSource.of(env.spec, group) for group in env.spec.groups}
         self.seating: Mapping[str, Seating] = {}
@@ -345,14 +345,6 @@ def _columns(spec: EnvSpec, group: AgentGroup) -> tuple[int, int]:
     """The teams that a group's agents belong to: from, to (exclusive)."""
     teams = spec.team_of(group)
     return teams[0], teams[-1] + 1
-
-
-def _row(x: Any, t: int) -> Any:
-    """Row t of every array of nested tuples."""
-    if not isinstance(x, tuple):
-        return x[t]
-    parts = [_row(part, t) for part in x]
-    return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
 
 
 def _per_seat(x: Tensor, kind: TeamKind) -> Tensor:

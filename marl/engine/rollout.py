@@ -90,7 +90,7 @@ def take_all(
     `actions` (of `env.spec.groups`) and `out` are written, `[T, E, ..]`; `key` is that of the acting noise.
     """
     step, before, after = env.block()
-    firsts = tuple(x[0] for x in actions), first_of(out)
+    firsts = row(actions, 0), row(out, 0)
     place = address(step, (*before, *firsts, *after, *workers.share(1, 1, 1)))
     blocks = -(-env.num_envs // COPIES)
     threads = min(threads, blocks)
@@ -100,11 +100,11 @@ def take_all(
     workers.shared(threads).run(play, arguments, blocks)
 
 
-def first_of(x: Any) -> Any:
-    """`row_of(x, 0)`."""
-    if isinstance(x, np.ndarray):
-        return x[0]
-    parts = [first_of(part) for part in x]
+def row(x: Any, t: int) -> Any:
+    """`row_of(x, t)`, by the interpreter: `x[t]` of everything in nested tuples."""
+    if not isinstance(x, tuple):
+        return x[t]
+    parts = [row(part, t) for part in x]
     return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
 
 
