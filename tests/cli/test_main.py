@@ -81,6 +81,17 @@ def test_a_mistake_is_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def in_one_process(commands: list[list[str]], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Commands one after the other in a new process, whose last line tells their codes and what of torch is loaded."""
+    code = (
+        "import sys; from marl.cli.main import main\n"
+        "codes = [main(words) for words in eval(sys.argv[1])]\n"
+        "print(codes, [name for name in ('torch', 'torch._dynamo') if name in sys.modules])"
+    )
+    call = [sys.executable, "-c", code, repr(commands)]
+    return subprocess.run(call, capture_output=True, text=True, check=True, cwd=folder)
+
+
 def test_foreign_files_are_exit_3_before_torch_is_imported(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     foreign.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
@@ -95,16 +106,8 @@ def test_foreign_files_are_exit_3_before_torch_is_imported(tmp_path: Path) -> No
         ["evaluate", str(other)],
         ["verify", str(foreign)],
     ]
-    code = (
-        "import sys; from marl.cli.main import main\n"
-        "for words in eval(sys.argv[1]): print(main(words))\n"
-        "print(sorted({'torch', 'numba.core'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, repr(commands)], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert done.stdout.split("\n")[: len(commands)] == ["3"] * len(commands)
-    assert "'torch'" not in done.stdout
+    done = in_one_process(commands, tmp_path)
+    assert done.stdout == f"{[3] * len(commands)} []\n"
     assert done.stderr.count("\n") == len(commands)
 
 
@@ -117,14 +120,7 @@ def test_training_and_measuring_never_import_torchs_compiler(tmp_path: Path) -> 
         ["evaluate", "soft", "--episodes", "4"],
         ["evaluate", "rolled", "--episodes", "4"],
     ]
-    code = (
-        "import sys; from marl.cli.main import main\n"
-        "codes = [main(words) for words in eval(sys.argv[1])]\n"
-        "print(codes, [name for name in ('torch', 'torch._dynamo') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, repr(commands)], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    done = in_one_process(commands, tmp_path)
     assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0] ['torch']", done.stderr
 
 
