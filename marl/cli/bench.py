@@ -13,6 +13,7 @@ import tyro
 from environments.errors import UsageError
 from marl import files
 from marl.cli.bench_rows import Rounds
+from marl.cli.parse import check_option
 from scenarios import catalog
 
 Part = Literal["env", "train", "league", "viewer"]
@@ -69,8 +70,7 @@ class Bench:
 def run(options: Bench) -> int:
     """Measure and print row by row; returns the exit code."""
     for name, value, low, high in (("threads", options.threads, 1, 1024), ("rounds", options.rounds, 1, 1000)):
-        if not low <= value <= high:
-            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
+        check_option(name, value, low, high)
     if not options.seconds > 0 or not all(1 <= copies <= 2**20 for copies in options.copies):
         raise UsageError("--seconds must be above 0, and --copies 1 to 1048576")
     if options.what == "all" and (options.names or options.copies):

@@ -14,6 +14,7 @@ from marl import files
 from marl.cli import external
 from marl.cli import parse as parser
 from marl.cli.external import EPISODES
+from marl.cli.parse import check_option
 from marl.cli.progress import progress
 from scenarios import catalog
 
@@ -93,8 +94,7 @@ def run(options: Evaluate) -> int:
         ("threads", options.threads, 1, 1024),
         ("seed", options.seed, 0, 2**63 - 1),
     ):
-        if not low <= value <= high:
-            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
+        check_option(name, value, low, high)
     with external.traced(match.folder):
         result = measure(match, replace(options, episodes=episodes))
     from marl.cli import results

@@ -217,6 +217,12 @@ def in_one_line(message: str, named: Mapping[str, Any] | None = None, argument: 
     return text.removeprefix("Error parsing ") or "the command cannot be understood"
 
 
+def check_option(name: str, value: float, low: float, high: float) -> None:
+    """UsageError, of the option as it is typed, unless `low <= value <= high`; `name` is that of the field."""
+    if not low <= value <= high:
+        raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
+
+
 def as_typed(message: str, named: Iterable[str]) -> str:
     """What a dataclass says of a field, `total_steps must be ...`, of the option: `--total-steps must be ...`."""
     field, must, rest = message.partition(" must be ")

@@ -13,6 +13,7 @@ import tyro
 from environments.errors import RefusedFile, UsageError
 from marl import files
 from marl.cli import external, populations, tables
+from marl.cli.parse import check_option
 from marl.cli.play import check_display
 from marl.cli.progress import progress
 from scenarios import catalog
@@ -115,8 +116,7 @@ def check(options: Tournament) -> None:
         ("workers", options.workers, 1, 256),
         ("record", options.record, 0, options.games),
     ):
-        if not low <= value <= high:
-            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
+        check_option(name, value, low, high)
     for name, seconds in (("move_timeout", options.move_timeout), ("game_timeout", options.game_timeout)):
         if not 0 < seconds < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} must be a number of seconds above 0, not {seconds}")
