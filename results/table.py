@@ -3,10 +3,10 @@
     python results/table.py            write the tables, and what `marl list scenarios` knows of the same
     python results/table.py --check    exit 1 where a page is out of step
 
-A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all`, an algorithm's or a
-scenario's name, `curves:SCENARIO` (training returns on the way), `greedy:SCENARIO` (greedy ones, beside those of the
-published implementation), `won` (how often training runs win, where there is such a metric), `tictactoe`, `bench` (one
-run of all parts of `marl bench`) or `speed` (each part in full).
+A table stands between `<!-- results:SELECTION -->` and `<!-- end -->`; SELECTION is `all` (but games of one table),
+`matrix` (those), `some` (README's), an algorithm's or a scenario's name, `curves:SCENARIO` (training returns on the
+way), `greedy:SCENARIO` (greedy ones, beside those of the published implementation), `won` (how often training runs win,
+where there is such a metric), `tictactoe`, `bench` (one run of all parts of `marl bench`) or `speed` (each in full).
 
 A file `NAME.json` here, or in a folder below, is one of these:
 
@@ -54,6 +54,25 @@ OTHERS = {"rounds", "doctor", "baselines", "lines", "probes", "cores"}
 """What only files have that are rendered elsewhere."""
 
 Run = Mapping[str, Any]
+FIRST = "continuous, first million"
+SOME = {
+    "particle/spread": ("ippo", "happo", "mappo, tuned", *(f"{name}, {FIRST}" for name in ("hasac", "hatd3", "mappo"))),
+    "particle/speaker_listener": ("mappo", *(f"{name}, {FIRST}" for name in ("hasac", "hatd3", "mappo"))),
+    "particle/tag": ("mappo",),
+    "foraging/8x8-2p-2f": ("ippo",),
+    "warehouse/tiny-2ag": ("mappo",),
+    "skirmish/5m_vs_6m": ("mappo",),
+    "memory/recall": ("mappo, feed-forward", "mappo, recurrent"),
+    "pettingzoo:gymnasium_robotics.mamujoco_v1": ("happo, HalfCheetah 2x3", "hasac, HalfCheetah 2x3"),
+}
+"""Scenario -> learners, of each the longest runs: what README shows."""
+MATRIX = {
+    "climbing": ("matrix/climbing", ("tuned", "published")),
+    "penalty, k = 0": ("matrix/penalty", ("0",)),
+    "penalty, k = 25": ("matrix/penalty", ("25",)),
+    "penalty, k = 100": ("matrix/penalty", ("100",)),
+}
+"""Column -> scenario and variants of its runs."""
 REFERENCES = {
     "particle/spread": {
         "happo": {120_000: -69.0, 320_000: -60.0, 1_000_000: -55.0},
@@ -113,8 +132,14 @@ def fill(
             body = greedy_table([run for run in runs if run["scenario"] == scenario], REFERENCES.get(scenario, {}))
         elif selection.startswith("curves:"):
             body = curves_table([run for run in runs if run["scenario"] == selection.removeprefix("curves:")])
+        elif selection == "matrix":
+            body = matrix_table(runs)
+        elif selection == "some":
+            body = learning_table(some(runs))
+        elif selection == "all":
+            body = learning_table([run for run in runs if not run["scenario"].startswith("matrix/")])
         else:
-            body = learning_table([run for run in runs if selection in ("all", run["algorithm"], run["scenario"])])
+            body = learning_table([run for run in runs if selection in (run["algorithm"], run["scenario"])])
         return f"{match[1]}{body}{match[4]}"
 
     return MARKED.sub(table, page)
@@ -130,7 +155,7 @@ def learning_table(runs: Iterable[Run]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (scenario, algorithm, variant, reward, steps), seeds in sorted(rows.items()):
-        name = algorithm if variant == "default" else f"{algorithm}, {variant}"
+        name = _named(algorithm, variant)
         minutes = sum(run["seconds"] for run in seeds) / len(seeds) / 60
         measured = (_returns(seeds, "evaluation"), _returns(seeds, "greedy"), _random(seeds))
         cells = (scenario, name, reward, _steps(steps), len(seeds), *measured, f"{minutes:.1f}")
@@ -149,7 +174,7 @@ def curves_table(runs: Iterable[Run]) -> str:
         steps = [point["step"] for point in seeds[0]["curve"]]
         found = np.stack(iqm_curve([[point["return"] for point in run["curve"]] for run in seeds]), 1)
         cells = {step: _interval(row) for step, row in zip(steps, found.tolist(), strict=True)}
-        name = algorithm if variant == "default" else f"{algorithm}, {variant}"
+        name = _named(algorithm, variant)
         lines.append(f"| {name} | {reward} | {len(seeds)} | {' | '.join(cells.get(at, '') for at in points)} |")
     text = "Returns of training episodes, summed over the team's agents; IQM over seeds with its 95 % interval."
     return "\n".join([*lines, "", text, ""])
@@ -173,6 +198,39 @@ def greedy_table(runs: Iterable[Run], references: Mapping[str, Mapping[int, floa
             cells.append(_interval(iqm(found)) if len(found) > 1 else "".join(map(_figure, found)))
         lines.append(f"| {algorithm}, {variant} | {len(seeds)} | {' | '.join(cells)} |")
     text = "Greedy returns, 100 episodes a seed, summed over the team's agents; IQM over seeds with its 95 % interval."
+    return "\n".join([*lines, "", text, ""])
+
+
+def some(runs: Iterable[Run]) -> list[Run]:
+    """The runs that `SOME` names; of several lengths and rewards the longest runs, then those with the best return."""
+    chosen: dict[tuple[str, str], list[Run]] = {}
+    for seeds in alike(runs).values():
+        place = seeds[0]["scenario"], _named(seeds[0]["algorithm"], seeds[0]["variant"])
+        if place[1] in SOME.get(place[0], ()):
+            chosen[place] = max(seeds, chosen.get(place, seeds), key=lambda row: (row[0]["total_steps"], _sum(row)))
+    return [run for seeds in chosen.values() for run in seeds]
+
+
+def matrix_table(runs: Iterable[Run]) -> str:
+    """Games of one table: what one agent is paid, as the literature states it, and how many seeds found the optimum."""
+    rows: dict[str, dict[str, str]] = defaultdict(dict)
+    for (scenario, algorithm, variant, _, _), seeds in sorted(alike(runs).items()):
+        for column, (place, variants) in MATRIX.items():
+            if scenario == place and variant in variants:
+                middle, low, high = spread_of(seeds, "greedy", "team")
+                paid = _interval((middle / 2, low / 2, high / 2))
+                best = sum(run["greedy"]["metrics"]["optimal"]["mean"] > 0.5 for run in seeds)
+                name = f"{algorithm}, published" if variant == "published" else algorithm
+                rows[name][column] = f"{paid}, {best} of {len(seeds)}"
+    if not rows:
+        return NOTHING
+    lines = [f"| algorithm | {' | '.join(MATRIX)} |", "|---" * (1 + len(MATRIX)) + "|"]
+    for name, cells in sorted(rows.items()):
+        lines.append(f"| {name} | {' | '.join(cells.get(column, '') for column in MATRIX)} |")
+    text = (
+        "Greedy returns of one agent (half of the team's) after 20k steps, IQM over seeds with its 95 % interval; then "
+        "in how many seeds the joint action is a best one. Those pay 275 in climbing and 250 in the penalty games."
+    )
     return "\n".join([*lines, "", text, ""])
 
 
@@ -253,6 +311,16 @@ def speed_table(speeds: Sequence[Run]) -> str:
         lines.append(f"| {name} | {row['value']:,.0f} {row['unit']} | {ratio} | {row.get('against') or ''} |")
     machines = sorted({_machine(row["machine"]) for row in speeds})
     return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
+
+
+def _named(algorithm: str, variant: str) -> str:
+    """A learner with what is special of its runs."""
+    return algorithm if variant == "default" else f"{algorithm}, {variant}"
+
+
+def _sum(seeds: Sequence[Run]) -> float:
+    """Mean return of all teams together."""
+    return sum(float(run["evaluation"]["sum"]["mean"]) for run in seeds) / len(seeds)
 
 
 def _returns(seeds: Sequence[Run], play: str) -> str:

@@ -118,6 +118,43 @@ def test_victories_are_counted_where_there_are_any() -> None:
     assert table.wins_table([_run(0, -40.0)]) == table.NOTHING
 
 
+def test_games_of_one_table_are_columns() -> None:
+    def play(paid: float, optimal: float) -> dict[str, Any]:
+        figure = {"mean": optimal, "low": optimal, "high": optimal}
+        team = {"mean": paid, "low": paid, "high": paid}
+        return {"teams": {"team": team}, "episodes": 1000, "greedy": True, "metrics": {"optimal": figure}}
+
+    found = [(550.0, 1.0), (550.0, 1.0), (350.0, 0.0)]
+    climbing = {"algorithm": "hasac", "scenario": "matrix/climbing"}
+    runs = [_run(k, 0.0, **climbing, variant="tuned", greedy=play(*x)) for k, x in enumerate(found)]
+    runs.append(_run(0, 0.0, **climbing, variant="published", greedy=play(350.0, 0.0)))
+    runs.append(_run(0, 0.0, algorithm="hasac", scenario="matrix/penalty", variant="25", greedy=play(500.0, 0.9)))
+    runs.append(_run(0, 0.0, scenario="matrix/penalty", variant="100", greedy=play(100.0, 0.0)))
+    hasac, published, mappo = _rows(table.matrix_table(runs))
+    assert hasac[0] == "hasac" and hasac[1].startswith("258.3 [") and hasac[1].endswith("], 2 of 3")
+    assert hasac[2:] == ["", "250.0 [250.0, 250.0], 1 of 1", ""]
+    assert published == ["hasac, published", "175.0 [175.0, 175.0], 0 of 1", "", "", ""]
+    assert mappo == ["mappo", "", "", "", "50.0 [50.0, 50.0], 0 of 1"]
+    assert table.matrix_table([_run(0, -40.0)]) == table.NOTHING
+    page = "<!-- results:all -->\n<!-- end -->\n"
+    assert "particle/spread" in table.fill(page, [*runs, _run(0, -40.0)], [])
+    assert "matrix/" not in table.fill(page, [*runs, _run(0, -40.0)], [])
+
+
+def test_some_rows_are_the_longest_and_then_the_best() -> None:
+    whole = {"total_steps": 10_000_000, "algorithm": "ippo"}
+    short, poor, good = (
+        {**whole, "total_steps": 2_000_000},
+        {**whole, "reward": "agent"},
+        {**whole, "reward": "team_sum"},
+    )
+    runs = []
+    for mean, row in ((-10.0, short), (-40.0, poor), (-30.0, good), (-5.0, {**whole, "variant": "nobody asked"})):
+        run = _run(0, mean, **row)
+        runs.append(run | {"evaluation": run["evaluation"] | {"sum": run["evaluation"]["teams"]["team"]}})
+    assert table.some(runs) == [runs[2]]
+
+
 def test_lines_of_play_are_those_of_both_seats(tmp_path: Path) -> None:
     for seed, lost in enumerate((0, 3)):
         seats = {
