@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -255,11 +256,11 @@ class ReplayBuffer:
             what = "a rollout" if needed == steps else "a sequence"
             raise UsageError(f"buffer_size {self.capacity} is less than {what}; it must be at least {seats * needed}")
         for name, x in {**views, **events}.items():
-            self.arrays[name] = torch.zeros(length, *x.shape[1:], dtype=x.dtype)
+            self.arrays[name] = _room(length, x)
         self.arrays["final"] = torch.zeros(length, seats, dtype=torch.int64)
         self.arrays["finals"] = torch.zeros(length, dtype=torch.int32)
         for name, x in hidden.items():
-            self.hidden[name] = torch.zeros(length // self.span, *x.shape[1:], dtype=x.dtype)
+            self.hidden[name] = _room(length // self.span, x)
         for name, x in finals.items():
             if name != "step":
                 self.finals[name] = torch.zeros(FIRST_FINALS, *x.shape[1:], dtype=x.dtype)
@@ -396,6 +397,12 @@ class ReplayBuffer:
         return self.arrays[name].flatten(0, 1).index_select(0, at)
 
 
+def _room(length: int, like: Tensor) -> Tensor:
+    """Zeros `[length, ...]` for rows like those. They take memory only where they are ever written: filling a gigabyte
+    would take a second, and a short run uses little of it."""
+    return torch.from_numpy(np.zeros((length, *like.shape[1:]), like.numpy().dtype))
+
+
 def _segments(arrays: Mapping[str, Tensor]) -> list[Segment]:
     """Rows of arrays in runs of about `SEGMENT_BYTES`, which always begin at the same rows."""
     if not arrays:
@@ -413,7 +420,7 @@ def _joined(segments: Sequence[Mapping[str, Tensor]], length: int) -> dict[str, 
     for segment in segments:
         for name, x in segment.items():
             if name not in joined:
-                joined[name] = torch.zeros(length, *x.shape[1:], dtype=x.dtype)
+                joined[name] = _room(length, x)
             joined[name][at : at + len(x)] = x
         at += len(next(iter(segment.values())))
     return joined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -450,6 +451,17 @@ def test_memory_is_what_is_said() -> None:
         stated = bytes_per_sample(buffer.spec, env.spec.state_size, rows) * buffer.length * buffer.seats
         assert sum(x.nbytes for x in buffer.arrays.values()) - 4 * buffer.length == stated, name
         assert buffer.nbytes == sum(x.nbytes for x in (*buffer.arrays.values(), *buffer.finals.values()))
+
+
+def test_memory_is_taken_as_it_fills() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    _, buffer, _ = filled("particle/spread", True, count=1, capacity=10**6)
+    held = sum(x.nbytes for x in buffer.arrays.values())
+    assert held > 2**28
+    assert resident() - before < held / 4
 
 
 def test_a_buffer_holds_a_rollout_at_least() -> None:
