@@ -40,6 +40,7 @@ from typing import Any
 
 import numpy as np
 
+from marl.cli.bench_rows import figure
 from marl.statistics import iqm, iqm_curve
 from scenarios import catalog
 from scenarios.measured import FILE
@@ -308,7 +309,7 @@ def speed_table(speeds: Sequence[Run]) -> str:
     for row in speeds:
         ratio = "" if row.get("ratio") is None else f"{row['ratio']:,.1f}x"
         name = ": ".join([*([row["part"]] if "part" in row else []), row["name"]])
-        lines.append(f"| {name} | {row['value']:,.0f} {row['unit']} | {ratio} | {row.get('against') or ''} |")
+        lines.append(f"| {name} | {figure(row['value'], 0)} {row['unit']} | {ratio} | {row.get('against') or ''} |")
     machines = sorted({_machine(row["machine"]) for row in speeds})
     return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
 

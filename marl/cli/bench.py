@@ -12,7 +12,7 @@ import tyro
 
 from environments.errors import UsageError
 from marl import files
-from marl.cli.bench_rows import Rounds
+from marl.cli.bench_rows import Rounds, figure
 from marl.cli.parse import check_option
 from scenarios import catalog
 
@@ -40,8 +40,8 @@ class Bench:
     pettingzoo:MODULE): as it is, in this process, and eight copies for each of --threads workers, ours and SuperSuit's.
 
     `train`: whole iterations (128 steps, 4 epochs x 4 minibatches, separate 64x64 tanh networks), against the same
-    written plainly with torch, taking turns; the share of an update that its matrix products alone would take; and the
-    same with one core kept busy.
+    written plainly with torch, taking turns; the share of an update that its matrix products alone would take; the
+    same with one core kept busy; and the seconds from typing a command to its first step, all code compiled before.
 
     `league`: games between two players in blocks, as tournaments play them, against OpenSpiel's game at random one by
     one; and training as leagues do it, with 32 opponents in the pool against one.
@@ -103,14 +103,9 @@ def measured(part: Part, names: Sequence[str], rounds: Rounds) -> Iterator[dict[
 
 def line(row: dict[str, Any]) -> str:
     """A row for people."""
-    beside = "" if row["ratio"] is None else f"  {_ratio(row['ratio']):>10} x {row['against']}"
+    beside = "" if row["ratio"] is None else f"  {figure(row['ratio'], 1):>10} x {row['against']}"
     part = f"{row['part']:7} " if "part" in row else ""
-    return f"{part}{row['name']:58} {row['value']:14,.0f} {row['unit']}{beside}"
-
-
-def _ratio(ratio: float) -> str:
-    """Small ones with a place more: 1.26 and 1.34 are not the same."""
-    return f"{ratio:,.2f}" if ratio < 10 else f"{ratio:,.1f}"
+    return f"{part}{row['name']:58} {figure(row['value'], 0):>14} {row['unit']}{beside}"
 
 
 def machine_name() -> str:

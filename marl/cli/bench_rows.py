@@ -38,3 +38,8 @@ def median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def figure(value: float, places: int) -> str:
+    """A value for people, with so many places; a small one with two: 1.26 and 1.34 are not the same."""
+    return f"{value:,.2f}" if value < 10 else f"{value:,.{places}f}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from marl import config as settings
-from marl.cli import bench_plain, bench_soft
+from marl.cli import bench_plain, bench_soft, bench_start
 from marl.cli.bench_plain import EPOCHS, MINIBATCHES, WIDTH, plain_can
 from marl.cli.bench_rows import Rounds, median, row
 from marl.cli.plan import Learns, Plan, describe
@@ -47,6 +47,7 @@ def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
         for name, speed in speeds.items():
             yield row(f"{scenario.name}, {name}", speed, None)
     yield from bench_soft.measure(scenario, options)
+    yield from bench_start.measure(scenario, options)
 
 
 def same_size(scenario: Scenario, copies: int, options: Rounds) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from environments.errors import MarlError, UsageError, nearest
+from marl import garbage
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything starts OpenMP threads: 100 times slower otherwise
 
@@ -55,7 +56,9 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit code."""
+    """Run a command line, by default this process's own; returns its exit code."""
+    if argv is None:
+        garbage.spare_the_start()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from marl.cli import bench, bench_peers, bench_plain, bench_rows, bench_soft
+from marl.cli import bench, bench_peers, bench_plain, bench_rows, bench_soft, bench_start
 from marl.cli.main import main
 from scenarios import catalog
 
@@ -102,6 +102,8 @@ def test_games_between_players_and_training_against_many(
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_plain, "STEPS", 4)
     monkeypatch.setattr(bench_soft, "BATCH", 8)
+    monkeypatch.setattr(bench_start, "TORCH", "import math")
+    monkeypatch.setattr(bench_start, "begun", lambda algorithm, *_: {"mappo": 1.5, "hasac": 1.75}[algorithm])
     rows = measured("train", "--copies", "4", "8", "--threads", "2", to=tmp_path / "a.json")
     assert [row["name"].split(", ", 1)[1] for row in rows] == [
         "plain torch PPO",
@@ -116,15 +118,19 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "continuous, hasac, batch 8, 128 wide, 1 thread, a plain list of modules",
         "continuous, hasac, batch 8, 128 wide, 1 thread",
         "continuous, hasac, batch 8, 128 wide, 1 thread, beside its products",
+        "second start of marl train mappo",
+        "second start of marl train hasac",
     ]
     assert [row["against"] for row in rows] == [
         None, *["plain torch PPO"] * 5, "its matrix products", "mappo, 4 x 4, 2 threads", None,
-        None, "a plain list of modules", "its matrix products",
+        None, "a plain list of modules", "its matrix products", "import math", "import math",
     ]  # fmt: skip
     assert rows[2]["ratio"] == pytest.approx(rows[2]["value"] / rows[0]["value"])
     assert 0 < rows[6]["ratio"] < 1
     assert rows[7]["ratio"] == pytest.approx(rows[7]["value"] / rows[2]["value"])
     assert all(row["value"] > 0 for row in rows)
+    assert [(row["value"], row["unit"]) for row in rows[-2:]] == [(1.5, "s"), (1.75, "s")]
+    assert bench.line(rows[-2]).split()[-6:-4] == ["1.50", "s"]
 
 
 def test_viewer(tmp_path: Path) -> None:

@@ -188,8 +188,8 @@ def test_a_run_of_all_parts_has_a_table_of_its_own() -> None:
     page = "<!-- results:bench -->\n<!-- end -->\n<!-- results:speed -->\n<!-- end -->\n"
     whole = {**row, "value": 3.0, "part": "env"}
     both, speed = table.fill(page, [], [row, whole]).split("<!-- results:speed -->")
-    assert _rows(both) == [["env: particle/spread, x", "3 steps/s", "2.0x", "y"]]
-    assert _rows(speed) == [["particle/spread, x", "1 steps/s", "2.0x", "y"]]
+    assert _rows(both) == [["env: particle/spread, x", "3.00 steps/s", "2.0x", "y"]]
+    assert _rows(speed) == [["particle/spread, x", "1.00 steps/s", "2.0x", "y"]]
     known = table.measured([], [{**whole, "name": f"particle/spread, {table.SPEED_AT}"}], {})
     assert known["particle/spread"]["speed"] is None
 
