@@ -251,7 +251,7 @@ def _nearest_option(name: str, known: Iterable[str]) -> str:
     """The option like that, of those that begin as it does (`--env.`); all of these where none is and they are few."""
     head, dot, tail = name.rpartition(".")
     tails = [each.removeprefix(head + dot) for each in known if each.rpartition(".")[:2] == (head, dot)]
-    names = {each.lstrip("-"): f"{head}{dot}{each}" for each in tails or known}
+    names = {each: f"{head}{dot}{each}" for each in tails} or {each.lstrip("-"): each for each in known}
     told = _nearest(tail.lstrip("-"), names)
     if told.startswith("; did"):
         near = told.removeprefix("; did you mean ").removesuffix("?")
@@ -285,7 +285,10 @@ _inside: list[object] = []
 def _told(option: StructFieldSpec) -> StructFieldSpec:
     """An option with help in one paragraph, where tyro breaks lines as the source does, and arguments by their name."""
     help, kind = option.helptext, option.type
-    sentence = " ".join(((help() if callable(help) else help) or "").split())
+
+    def sentence() -> str | None:  # read from the source only where help is printed
+        return " ".join(((help() if callable(help) else help) or "").split()) or None
+
     marks = typing.get_args(kind)[1:] if typing.get_origin(kind) is typing.Annotated else ()
     bare = typing.get_args(kind)[0] if marks else kind
     several = typing.get_origin(bare) is tuple
@@ -298,7 +301,7 @@ def _told(option: StructFieldSpec) -> StructFieldSpec:
     if several and option.default == () and REPEATED not in marks:
         looks["help_behavior_hint"] = ""
     made: Any = typing.Annotated[kind, tyro.conf.arg(**looks)] if looks else kind
-    return dataclasses.replace(option, type=made, helptext=sentence or None)
+    return dataclasses.replace(option, type=made, helptext=sentence)
 
 
 @REGISTRY.primitive_rule
