@@ -35,7 +35,7 @@ class Adam:
         stepped = [(i, x, x.grad) for i, x in enumerate(self.parameters) if x.grad is not None]
         if not stepped:
             return
-        states = [self.state.get(i) or self._begin(i, x) for i, x, _ in stepped]
+        states = [self.state_of(i) for i, _, _ in stepped]
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1.0)
         torch._fused_adam_(
@@ -70,9 +70,12 @@ class Adam:
                 raise ValueError("an optimiser's state is of other parameters")
         self.state = {i: {name: x.clone() for name, x in each.items()} for i, each in state["state"].items()}
 
-    def _begin(self, i: int, x: Tensor) -> dict[str, Tensor]:
-        begun = {"step": torch.zeros((), device=x.device), "exp_avg": torch.zeros_like(x)}
-        self.state[i] = begun | {"exp_avg_sq": torch.zeros_like(x)}
+    def state_of(self, i: int) -> dict[str, Tensor]:
+        """The state of parameter number i, begun where it was never stepped."""
+        if i not in self.state:
+            x = self.parameters[i]
+            moments = {name: torch.zeros_like(x, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            self.state[i] = {"step": torch.zeros((), device=x.device)} | moments
         return self.state[i]
 
 

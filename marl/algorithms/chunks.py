@@ -36,6 +36,8 @@ def whole(use: Tensor, span: int) -> Tensor:
 
 def samples(chunks: Tensor, span: int) -> Tensor:
     """Index of all samples of some chunks."""
+    if span == 1:
+        return chunks
     return (chunks.unsqueeze(1) * span + torch.arange(span)).flatten()
 
 

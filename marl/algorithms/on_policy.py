@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, SupportsFloat
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,12 +76,16 @@ class Means:
 
     def add(self, metrics: Mapping[str, SupportsFloat]) -> None:
         """Take in what one step told."""
+        self.add_each({name: (told,) for name, told in metrics.items()})
+
+    def add_each(self, metrics: Mapping[str, Sequence[SupportsFloat]]) -> None:
+        """Take in what each of several steps told."""
         for name, told in metrics.items():
-            value = float(told)
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
+            values = [float(value) for value in told]
+            self.sums[name] = self.sums.get(name, 0.0) + sum(values)
+            self.counts[name] = self.counts.get(name, 0) + len(values)
             if name.endswith("_largest"):
-                self.largest[name] = max(self.largest.get(name, -math.inf), value)
+                self.largest[name] = max(self.largest.get(name, -math.inf), *values)
 
     def result(self) -> dict[str, float]:
         """The means; of what is called largest, the largest."""
@@ -227,16 +232,23 @@ class OnPolicy(ABC):
         error = losses.clipped_value_loss(value, batch.old_value, batch.target, config.value_clip, huber)
         return losses.masked_sum(error, batch.use_value) / values
 
-    def minibatches(self, batch: Batch, turn: Turn | None) -> Iterator[Tensor]:
-        """Index of each minibatch of a turn's pass, or of one of the critic alone; samples that train nothing and empty
-        minibatches left out."""
+    def trained(self, batch: Batch, turn: Turn | None) -> Tensor:
+        """Numbers of the chunks of which a turn's passes, or those of the critic alone, learn something."""
         values = batch.use_value.any(1)
         own = values if turn is None else batch.use[:, turn.columns].any(1)
-        rows = chunks.whole(own | values if turn is not None and turn.critic else own, self.span)
-        order = rows[torch.randperm(len(rows), generator=self.shuffle)]
-        parts = order.tensor_split(self.config.minibatches)
-        # sorted, a part is read from memory in one sweep
-        return (chunks.samples(part.sort().values, self.span) for part in parts if len(part))
+        return chunks.whole(own | values if turn is not None and turn.critic else own, self.span)
+
+    def minibatches(self, trained: Tensor) -> list[Tensor]:
+        """Index of the samples of each minibatch of a pass over some chunks; empty minibatches left out."""
+        order = torch.randperm(len(trained), generator=self.shuffle).cpu().numpy()
+        parts = np.array_split(order, self.config.minibatches)
+        dealt = np.empty(len(order), np.min_scalar_type(len(parts)))
+        for number, part in enumerate(parts):
+            dealt[part] = number
+        # in their order, the samples of a part are read from memory in one sweep
+        grouped = torch.from_numpy(np.argsort(dealt, kind="stable")).to(trained.device)
+        split = torch.split(trained[grouped], [len(part) for part in parts])
+        return [chunks.samples(part, self.span) for part in split if len(part)]
 
     # --- targets ------------------------------------------------------------------------------------------------------
 

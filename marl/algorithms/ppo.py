@@ -9,7 +9,7 @@ pass over the whole rollout it is the advantage actor-critic (Huang et al. 2022,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from marl.distributions import divergence
 from marl.engine.ppo import FusedPPO
 from marl.trust_regions import REGIONS
 
+NOT_FINITE = "loss or gradient is not finite"
 PULLS = 30
 """Times that a policy is pulled half the way back, before the old one is taken again."""
 
@@ -59,7 +60,7 @@ class PPO(OnPolicy):
         self.parameters = [parameter for part in self.parts for parameter in part]
         self.optimiser = Adam(self.parameters, config.learning_rate, config.adam_eps)
         own = [turn.parameters for turn in self.turns] if alone else []
-        self.fused = FusedPPO(self.policy, self.value, config, threads, own) if fused else None
+        self.fused = FusedPPO(self.policy, self.value, config, threads, self.optimiser, own) if fused else None
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Several epochs over a rollout, of all agents at once or of one after the other.
@@ -108,17 +109,40 @@ class PPO(OnPolicy):
         if len(self.turns) > 1 and self.config.advantage_norm != "minibatch":
             batch = replace(batch, advantage=batch.advantage * factor.unsqueeze(1))
         steps = epochs = 0
+        trained = self.trained(batch, turn)
         for _ in range(self.config.epochs):
             epochs += 1
-            divergences = []
-            for index in self.minibatches(batch, turn):
-                metrics = self._step(batch, index, turn, factor)
-                told.add(metrics)
-                divergences.append(float(metrics["kl"]))
+            metrics = self._pass(batch, self.minibatches(trained), turn, factor)
+            told.add_each(metrics)
+            divergences = metrics.get("kl", ())
             steps += len(divergences)
             if self.config.target_kl is not None and sum(divergences) > self.config.target_kl * len(divergences):
                 break
         return {"epochs": float(epochs)} | self._close(batch, turn, before, steps)
+
+    def _pass(
+        self, batch: Batch, minibatches: Sequence[Tensor], turn: Turn, factor: Tensor
+    ) -> Mapping[str, Sequence[float]]:
+        """One gradient step on each minibatch; metrics of each."""
+        if not minibatches:
+            return {}
+        if self.fused is None or self.config.advantage_norm == "minibatch":
+            steps = [self._step(batch, index, turn, factor) for index in minibatches]
+            return {name: [float(told[name]) for told in steps] for name in steps[0]}
+        return self._descend(batch, minibatches, turn)
+
+    def _descend(self, batch: Batch, minibatches: Sequence[Tensor], turn: Turn) -> dict[str, list[float]]:
+        """The same by the engine, all in one call."""
+        assert self.fused is not None
+        self.optimiser.forget_gradients()
+        alone = turn.agents[0] if turn.stack is not None else None
+        metrics = {
+            name: told.tolist() for name, told in self.fused.descend(batch, minibatches, alone, turn.critic).items()
+        }
+        for loss, index in zip(metrics["loss"], minibatches, strict=True):
+            if not math.isfinite(loss):
+                raise NumericalFailure(NOT_FINITE, batch.take(index))
+        return metrics
 
     def _step(
         self, batch: Batch, index: Tensor, turn: Turn | None = None, factor: Tensor | None = None
@@ -126,21 +150,18 @@ class PPO(OnPolicy):
         """One gradient step on the samples at `index`, of a turn's agents (all by default)."""
         config, turn = self.config, turn or self.turns[0]
         columns = turn.columns
-        counts = _count(batch.use, index, columns), _count(batch.use_value, index)
         if config.advantage_norm == "minibatch":
             batch = replace(batch, advantage=batch.advantage.clone())
             own = losses.normalise(batch.advantage[index][:, columns], batch.use[index][:, columns])
             batch.advantage[index, columns] = own if factor is None else own * factor[index].unsqueeze(1)
+        if self.fused is not None:
+            return {name: told[0] for name, told in self._descend(batch, [index], turn).items()}
+        counts = _count(batch.use, index, columns), _count(batch.use_value, index)
         self.optimiser.forget_gradients()  # who has no gradient is not stepped
-        metrics: dict[str, Any]
-        if self.fused is None:
-            gradients, metrics = self._gradients(batch, index, *counts, turn)
-        else:
-            alone = turn.agents[0] if turn.stack is not None else None
-            gradients, metrics = self.fused.gradients(batch, index, *counts, alone, turn.critic)
+        gradients, metrics = self._gradients(batch, index, *counts, turn)
         norms = [clip_norm(part, config.max_grad_norm) for part in gradients]
         if not all(math.isfinite(x) for x in (metrics["loss"], *norms)):
-            raise NumericalFailure("loss or gradient is not finite", batch.take(index))
+            raise NumericalFailure(NOT_FINITE, batch.take(index))
         self.optimiser.step()
         if "largest" in metrics:
             self.weights[:, columns] = self.region.stepped(self.weights[:, columns], float(metrics.pop("largest")))
@@ -244,7 +265,7 @@ class PPO(OnPolicy):
         for _ in range(self.config.epochs):
             if not above():
                 break
-            for index in self.minibatches(batch, turn):
+            for index in self.minibatches(self.trained(batch, turn)):
                 decisions = _count(batch.use, index, turn.columns)
                 self.optimiser.forget_gradients()
                 gradients, metrics = self._gradients(batch, index, decisions, decisions, turn, mending=True)

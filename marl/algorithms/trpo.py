@@ -65,8 +65,9 @@ class TRPO(OnPolicy):
             told.add(self._move(batch, turn, log_factor.exp()))
             if turn is not turns[-1]:
                 log_factor = log_factor + self.log_ratio(batch, turn)
+        trained = self.trained(batch, None)
         for _ in range(self.config.epochs):
-            for index in self.minibatches(batch, None):
+            for index in self.minibatches(trained):
                 told.add(self._value_step(batch, index))
         self.carry_on(batch)
         return told.result() | {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,18 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from environments import workers
-from marl.engine import blas, passes
+from marl.adam import BETA1, BETA2, Adam
+from marl.engine import blas, descent, passes
+from marl.engine.calls import address
+from marl.engine.descent import Rule, Told
+from marl.engine.heads import TOTALS
 from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 from marl.engine.mlp import Network
 
-PART = 128
+PART = 64
 """Samples of a gradient block, and of a piece of a forward pass, where there are several threads to share them."""
 BLOCKS = 32
 """Gradient blocks of a minibatch at most: their sums are kept apart until all are done."""
-TOTALS = 4
-"""Sums that a loss reports."""
-NAP = 2e-5
-"""Seconds between looks at whether another thread is done with its last block."""
+PIECE = 2048
+"""Parameters that a thread steps in one go, at most."""
 
 
 class Passes:
@@ -37,6 +38,7 @@ class Passes:
         self.shape = network.shape._replace(one_for_all=int(one_for_all and network.shape.agents > 1))
         self._work = network.work(threads)
         self._gradients = np.zeros((0, 0), np.float32)
+        self._totals = np.zeros((0, TOTALS))
         self._whole = torch.zeros(0)
         self._parts: list[Tensor] = []
 
@@ -63,54 +65,94 @@ class Passes:
         count = min(self.threads, max(1, rows // smallest))
         workers.shared(count).run(block, arguments, rows)
 
-    def arguments(self, job: Job, index: NDArray[np.int64], totals: NDArray[np.float64]) -> tuple[Any, ...]:
-        """What `passes.differentiate` is given for a job, `totals [blocks, TOTALS]` being of its sums."""
+    def job(self, inputs: Tensor, critic: bool, blocks: int, moments: Moments) -> passes.Job:
+        """This network as compiled loops take it, for minibatches of so many blocks at most; parameters and moments are
+        those that torch and the optimiser have."""
         parameters = self.network.bind()
-        if self._gradients.shape != (len(totals), len(parameters)):
-            self._gradients = np.zeros((len(totals), len(parameters)), np.float32)
+        if not self._parts:
             self._whole = torch.zeros(len(parameters))
             self._parts = self.network.split(self._whole)
-        return job.task, self.shape, parameters, self._gradients, totals, _array(job.inputs), index, self._work
+        if len(self._gradients) < blocks:
+            self._gradients = np.zeros((blocks, len(parameters)), np.float32)
+            self._totals = np.zeros((blocks, TOTALS))
+        own = self._gradients, self._totals, _array(inputs), self._work
+        return passes.Job(self.shape, parameters, *own, int(critic), self._whole.numpy(), *moments.bind())
 
-    def add_up(self) -> Tensor:
-        """Give every parameter its gradient; all of them are views of the flat tensor returned, until the next call."""
-        self._gradients.sum(0, out=self._whole.numpy())
+    def pieces(self, job: int) -> NDArray[np.int64]:
+        """The parameters in pieces that a thread steps in one go, as `descent.descend` takes those of a job."""
+        found = [
+            (job, k, at, min(at + PIECE, last))
+            for k, (first, last) in enumerate(self.network.spans())
+            for at in range(first, last, PIECE)
+        ]
+        return np.array(found, np.int64)
+
+    def give_gradients(self) -> None:
+        """Let every parameter have its gradient of the last minibatch, until the next call of `descend`."""
         for parameter, gradient in zip(self.network.parameters, self._parts, strict=True):
             parameter.grad = gradient
-        return self._whole
 
 
-class Job(NamedTuple):
-    """What a network's gradient is to be of."""
+class Moments:
+    """What Adam remembers of the gradients of one network, in flat arrays that the optimiser's tensors are views of."""
+
+    def __init__(self, network: FlatNetwork | AgentOfFlatNetwork, optimiser: Adam) -> None:
+        self.network, self.optimiser = network, optimiser
+        numbers = {id(x): i for i, x in enumerate(optimiser.parameters)}
+        self._numbers = [numbers[id(x)] for x in network.parameters]
+        first, second = (torch.zeros(network.bind().size) for _ in range(2))
+        steps = torch.zeros(len(self._numbers))
+        self._views = [
+            {"step": t, "exp_avg": m, "exp_avg_sq": v}
+            for t, m, v in zip(steps, network.split(first), network.split(second), strict=True)
+        ]
+        self._flat = first.numpy(), second.numpy(), steps.numpy()
+
+    def bind(self) -> tuple[NDArray[np.float32], ...]:
+        """Both moments and the numbers of steps, as they are now; the optimiser's are views of them from now on."""
+        for i, views in zip(self._numbers, self._views, strict=True):
+            state = self.optimiser.state_of(i)
+            for name, view in views.items():
+                if state[name] is not view:
+                    view.copy_(state[name])
+                    state[name] = view
+        return self._flat
+
+
+class Descent(NamedTuple):
+    """A network that is stepped: what its gradient is of, and where its moments are."""
 
     passes: Passes
     task: Any
     inputs: Tensor
+    critic: bool
+    moments: Moments
 
 
-def differentiate(jobs: Sequence[Job], index: NDArray[np.int64]) -> list[tuple[Tensor, NDArray[np.float64]]]:
-    """Give the parameters of some networks their gradients over samples `index`; returns, for each network, all of them
-    in one flat tensor, of which they are views until the next call, and the sums that its task reports.
+def descend(work: Sequence[Descent], minibatches: Sequence[Tensor], optimiser: Adam, limit: float) -> Told:
+    """Step the parameters of some networks on one minibatch of samples after the other; returns what is known of each.
 
-    Threads go from one network to the next without waiting for each other.
+    Gradients are shrunk to a norm of at most `limit`, the actors' and the critic's apart.
     """
-    blocks = max(1, min(BLOCKS, len(index) // PART))
-    count = min(jobs[0].passes.threads, blocks)
-    totals = np.zeros((len(jobs), blocks, TOTALS))
-    work = [job.passes.arguments(job, index, sums) for job, sums in zip(jobs, totals, strict=True)]
-    shares = [workers.share(blocks, 1, count)[:3] for _ in jobs[:-1]]
-    early = [(*arguments, *share) for arguments, share in zip(work, shares, strict=False)]
-    workers.shared(count).run(_one_by_one, (early, work[-1]), blocks)
-    for _, _, progress in shares:
-        while progress[0] < blocks:  # a thread was put to sleep in its block
-            time.sleep(NAP)
-    return [(job.passes.add_up(), sums.sum(0)) for job, sums in zip(jobs, totals, strict=True)]
-
-
-def _one_by_one(early: Sequence[tuple[Any, ...]], last: tuple[Any, ...], *share: Any) -> None:
-    for arguments in early:
-        passes.differentiate(*arguments, share[-1])
-    passes.differentiate(*last, *share)
+    sizes = np.array([len(samples) for samples in minibatches])
+    blocks = np.clip(sizes // PART, 1, BLOCKS)
+    most = int(blocks.max())
+    threads = min(work[0].passes.threads, most)
+    jobs = tuple(each.passes.job(each.inputs, each.critic, most, each.moments) for each in work)
+    tasks = tuple(each.task for each in work)
+    pieces = np.concatenate([each.passes.pieces(number) for number, each in enumerate(work)])
+    index, ends = torch.cat(list(minibatches)).numpy(), np.cumsum(sizes)
+    stages = np.zeros((len(sizes), len(work) + 3, 1 + threads), np.int64)
+    part = passes.Part(index, 0, 0, 0, stages[0], 0)
+    places = np.array([address(passes.differentiate, (*own, 0, part)) for own in zip(tasks, jobs, strict=True)])
+    told = Told(np.zeros((len(sizes), len(work), TOTALS)), np.zeros((len(sizes), 2)), np.zeros(len(sizes), np.bool_))
+    rule = Rule(limit, optimiser.rate, optimiser.eps, BETA1, BETA2)
+    memory = np.zeros(len(pieces)), np.zeros(2)
+    arguments = (places, tasks, jobs, pieces, *memory, rule, index, ends, blocks, stages, told)
+    workers.shared(threads).run(descent.descend, arguments, len(sizes))
+    for each in work:
+        each.passes.give_gradients()
+    return told
 
 
 @lru_cache(16)

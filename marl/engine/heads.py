@@ -61,6 +61,13 @@ class Keep(NamedTuple):
     value: NDArray[np.float32]  # [S, n] written
 
 
+TOTALS = 5
+"""Sums that the loss of some decisions or values reports: of the loss, then of what is said of actions (entropies,
+divergences, how many were clipped), and how many there are: slopes are those of the sum, and means are taken later."""
+COUNT = TOTALS - 1
+"""Place among them of how many there are."""
+
+
 class Surrogate(NamedTuple):
     """Numbers of the clipped surrogate and what it is told of each decision; `R` agents of a team side by side."""
 
@@ -70,7 +77,6 @@ class Surrogate(NamedTuple):
     first: int  # column of the group's first agent
     clip: np.float32
     entropy: np.float32  # weight of the bonus
-    share: np.float32  # of one decision in the mean
 
 
 class ChooseLoss(NamedTuple):
@@ -101,7 +107,6 @@ class ValueLoss(NamedTuple):
     first: int
     clip: np.float32  # infinite: none
     huber: np.float32  # infinite: squared error
-    share: np.float32  # of one value in the mean
     weight: np.float32  # of the loss
 
 
@@ -243,10 +248,10 @@ def keep(task, net, parameters, index, start, samples, stack, work):
 
 @kernel
 def surrogate_slope(told, b, column, log_prob, totals):
-    """Slope of the negated clipped surrogate by the log-probability; adds loss, KL and clipped to `totals`.
+    """Slope of the negated clipped surrogate by the log-probability; adds loss, KL, clipped and 1 to `totals`.
 
-    L = -min(rho A, clip(rho, 1 - c, 1 + c) A) / count,  rho = exp(log_prob - old). Where the clipped branch is the
-    smaller one it is constant.
+    L = -min(rho A, clip(rho, 1 - c, 1 + c) A),  rho = exp(log_prob - old). Where the clipped branch is the smaller one
+    it is constant.
     """
     log_ratio = log_prob - told.old_log_prob[b, column]
     ratio = exp(log_ratio)
@@ -258,7 +263,8 @@ def surrogate_slope(told, b, column, log_prob, totals):
     totals[0] -= kept if cut else gain
     totals[2] += ratio - F(1.0) - log_ratio
     totals[3] += abs(ratio - F(1.0)) > told.clip
-    return F(0.0) if cut else -gain * told.share
+    totals[COUNT] += 1
+    return F(0.0) if cut else -gain
 
 
 @kernel_for(errors, ChooseLoss)
@@ -271,7 +277,7 @@ def choose_errors(task, net, parameters, gradients, base, totals, index, start, 
     told = task.surrogate
     layers = net.size.shape[0] - 1
     agents, columns = U(width(net)), U(net.size[layers])
-    push = told.entropy * told.share
+    push = told.entropy
     logs, errs = U(net.at[layers]), U(net.at[layers + 1])
     for i in range(U(samples)):
         b = index[start + i]
@@ -329,11 +335,10 @@ def point_errors(task, net, parameters, gradients, base, totals, index, start, s
             entropy += log_std + F(0.5) + LOG_SQRT_2PI
         totals[1] += entropy
         pull = surrogate_slope(told, b, told.first + a, log_prob, totals)
-        push = told.entropy * told.share
         for d in range(columns):
             z = work[errs + d]
             work[errs + d] = pull * z * F(math.exp(-parameters[deviations + d]))
-            gradients[base + deviations + d] += pull * (z * z - F(1.0)) - push
+            gradients[base + deviations + d] += pull * (z * z - F(1.0)) - told.entropy
 
 
 @kernel
@@ -350,7 +355,6 @@ def value_errors(task, net, parameters, gradients, base, totals, index, start, s
     """Slope of the larger of the errors of the value and of the value kept within `clip` of the old one."""
     layers = net.size.shape[0] - 1
     agents = U(width(net))
-    scale = task.weight * task.share
     for r in range(U(samples * width(net))):
         b, column = index[start + r // agents], task.first + stack + r % agents
         value, err = work[net.at[layers] + r], net.at[layers + 1] + r
@@ -366,4 +370,5 @@ def value_errors(task, net, parameters, gradients, base, totals, index, start, s
             if held > loss:
                 loss, push = held, F(0.0)
         totals[0] += loss
-        work[err] = scale * push
+        totals[COUNT] += 1
+        work[err] = task.weight * push

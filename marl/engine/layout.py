@@ -67,6 +67,10 @@ class FlatNetwork:
             for p, first, last in zip(self.parameters, self._places, self._places[1:], strict=False)
         ]
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each of the parameters stands in the flat array: from, to (exclusive)."""
+        return [(int(first), int(last)) for first, last in pairwise(self._places)]
+
     def work(self, threads: int) -> NDArray[np.float32]:
         """Memory for a chunk, for each of `threads`."""
         work = np.zeros((threads, int(self.shape.at[-1])), np.float32)
@@ -102,6 +106,14 @@ class AgentOfFlatNetwork:
     def split(self, flat: Tensor) -> list[Tensor]:
         """Views of this agent's part of the whole's gradients."""
         return [part[self.agent] for part in self.whole.split(flat)]
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Where this agent's part of each of the parameters stands."""
+        sizes = [part.numel() for part in self.parameters]
+        return [
+            (first + self.agent * size, first + (self.agent + 1) * size)
+            for (first, _), size in zip(self.whole.spans(), sizes, strict=True)
+        ]
 
     def work(self, threads: int) -> NDArray[np.float32]:
         """As the whole's."""

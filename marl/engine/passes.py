@@ -6,14 +6,17 @@ blocks for one thread as for many, so the result does not depend on their number
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from environments.compile import kernel
 from environments.workers import report, take
 from marl.engine import SOURCES as _rules_folder  # noqa: F401 - tells the disk cache which files to watch
 from marl.engine.heads import errors, finish
 from marl.engine.memory import array_at, fetch_ahead
-from marl.engine.mlp import backward, cut, forward, turn, width
+from marl.engine.mlp import Network, backward, cut, forward, turn, width
 from marl.engine.scalar import F
 
 U = np.uint64
@@ -65,25 +68,53 @@ def evaluate(task, net, networks, count, ends, inputs, index, works, rows, size,
         report(progress, first, stop)
 
 
+class Job(NamedTuple):
+    """A network whose gradient is taken, of `N` parameters."""
+
+    net: Network
+    parameters: NDArray[np.float32]  # [N]
+    gradients: NDArray[np.float32]  # [blocks, N] of each block of a minibatch
+    totals: NDArray[np.float64]  # [blocks, TOTALS]
+    inputs: NDArray[np.float32]  # [B, n or 1, D]
+    works: NDArray[np.float32]  # [threads, numbers]
+    critic: int  # 1: of the critic's loss; 0: of the actors'
+    whole: NDArray[np.float32]  # [N] the minibatch's gradient
+    first: NDArray[np.float32]  # [N] moments of past gradients
+    second: NDArray[np.float32]  # [N]
+    steps: NDArray[np.float32]  # [P] made with each of P tensors of parameters
+
+
+class Part(NamedTuple):
+    """A minibatch whose blocks a thread takes."""
+
+    order: NDArray[np.int64]  # samples of all minibatches
+    begin: int  # its own
+    end: int
+    blocks: int
+    progress: NDArray[np.int64]  # [jobs or more, 1 + threads] as `environments.workers` counts
+    who: int
+
+
 @kernel(entry=True)
-def differentiate(task, net, parameters, gradients, totals, inputs, index, works, rows, size, progress, who):
-    """Gradient `gradients[b]` and sums `totals[b]` of every block b of the samples `index`, cut in `rows` blocks."""
-    work = works[who]
-    count, samples_in_all = gradients.shape[1], index.shape[0]
-    flat = gradients.reshape(gradients.size)
+def differentiate(task, job, number, part):
+    """Gradients `[b]` and totals `[b]` of every block b of a minibatch that this thread takes for job `number`."""
+    net, parameters, index, work = job.net, job.parameters, part.order, job.works[part.who]
+    count, all_samples = job.gradients.shape[1], part.end - part.begin
+    flat = job.gradients.reshape(job.gradients.size)
     turned = -1
     while True:
-        first, stop = take(progress, rows, size, who)
-        if first >= rows:
+        first, stop = take(part.progress[number], part.blocks, 1, part.who)
+        if first >= part.blocks:
             return
         for block in range(first, stop):
             base = block * count
             for i in range(U(base), U(base + count)):
                 flat[i] = F(0.0)
-            sums = totals[block]
+            sums = job.totals[block]
             for i in range(sums.shape[0]):
                 sums[i] = 0.0
-            begin, end = block * samples_in_all // rows, (block + 1) * samples_in_all // rows
+            begin = part.begin + block * all_samples // part.blocks
+            end = part.begin + (block + 1) * all_samples // part.blocks
             chunk = cut(net, begin, end)
             for stack in range(net.stacks):
                 if turned != stack:
@@ -91,8 +122,8 @@ def differentiate(task, net, parameters, gradients, totals, inputs, index, works
                     turned = stack
                 for start in range(begin, end, chunk):
                     samples = min(chunk, end - start)
-                    gather(net, inputs, index, start, samples, stack, work)
+                    gather(net, job.inputs, index, start, samples, stack, work)
                     forward(net, parameters, stack, samples, work)
                     errors(task, net, parameters, flat, base, sums, index, start, samples, stack, work)
                     backward(net, parameters, flat, base, stack, samples, work)
-        report(progress, first, stop)
+        report(part.progress[number], first, stop)

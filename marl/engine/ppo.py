@@ -1,4 +1,4 @@
-"""PPO's values and gradients by the engine: the same loss as `PPO.block_gradients`, computed chunk by chunk."""
+"""PPO's values and gradient steps by the engine: the same loss as `PPO.block_gradients`, computed chunk by chunk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor
 
 from environments.spec import AgentGroup
+from marl.adam import Adam
 from marl.buffers import Batch
 from marl.config_rollout import PPOConfig
-from marl.engine.fused import Job, Passes, differentiate, every
-from marl.engine.heads import ChooseLoss, Keep, PointLoss, Surrogate, ValueLoss
+from marl.engine.fused import Descent, Moments, Passes, descend, every
+from marl.engine.heads import COUNT, ChooseLoss, Keep, PointLoss, Surrogate, ValueLoss
 from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 from marl.policy import Policy
 from marl.values import ValueFunction
@@ -23,7 +25,7 @@ F = np.float32
 
 
 class FusedPPO:
-    """Values and gradients of a policy and a value function."""
+    """Values and gradient steps of a policy and a value function."""
 
     def __init__(
         self,
@@ -31,10 +33,13 @@ class FusedPPO:
         value: ValueFunction,
         config: PPOConfig,
         threads: int,
+        optimiser: Adam,
         alone: Sequence[Sequence[Tensor]] = (),
     ) -> None:
-        """`alone`: each agent's own parameters, views of the stacked ones, where agents are updated one by one."""
-        self.policy, self.value, self.config = policy, value, config
+        """`optimiser`: of these networks' parameters; what it remembers stays its own. `alone`: each agent's own
+        parameters, views of the stacked ones, where agents are updated one by one."""
+        self.policy, self.value, self.config, self.optimiser = policy, value, config, optimiser
+        self._moments: dict[Passes, Moments] = {}
         self.actors = {group.name: policy.passes(group, threads) for group in policy.spec.groups}
         members = [(group, i) for group in policy.spec.groups for i in range(policy.spec.members(group))]
         self.alone: list[tuple[AgentGroup, int, Passes]] = []
@@ -74,52 +79,48 @@ class FusedPPO:
                 raise ValueError(f"{name} is {tuple(getattr(batch, name).shape)}, wanted {wanted}")
         self._arrays = {name: getattr(batch, name).contiguous().numpy() for name in columns}
 
-    def gradients(
-        self,
-        batch: Batch,
-        index: Tensor,
-        decisions: Tensor,
-        values: Tensor,
-        agent: int | None = None,
-        critic: bool = True,
-    ) -> tuple[list[list[Tensor]], dict[str, float]]:
-        """Sets parameters' `grad` for the samples `index`, which have that many trained `decisions` and `values`: the
-        actors' (of one `agent` alone) and the critic's; returns flat gradients per part, and metrics."""
+    def descend(
+        self, batch: Batch, minibatches: Sequence[Tensor], agent: int | None = None, critic: bool = True
+    ) -> dict[str, NDArray[np.float64]]:
+        """Step the actors (of one `agent` alone) and the critic on one minibatch of samples after the other; returns
+        metrics of each.
+
+        Where a loss or norm is not finite that step is not made, nor any after it. Every parameter's `grad` is what it
+        was last stepped down.
+        """
         self._load(batch)
-        acting = self._acting(batch, decisions, agent)
-        judging = self._judging(values) if critic else []
-        found = differentiate([*acting, *judging], index.numpy())
-        acted, judged = found[: len(acting)], found[len(acting) :]
-        sums = np.sum([totals for _, totals in acted], 0)
-        policy_loss, entropy, kl, clipped = (float(x) / float(decisions) for x in sums)
+        work = [*self._acting(batch, agent), *(self._judging() if critic else [])]
+        told = descend(work, minibatches, self.optimiser, self.config.max_grad_norm)
+        acted = told.totals[:, [not each.critic for each in work]].sum(1)
+        decisions = np.maximum(acted[:, COUNT], 1.0)
+        policy_loss, entropy, kl, clipped = (acted[:, k] / decisions for k in range(COUNT))
         loss = policy_loss - self.config.entropy * entropy
         metrics = {"policy_loss": policy_loss, "entropy": entropy, "kl": kl, "clipped": clipped}
-        parts = [[whole for whole, _ in acted]]
+        metrics["policy_gradient"] = told.norms[:, 0]
         if critic:
-            metrics["value_loss"] = sum(float(totals[0]) for _, totals in judged) / float(values)
-            loss += self.config.value_coefficient * metrics["value_loss"]
-            parts.append([whole for whole, _ in judged])
-        return parts, {"loss": loss, **metrics}
+            judged = told.totals[:, [each.critic for each in work]].sum(1)
+            metrics["value_loss"] = judged[:, 0] / np.maximum(judged[:, COUNT], 1.0)
+            metrics["value_gradient"] = told.norms[:, 1]
+            loss = loss + self.config.value_coefficient * metrics["value_loss"]
+        return {"loss": np.where(told.finite, loss, np.nan), **metrics}
 
-    def _acting(self, batch: Batch, decisions: Tensor, agent: int | None) -> list[Job]:
+    def _acting(self, batch: Batch, agent: int | None) -> list[Descent]:
         """The actors' part of the loss, or that of one agent."""
-        told = self._told(batch, decisions)
+        numbers = F(self.config.clip), F(self.config.entropy)
+        advantage = batch.advantage.contiguous().numpy()
+        told = Surrogate(self._arrays["log_prob"], advantage, self._arrays["use"], 0, *numbers)
         if agent is not None:
             group, i, passes = self.alone[agent]
-            return [Job(passes, self._loss(group, passes, told._replace(first=agent), i), self._of(group, i))]
-        jobs, first = [], 0
+            return [self._descent(passes, self._loss(group, passes, told._replace(first=agent), i), self._of(group, i))]
+        work, first = [], 0
         for group in self.policy.spec.groups:
             passes = self.actors[group.name]
-            jobs.append(Job(passes, self._loss(group, passes, told._replace(first=first)), self._inputs[group.name]))
+            loss = self._loss(group, passes, told._replace(first=first))
+            work.append(self._descent(passes, loss, self._inputs[group.name]))
             first += passes.shape.agents
-        return jobs
+        return work
 
-    def _told(self, batch: Batch, decisions: Tensor) -> Surrogate:
-        share = F(1.0 / float(decisions))
-        numbers = F(self.config.clip), F(self.config.entropy), share
-        return Surrogate(self._arrays["log_prob"], batch.advantage.numpy(), self._arrays["use"], 0, *numbers)
-
-    def _judging(self, values: Tensor) -> list[Job]:
+    def _judging(self) -> list[Descent]:
         """The critic's part of the loss."""
         config, arrays = self.config, self._arrays
         judged = ValueLoss(
@@ -129,14 +130,18 @@ class FusedPPO:
             first=0,
             clip=F(np.inf if config.value_clip is None else config.value_clip),
             huber=F(config.huber_delta if config.value_loss == "huber" else np.inf),
-            share=F(1.0 / float(values)),
             weight=F(config.value_coefficient),
         )
-        jobs, first = [], 0
+        work, first = [], 0
         for name, passes in self.heads.items():
-            jobs.append(Job(passes, judged._replace(first=first), self._seen[name]))
+            work.append(self._descent(passes, judged._replace(first=first), self._seen[name], critic=True))
             first += passes.shape.agents
-        return jobs
+        return work
+
+    def _descent(self, passes: Passes, task: Any, inputs: Tensor, critic: bool = False) -> Descent:
+        if passes not in self._moments:
+            self._moments[passes] = Moments(passes.network, self.optimiser)
+        return Descent(passes, task, inputs, critic, self._moments[passes])
 
     def _of(self, group: AgentGroup, agent: int) -> Tensor:
         """What one agent sees `[B, 1, D]`; copied once per batch."""

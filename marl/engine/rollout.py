@@ -24,7 +24,7 @@ from marl.engine.noise import draw
 from marl.engine.passes import evaluate
 
 COPIES = 32
-"""Copies that go through a rollout together."""
+"""Copies that go through a rollout together, at most."""
 
 
 class Group(NamedTuple):
@@ -92,11 +92,12 @@ def take_all(
     step, before, after = env.block()
     firsts = row(actions, 0), row(out, 0)
     place = address(step, (*before, *firsts, *after, *workers.share(1, 1, 1)))
-    blocks = -(-env.num_envs // COPIES)
+    together = min(COPIES, -(-env.num_envs // threads))
+    blocks = -(-env.num_envs // together)
     threads = min(threads, blocks)
     counters = np.zeros((threads, 2), np.int64)
     seeds = np.uint64(key), env.episode_seed, env.episode_step
-    arguments = (*seeds, tuple(groups), place, before, actions, out, after, counters, env.num_envs)
+    arguments = (*seeds, tuple(groups), place, before, actions, out, after, counters, env.num_envs, together)
     workers.shared(threads).run(play, arguments, blocks)
 
 
@@ -109,8 +110,10 @@ def row(x: Any, t: int) -> Any:
 
 
 @kernel(entry=True)
-def play(key, seeds, taken, groups, step, before, actions, out, after, inner, copies, rows, size, progress, who):
-    """Take all copies, `rows` blocks of them, through the T steps of `actions` and `out`, group by group.
+def play(
+    key, seeds, taken, groups, step, before, actions, out, after, inner, copies, together, rows, size, progress, who
+):
+    """Take all copies, `rows` blocks of some `together`, through the T steps of `actions` and `out`, group by group.
 
     `step` is the address of the environment's block of work, given `(*before, actions, out, *after)` of each step;
     `inner [threads, 2]` are counters as blocks of work take them.
@@ -120,9 +123,9 @@ def play(key, seeds, taken, groups, step, before, actions, out, after, inner, co
         block, stop = take(progress, rows, size, who)
         if block >= rows:
             return
-        begin, end = block * COPIES, min(stop * COPIES, copies)
-        for first in range(begin, end, COPIES):
-            last = min(first + COPIES, end)
+        begin, end = block * together, min(stop * together, copies)
+        for first in range(begin, end, together):
+            last = min(first + together, end)
             for t in range(out.episode_over.shape[0]):
                 for g in range(len(groups)):
                     own = groups[g]

@@ -165,9 +165,9 @@ def limited(whole, passes: int):  # type: ignore[no-untyped-def]
     """Minibatches of the first passes alone: none is left to mend with."""
     calls = []
 
-    def planted(self: PPO, batch, turn):  # type: ignore[no-untyped-def]
+    def planted(self: PPO, trained):  # type: ignore[no-untyped-def]
         calls.append(1)
-        return whole(self, batch, turn) if len(calls) <= passes else iter([torch.arange(0)][:0])
+        return whole(self, trained) if len(calls) <= passes else []
 
     return planted
 
