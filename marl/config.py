@@ -137,6 +137,8 @@ class Algorithm:
             return "networks that see images have no compiled gradients"
         if getattr(config, "recurrent", "none") != "none":
             return "recurrent networks have no compiled gradients"
+        if getattr(config, "critic_network", "plain") != "plain":
+            return "critics that are no plain perceptrons have no compiled gradients"
         region = getattr(config, "trust_region", "clip")
         return None if region == "clip" else f"trust region {region} has no compiled gradients"
 
@@ -167,14 +169,14 @@ def _sac(name: str, summary: str, critic: Literal["local", "central"], **setting
     config = SACConfig(critic=critic, **settings)
     actions = ("Discrete", "MultiDiscrete", "Box")
     learner = "marl.algorithms.sac:SAC"
-    return Algorithm(name, summary, "sac", critic, config.order, actions, False, learner, config, compiled=False)
+    return Algorithm(name, summary, "sac", critic, config.order, actions, False, learner, config, compiled=True)
 
 
 def _ddpg(name: str, summary: str, family: Literal["ddpg", "td3"], **settings: Any) -> Algorithm:
     plain: dict[str, Any] = {"twin": False, "target_noise": 0.0, "policy_delay": 1} if family == "ddpg" else {}
     config = DDPGConfig(**plain, **settings)
     learner = "marl.algorithms.ddpg:DDPG"
-    return Algorithm(name, summary, family, "central", config.order, ("Box",), False, learner, config, compiled=False)
+    return Algorithm(name, summary, family, "central", config.order, ("Box",), False, learner, config, compiled=True)
 
 
 def _q(name: str, summary: str, mixer: Literal["none", "sum", "monotone"]) -> Algorithm:

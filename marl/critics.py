@@ -131,39 +131,50 @@ class TwinQ(nn.Module):
             return {g.name: self.encoders.fed(g.name, views.obs[g.name], dtype) for g in self.spec.groups}
         return {"central": whole_view(self.spec, self.state_size, self.encoders, views, dtype)}
 
-    def forward(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
-        """All `F` functions `[F, B, K]` of actions, one `[B, d]` per agent."""
+    def forward(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor], fixed: bool = False) -> Tensor:
+        """All `F` functions `[F, B, K]` of actions, one `[B, d]` per agent; `fixed`: parameters need no gradient."""
         if self.central:
-            both: Tensor = self.heads["central"](torch.cat([seen["central"], *actions], 1))
+            head, x = self.heads["central"], torch.cat([seen["central"], *actions], 1)
+            both: Tensor = head.fixed(x) if fixed and isinstance(head, AgentMLP) else head(x)
             return both.transpose(0, 1)
         rows = [self._local(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
         return torch.cat(rows, 2)
 
     @torch.no_grad()
-    def begun(self, seen: Mapping[str, Tensor]) -> Tensor | None:
+    def begun(self, seen: Mapping[str, Tensor], functions: int | None = None) -> Tensor | None:
         """What the view adds to the first products of a central critic of plain networks, `[F, B, H]`; of others none.
 
-        It is the same whatever the agents do: `beside` goes on from it.
+        It is the same whatever the agents do: `beside` goes on from it. Of the first `functions` alone, if given.
         """
         head = self.heads["central"] if self.central else None
         if not isinstance(head, AgentMLP):
             return None
-        x, weight = seen["central"], head.weights[0]
-        return torch.baddbmm(head.biases[0].unsqueeze(1), x.expand(len(weight), *x.shape), weight[:, : x.shape[1]])
+        x = seen["central"]
+        weight, bias = head.weights[0][:functions, : x.shape[1]], head.biases[0][:functions]
+        engine = head.engine_for(x)
+        if engine is not None:
+            return engine(x, [weight], [bias], head.activation)
+        return torch.baddbmm(bias.unsqueeze(1), x.expand(len(weight), *x.shape), weight)
 
     def beside(self, begun: Tensor, agent: int, actions: Sequence[Tensor]) -> Tensor:
-        """All functions `[F, B, K]`, as `forward`, of actions of which only one agent's has a gradient."""
+        """The functions `[F, B, K]` that were begun, as `forward`; of the actions only one agent's has a gradient."""
         head = self.heads["central"]
         assert isinstance(head, AgentMLP)
-        weight, own = head.weights[0], actions[agent]
-        end = weight.shape[1] - sum(x.shape[1] for x in actions[agent + 1 :])
-        start, view = end - own.shape[1], weight.shape[1] - sum(x.shape[1] for x in actions)
+        functions, own = len(begun), actions[agent]
+        weights, biases = ([y[:functions] for y in z] for z in (head.weights, head.biases))
+        start, width = (sum(x.shape[1] for x in part) for part in (actions[:agent], actions))
+        weight = weights[0][:, -width:]
+        engine = head.engine_for(begun, own)
+        if engine is not None:
+            x = torch.cat([y.detach() for y in actions], 1)
+            return engine(x, [weight, *weights[1:]], [begun, *biases[1:]], head.activation, own, start)
+        end = start + own.shape[1]
         with torch.no_grad():
             others = torch.cat([*actions[:agent], *actions[agent + 1 :], own[:, :0]], 1)
-            wide = torch.cat([weight[:, view:start], weight[:, end:]], 1)
-            given = torch.baddbmm(begun, others.expand(len(weight), *others.shape), wide)
-        both = head.onwards(torch.baddbmm(given, own.expand(len(weight), *own.shape), weight[:, start:end]))
-        return both.transpose(0, 1)
+            wide = torch.cat([weight[:, :start], weight[:, end:]], 1)
+            given = torch.baddbmm(begun, others.expand(functions, *others.shape), wide)
+        first = torch.baddbmm(given, own.expand(functions, *own.shape), weight[:, start:end])
+        return head.onwards(first, weights, biases).transpose(0, 1)
 
     def first(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
         """The first of the functions alone, `[B, K]`."""
@@ -172,11 +183,7 @@ class TwinQ(nn.Module):
             if not isinstance(head, AgentMLP):
                 all_of_them: Tensor = head(x)
                 return all_of_them[:, 0]
-            return layered(
-                x,
-                [part[0] for part in (*head.weights, *head.biases)],
-                self.spec.activation,
-            )
+            return layered(x, [part[0] for part in (*head.weights, *head.biases)], head.activation, head.engine)
         rows = [(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
         return torch.cat([self.heads[f"{group.name}_first"](x).squeeze(-1) for group, x in rows], 1)
 
@@ -195,15 +202,15 @@ class TwinQ(nn.Module):
             joint: Tensor = self.get_buffer("joint_central")
             widths = [head_size(group.action_space) for group in self.members]
             acts = torch.cat([acting[:, i : i + 1].expand(-1, width) for i, width in enumerate(widths)], 1)
-            return {"central": self._each(seen["central"], joint * acts.unsqueeze(1))}
+            does = joint * acts.unsqueeze(1)
+            return {"central": self._each(seen["central"], seen["central"].shape[1], does)}
         tables, first = {}, 0
         for group in self.spec.groups:
             x, last = seen[group.name], first + self.spec.members(group)
             if group.name in self.summed:
                 own: Tensor = self.get_buffer(f"joint_{group.name}")
                 does = own[None, :, None] * acting[:, None, first:last, None]
-                both = torch.cat([x.unsqueeze(1).expand(-1, len(own), -1, -1), does], 3).flatten(0, 1)
-                tables[group.name] = self._local(group, both).amin(0).view(len(x), len(own), -1)
+                tables[group.name] = self._each_own(group, x, does)
             first = last
         return tables
 
@@ -225,19 +232,33 @@ class TwinQ(nn.Module):
     def own(self, agent: int, seen: Mapping[str, Tensor], acts: Tensor, actions: Sequence[Tensor]) -> Tensor:
         """The smaller Q `[B, J, K]` of each own action of one agent, the others' given; `acts [B]`: it acts at all."""
         joint: Tensor = self.get_buffer(f"joint_{self.members[agent].name}")
-        given = torch.cat([seen["central"], *actions], 1)
         before = seen["central"].shape[1] + sum(x.shape[1] for x in actions[:agent])
-        start, end = given[:, :before], given[:, before + joint.shape[1] :]
-        wide = [x.unsqueeze(1).expand(-1, len(joint), -1) for x in (start, end)]
-        does = joint * acts[:, None, None]
-        return self._each(wide[0], does, wide[1])
+        blank = actions[agent].new_zeros(()).expand(actions[agent].shape)
+        given = torch.cat([seen["central"], *actions[:agent], blank, *actions[agent + 1 :]], 1)
+        return self._each(given, before, joint * acts[:, None, None])
 
-    def _each(self, *parts: Tensor) -> Tensor:
-        """The smaller Q `[B, J, K]` of inputs side by side, `[B, J, .]` or `[B, .]` alike for every J."""
-        count = max(x.shape[1] for x in parts if x.dim() == 3)
-        whole = torch.cat([x if x.dim() == 3 else x.unsqueeze(1).expand(-1, count, -1) for x in parts], 2)
-        q = in_blocks(self.heads["central"], whole.flatten(0, 1))
-        return q.amin(1).view(len(whole), count, self.rows)
+    def _each(self, given: Tensor, at: int, does: Tensor) -> Tensor:
+        """The smaller Q `[B, J, K]` of inputs `given [B, D]` with each of `does [B, J, d]` in columns from `at` on."""
+        head, count = self.heads["central"], does.shape[1]
+        engine = head.engine_for(given, does) if isinstance(head, AgentMLP) else None
+        if isinstance(head, AgentMLP) and engine is not None:
+            both: Tensor = head.branches(engine, given, does, at)
+            return both.amin(2)
+        parts = [x.unsqueeze(1).expand(-1, count, -1) for x in (given[:, :at], given[:, at + does.shape[2] :])]
+        whole = torch.cat([parts[0], does, parts[1]], 2)
+        return in_blocks(head, whole.flatten(0, 1)).amin(1).view(len(whole), count, self.rows)
+
+    def _each_own(self, group: AgentGroup, given: Tensor, does: Tensor) -> Tensor:
+        """The smaller Q `[B, J, n]` of what a group's agents see `[B, n, D]` and each of their `does [B, J, n, d]`."""
+        heads, found = [self.heads[f"{group.name}_{name}"] for name in self.names], []
+        for head in heads:
+            engine = head.engine_for(given, does) if isinstance(head, AgentMLP) else None
+            if isinstance(head, AgentMLP) and engine is not None:
+                found.append(head.branches(engine, given, does, given.shape[2]))
+            else:
+                both = torch.cat([given.unsqueeze(1).expand(-1, does.shape[1], -1, -1), does], 3)
+                found.append(in_blocks(head, both.flatten(0, 1)).view(*does.shape[:3], 1))
+        return torch.stack(found).amin(0).squeeze(3)
 
     def _local(self, group: AgentGroup, x: Tensor) -> Tensor:
         """All functions `[F, B, n]` of a group's agents."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from marl.engine.perceptrons import Perceptrons
 
 
 class _Tanh(torch.autograd.Function):
@@ -69,6 +72,8 @@ class AgentMLP(nn.Module):
         self.agents = agents
         self.activation = activation
         self.activate = ACTIVATIONS[activation]
+        self.engine: Perceptrons | None = None
+        """What computes it, gradients included, where it can; else torch does."""
         stacks = agents if parameters == "per_agent" else 1
         knows_agent = agent_id and stacks == 1 and agents > 1
         sizes = [inputs, *hidden, outputs]
@@ -87,11 +92,61 @@ class AgentMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, n, D]` or `[B, D]` -> `[B, n, K]`."""
+        engine = self.engine_for(x)
+        if engine is not None:
+            return self._computed(engine, x)
         return self._shared(x) if self.weights[0].shape[0] == 1 else self._per_agent(x)
 
     def alone(self, x: Tensor, agent: int) -> Tensor:
         """One agent's outputs `[B, K]` from `x [B, D]`, by its own parameters (`per_agent`)."""
-        return layered(x, [part[agent] for part in (*self.weights, *self.biases)], self.activation)
+        return layered(x, [part[agent] for part in (*self.weights, *self.biases)], self.activation, self.engine)
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """`forward`, of which the parameters have no gradient."""
+        engine = self.engine_for(x)
+        return self.forward(x) if engine is None else self._computed(engine, x, x)
+
+    def engine_for(self, *inputs: Tensor) -> Perceptrons | None:
+        """The engine, where it can compute what becomes of these."""
+        return self.engine if self.engine is not None and self.engine.can(self.weights[0], *inputs) else None
+
+    def _computed(self, engine: Perceptrons, x: Tensor, own: Tensor | None = None) -> Tensor:
+        """`forward` by the engine; gradients go nowhere but to `own`, if that is given: x or nothing."""
+        weights, biases = list(self.weights), list(self.biases)
+        if len(weights[0]) > 1:
+            rows = x if x.dim() == 2 else x.transpose(0, 1)
+            own = None if own is None else rows
+            return engine(rows, weights, biases, self.activation, own).transpose(0, 1)
+        shared = x.dim() == 2 and self.identity is None
+        each = x if x.dim() == 3 else x.unsqueeze(1).expand(-1, 1 if shared else self.agents, -1)
+        rows, own = each.reshape(1, -1, x.shape[-1]), None if own is None else each.reshape(1, -1, x.shape[-1])
+        first = biases[0] if self.identity is None else (biases[0] + self.identity).unsqueeze(0)
+        found = engine(rows, weights, [first, *biases[1:]], self.activation, own)
+        return found.view(len(x), -1, found.shape[2]).expand(-1, self.agents if shared else -1, -1)
+
+    def branches(self, engine: Perceptrons, x: Tensor, other: Tensor, at: int) -> Tensor:
+        """Outputs `[B, J, n, K]` for J ends of the same inputs: to the products of the first columns, `x [B, n, D]`, come
+        those of `other [B, J, n, d]`, columns from `at` on. Without n where separate networks share the inputs.
+
+        The products of x are made once. Nothing has a gradient.
+        """
+        weights, biases = ([y.detach() for y in z] for z in (self.weights, self.biases))
+        first, own = weights[0][:, : x.shape[-1]], weights[0][:, at : at + other.shape[-1]]
+        if self.identity is not None:
+            biases[0] = (biases[0] + self.identity.detach()).unsqueeze(0)
+        batch, ends = other.shape[:2]
+        if len(first) > 1:  # a network for each, of the same inputs or of its own
+            x, rows = (y if y.dim() == k else y.movedim(k - 1, 0) for y, k in ((x, 2), (other, 3)))
+            rows = rows.reshape(*rows.shape[:-3], batch * ends, -1)
+            begun = engine(x, [first], [biases[0]], self.activation).unsqueeze(2)
+        else:
+            rows = other.reshape(1, -1, other.shape[-1])
+            begun = engine(x.reshape(1, -1, x.shape[-1]), [first], [biases[0]], self.activation)
+            begun = begun.view(1, batch, -1, begun.shape[2])
+        found = engine(rows, [own, *weights[1:]], [begun, *biases[1:]], self.activation)
+        if len(first) > 1:
+            return found.view(len(first), batch, ends, -1).movedim(0, 2)
+        return found.view(batch, ends, -1, found.shape[2])
 
     def _shared(self, x: Tensor) -> Tensor:
         one_for_all = x.dim() == 2
@@ -112,21 +167,30 @@ class AgentMLP(nn.Module):
 
     def _per_agent(self, x: Tensor) -> Tensor:
         x = x.unsqueeze(0).expand(self.agents, *x.shape) if x.dim() == 2 else x.transpose(0, 1)
-        return self.onwards(torch.baddbmm(self.biases[0].unsqueeze(1), x, self.weights[0]))
+        weights, biases = list(self.weights), list(self.biases)
+        return self.onwards(torch.baddbmm(biases[0].unsqueeze(1), x, weights[0]), weights, biases)
 
-    def onwards(self, x: Tensor) -> Tensor:
-        """`[B, n, K]` from what the first layer's products come to, `[n, B, H]`, whose place is taken (`per_agent`)."""
-        for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
+    def onwards(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+        """`[B, n, K]` from what the first layer's products come to, `[n, B, H]`, whose place is taken (`per_agent`), by
+        the other layers of these."""
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
             x = IN_PLACE[self.activation](x)
             x = one_column(bias, x, weight) if weight.shape[2] == 1 else torch.baddbmm(bias.unsqueeze(1), x, weight)
         return x.transpose(0, 1)
+
+
+def compute_by(engine: Perceptrons | None, module: nn.Module) -> None:
+    """Let an engine, or torch, compute all perceptrons within."""
+    for each in module.modules():
+        if isinstance(each, AgentMLP):
+            each.engine = engine
 
 
 def in_blocks(network: nn.Module, x: Tensor) -> Tensor:
     """`network(x)`, `[B, n, D] -> [B, n, K]` or `[B, D] -> [B, n, K]`; where no gradient is wanted, some rows after the
     others, so that what a layer makes is still in the processor's cache when the next one takes it."""
     rows = max(ROWS // x.shape[1:-1].numel(), 1)
-    if torch.is_grad_enabled() or len(x) <= rows or not isinstance(network, AgentMLP):
+    if torch.is_grad_enabled() or len(x) <= rows or not isinstance(network, AgentMLP) or network.engine_for(x):
         whole: Tensor = network(x)
         return whole
     return torch.cat([network(block) for block in torch.split(x, rows)])
@@ -138,9 +202,11 @@ def one_column(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight.transpose(1, 2)).sum(2, keepdim=True) + bias.unsqueeze(1)
 
 
-def layered(x: Tensor, parameters: Sequence[Tensor], activation: str) -> Tensor:
+def layered(x: Tensor, parameters: Sequence[Tensor], activation: str, engine: Perceptrons | None = None) -> Tensor:
     """One perceptron's outputs `[B, K]` from `x [B, D]`; `parameters` are its weights, then its biases, in order."""
     layers = len(parameters) // 2
+    if engine is not None and engine.can(x, parameters[0]):
+        return engine(x, parameters[:layers], parameters[layers:], activation)
     for layer in range(layers):
         x = torch.addmm(parameters[layers + layer], x, parameters[layer])
         if layer < layers - 1:

@@ -18,7 +18,7 @@ from marl.algorithms.off_policy import OffPolicy
 from marl.config_replay import ActorCriticConfig
 from marl.critics import TwinQ
 from marl.judges import Judge, taken
-from marl.networks import layered
+from marl.networks import compute_by, layered
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
 from marl.replay_buffer import Sample
@@ -39,16 +39,18 @@ class ActorCritic(OffPolicy):
         reward: str,
         seed: int,
         threads: int,
+        engine: str,
         summed: bool = False,
         functions: int = 2,
     ) -> None:
         """As `OffPolicy`; `summed` and `functions` as `TwinQ` takes them."""
-        super().__init__(env, spec, config, reward, seed, threads)
+        super().__init__(env, spec, config, reward, seed, threads, engine)
         central = config.critic == "central"
         rows = 1 if central and reward != "agent" else len(self.agents)
         generator = torch_generator(seed, spec.kind, "critic")
         network = config.critic_network, config.critic_dropout
         self.critic = TwinQ(spec, env.state_size, central, rows, config.hidden, summed, generator, functions, *network)
+        compute_by(self.engine, self.critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
         self.generators |= {name: torch_generator(seed, spec.kind, name) for name in ("noise", "order", "dropout")}
         for critic in (self.critic, self.target):
@@ -106,4 +108,5 @@ def outputs_of(policy: Policy, group: AgentGroup, obs: Tensor, part: Sequence[Te
     sees = group.name in policy.encoders
     own = len(list(policy.actors[group.name].parameters())) if sees else len(part)  # the encoder's come behind
     fed = policy.encoders.fed(group.name, obs, part[0].dtype, part[own:])
-    return layered(fed.flatten(1), part[:own], policy.spec.activation).unsqueeze(1)
+    engine = getattr(policy.actors[group.name], "engine", None)
+    return layered(fed.flatten(1), part[:own], policy.spec.activation, engine).unsqueeze(1)

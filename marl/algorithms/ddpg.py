@@ -53,11 +53,20 @@ class DDPG(ActorCritic):
     MODULES: ClassVar[tuple[str, ...]] = (*ActorCritic.MODULES, "target_policy")
     config: DDPGConfig
 
-    def __init__(self, env: EnvSpec, kind: str, config: DDPGConfig, reward: str, seed: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        env: EnvSpec,
+        kind: str,
+        config: DDPGConfig,
+        reward: str,
+        seed: int,
+        threads: int = 1,
+        engine: str = "fused",
+    ) -> None:
         """As `ActorCritic`. UsageError where actions are not continuous."""
         functions, spec = 2 if config.twin else 1, spec_of(env, kind, config)
         check_actions("a deterministic learner", ("Box",), spec.groups)
-        super().__init__(env, spec, config, reward, seed, threads, functions=functions)
+        super().__init__(env, spec, config, reward, seed, threads, engine, functions=functions)
         self.target_policy = deepcopy(self.policy).requires_grad_(False)
         self.acting: list[Tensor] = list(self.policy.parameters())
         self.target_acting: list[Tensor] = list(self.target_policy.parameters())
@@ -99,7 +108,8 @@ class DDPG(ActorCritic):
         own = [a * views.acting[:, i : i + 1] for i, a in enumerate(self._actions(self.policy, views))]
         share = acting / acting.sum(0).clamp(min=1)
         if self.critic.central:
-            hopes = [self._hope(r, seen, [*others[:r], a, *others[r + 1 :]]) for r, a in enumerate(own)]
+            begun = self.critic.begun(seen, 1)
+            hopes = [self._hope(r, seen, begun, [*others[:r], a, *others[r + 1 :]]) for r, a in enumerate(own)]
             hope = torch.stack(hopes, 1)
         else:
             hope = self._raw(self.critic.first(seen, own))
@@ -109,12 +119,13 @@ class DDPG(ActorCritic):
         """In a fresh random order, each agent climbs the first Q at the others' *present* actions, those of the agents
         before it as they have become; the largest gradient's norm."""
         views, seen = sample.now, self.critic.see(sample.now)
+        begun = self.critic.begun(seen, 1)
         with torch.no_grad():
             actions = [self._action_of(r, views) for r in range(len(self.agents))]
         norms = []
         order = torch.randperm(len(actions), generator=self.generators["order"]).tolist()
         for r in order:
-            hope = self._hope(r, seen, [*actions[:r], self._action_of(r, views), *actions[r + 1 :]])
+            hope = self._hope(r, seen, begun, [*actions[:r], self._action_of(r, views), *actions[r + 1 :]])
             loss = -losses.masked_sum(hope, acting[:, r]) / acting[:, r].sum().clamp(min=1)
             norms.append(self._step(f"actor_{r}", loss, self.parts[r], sample))
             if r != order[-1]:
@@ -122,9 +133,11 @@ class DDPG(ActorCritic):
                     actions[r] = self._action_of(r, views)
         return max(norms)
 
-    def _hope(self, agent: int, seen: Mapping[str, Tensor], actions: list[Tensor]) -> Tensor:
-        """The first Q `[B]` of an agent's own row, in reward units."""
-        return self._raw(self.critic.first(seen, actions))[:, agent if self.critic.rows > 1 else 0]
+    def _hope(self, agent: int, seen: Mapping[str, Tensor], begun: Tensor | None, actions: list[Tensor]) -> Tensor:
+        """The first Q `[B]` of an agent's own row, in reward units, of actions of which its own alone has a gradient;
+        `begun` by `TwinQ.begun`."""
+        q = self.critic.first(seen, actions) if begun is None else self.critic.beside(begun, agent, actions)[0]
+        return self._raw(q)[:, agent if self.critic.rows > 1 else 0]
 
     def _actions(self, policy: Policy, views: Views) -> list[Tensor]:
         """What a policy's agents do, one `[B, d]` each in normalised units, those too that do not act."""

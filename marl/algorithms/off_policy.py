@@ -18,6 +18,8 @@ from marl.acting import Actor, Hidden, PolicyStep, RecurrentActor, View, remembe
 from marl.adam import Adam, clip_norm
 from marl.buffers import Rollout
 from marl.config_replay import OffPolicyConfig
+from marl.engine.perceptrons import Perceptrons
+from marl.networks import compute_by
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec, check_bounded, network_of
 from marl.random_policy import RandomPolicy
@@ -74,11 +76,18 @@ class OffPolicy(ABC):
         reward: str,
         seed: int,
         threads: int,
+        engine: str = "torch",
     ) -> None:
-        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat)."""
+        """`reward`: "agent" (each its own), "team_sum" or "team_mean" (one clock for the whole seat).
+
+        `engine`: perceptrons and their gradients are computed by compiled functions ("fused") or by torch; they differ
+        by rounding alone.
+        """
         self.threads, self.spec, self.config, self.reward = threads, spec, config, reward
         kind = spec.kind
         self.policy = Policy(spec, torch_generator(seed, kind, "policy"))
+        self.engine = Perceptrons(threads) if engine == "fused" else None
+        compute_by(self.engine, self.policy)
         self.policy.compiled = False  # compiled acting would take the parameters elsewhere, under the optimisers' feet
         self.actor = Explorer(self._player(), RandomPolicy(spec))
         self.agents = [(group, i) for group in spec.groups for i in range(spec.members(group))]

@@ -46,12 +46,21 @@ class SAC(ActorCritic):
     MODULES: ClassVar[tuple[str, ...]] = (*ActorCritic.MODULES, "earlier")
     config: SACConfig
 
-    def __init__(self, env: EnvSpec, kind: str, config: SACConfig, reward: str, seed: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        env: EnvSpec,
+        kind: str,
+        config: SACConfig,
+        reward: str,
+        seed: int,
+        threads: int = 1,
+        engine: str = "fused",
+    ) -> None:
         """As `ActorCritic`."""
         spec, central = spec_of(env, kind, config), config.critic == "central"
         self.expectation = expectation(spec, central, config.expectation)
         summed = self.expectation == "joint" or (self.expectation == "own" and not central)
-        super().__init__(env, spec, config, reward, seed, threads, summed)
+        super().__init__(env, spec, config, reward, seed, threads, engine, summed)
         start = math.log(config.temperature)
         self.log_temperature = nn.Parameter(torch.full((len(self.agents),), start))
         self.log_team_temperature = nn.Parameter(torch.tensor(start))
@@ -301,7 +310,7 @@ class Hopes:
         """`[B, K]`, of all agents' values."""
         if self.tables:
             return self.made._raw(self.critic.expected(self.tables, self.seen, values))
-        both: Tensor = self.critic(self.seen, values)
+        both: Tensor = self.critic(self.seen, values, fixed=True)
         return self.made._raw(both.amin(0))
 
     def of_one(self, agent: int, values: Sequence[Tensor], probs: Tensor | None) -> Tensor:

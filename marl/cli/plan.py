@@ -304,9 +304,14 @@ class Plan:
         from marl import device, policy
 
         team, here = self.learners[name], self.train.device == "cpu"
+        known = ALGORITHMS[team.algorithm]
         acts = "fused" if here and self.train.engine != "torch" else "torch"  # also where gradients are not compiled
         engine = {"engine": acts} if isinstance(team.config, RolloutConfig) else {}
-        build = ALGORITHMS[team.algorithm].load()
+        if known.compiled and not engine:
+            engine["engine"] = known.engine(
+                self.train.engine, team.config, self._sees_images(spec, name), self.train.device
+            )
+        build = known.load()
         threads = self.train.threads if here else 1
         learner: Learner = build(spec, name, team.config, self.reward, seed, threads, **engine)
         if team.init is not None:

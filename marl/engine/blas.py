@@ -9,6 +9,7 @@ A matrix is named by the array that holds it and the place of its first element;
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -31,19 +32,32 @@ def one_thread() -> None:
 
     Threads inside such small products cost more than they give, and a hundredfold when another process has the core.
     """
+    import_module("scipy.linalg.cython_blas")  # where Numba finds its products: only what is loaded can be told
     ThreadpoolController().select(user_api="blas").limit(limits=1)
 
 
 @kernel
 def product(a, a_at, b, b_at, c, c_at, m, k, n, keep):
     """C = A B + keep C,  A `[m, k]`, B `[k, n]`, C `[m, n]`."""
-    _sgemm(NORMAL, NORMAL, (n, m, k, n, k, n), b, b_at, a, a_at, keep, c, c_at)
+    product_of_rows(a, a_at, k, b, b_at, c, c_at, m, k, n, keep)
 
 
 @kernel
 def product_left_transposed(a, a_at, b, b_at, c, c_at, m, k, n, keep):
     """C = A' B + keep C,  A `[m, k]`, B `[m, n]`, C `[k, n]`."""
-    _sgemm(NORMAL, TRANSPOSED, (n, k, m, n, k, n), b, b_at, a, a_at, keep, c, c_at)
+    product_of_columns(a, a_at, k, b, b_at, c, c_at, m, k, n, keep)
+
+
+@kernel
+def product_of_rows(a, a_at, step, b, b_at, c, c_at, m, k, n, keep):
+    """`product`, the rows of A beginning `step` numbers apart."""
+    _sgemm(NORMAL, NORMAL, (n, m, k, n, step, n), b, b_at, a, a_at, keep, c, c_at)
+
+
+@kernel
+def product_of_columns(a, a_at, step, b, b_at, c, c_at, m, k, n, keep):
+    """`product_left_transposed`, the rows of A beginning `step` numbers apart."""
+    _sgemm(NORMAL, TRANSPOSED, (n, k, m, n, step, n), b, b_at, a, a_at, keep, c, c_at)
 
 
 @intrinsic

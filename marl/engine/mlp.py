@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from environments.compile import kernel
 from marl.engine.blas import ADD, NEW, product, product_left_transposed
-from marl.engine.scalar import F, tanh
+from marl.engine.scalar import F, rectified, tanh
 
 U = np.uint64
 ROWS = 96
@@ -109,7 +109,8 @@ def backward(net, parameters, gradients, base, stack, samples, work):
             product_left_transposed(work, source, work, error, gradients, base + weight, rows, fan_in, fan_out, ADD)
             turned -= fan_in * fan_out
             product(work, error, work, turned, work, spare, rows, fan_out, fan_in, NEW)
-            slope(net, work, source, spare, rows * fan_in)
+            count = rows * fan_in
+            slope(work[source : source + count], work[spare : spare + count], net.relu)
             error, spare = spare, error
             continue
         if net.identity >= 0:
@@ -180,8 +181,7 @@ def activate(net, work, layer, samples, step, bases):
             x, y, b = work[source : source + columns], work[target : target + columns], work[first : first + columns]
             if relu:
                 for c in range(U(columns)):
-                    v = x[c] + b[c]
-                    y[c] = F(0.0) if v < F(0.0) else v  # in this form NaN stays NaN
+                    y[c] = rectified(x[c] + b[c])
             else:
                 for c in range(U(columns)):
                     y[c] = tanh(x[c] + b[c])
@@ -191,12 +191,11 @@ def activate(net, work, layer, samples, step, bases):
 
 
 @kernel
-def slope(net, work, value, error, count):
-    """Errors times the activation's derivative, which its value gives: 1 - y^2, or whether y > 0."""
-    y, e = work[value : value + count], work[error : error + count]
-    if net.relu:
-        for i in range(U(count)):
+def slope(y, e, relu):
+    """Errors e times the activation's derivative, which its value y gives: 1 - y^2, or whether y > 0."""
+    if relu:
+        for i in range(U(y.shape[0])):
             e[i] = e[i] if y[i] > F(0.0) else F(0.0)
     else:
-        for i in range(U(count)):
+        for i in range(U(y.shape[0])):
             e[i] *= F(1.0) - y[i] * y[i]

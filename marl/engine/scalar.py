@@ -33,6 +33,12 @@ def tanh(x: np.float32) -> np.float32:
 
 
 @kernel
+def rectified(x: np.float32) -> np.float32:
+    """The larger of x and 0; NaN stays NaN."""
+    return F(0.0) if x < F(0.0) else x
+
+
+@kernel
 def exp(x: np.float32) -> np.float32:
     """Exponential within 3e-7 (relative) on [-87, 88], beyond which x is taken for the nearer end.
 

@@ -88,10 +88,13 @@ def config_of(name: str, **changed: Any) -> Any:
     return replace(ALGORITHMS[name].config, **{**SMALL, **OWN[family_of(name)], **changed})
 
 
-def learner(env: VectorEnv, name: str, game: str = "", reward: str | None = None, **changed: Any) -> Any:
+def learner(
+    env: VectorEnv, name: str, game: str = "", reward: str | None = None, engine: str = "", **changed: Any
+) -> Any:
     """Agents' own rewards, of values of actions the team's, where no other is asked for."""
+    asked = {"engine": engine} if engine else {}
     reward = reward or ("team_sum" if family_of(name) == "q" else "agent")
-    return ALGORITHMS[name].load()(env.spec, kind_of(game), config_of(name, **changed), reward, 5)
+    return ALGORITHMS[name].load()(env.spec, kind_of(game), config_of(name, **changed), reward, 5, **asked)
 
 
 UNTRAINED = {"sac": "hasac", "ddpg": "hatd3", "q": "iql"}

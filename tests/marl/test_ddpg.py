@@ -223,6 +223,7 @@ def test_the_second_agent_sees_what_the_first_has_become(name: str, order: list[
     sample = sample_of(made)
     seed = next(s for s in range(99) if torch.randperm(2, generator=torch.Generator().manual_seed(s)).tolist() == order)
     made.generators["order"].manual_seed(seed)
+    monkeypatch.setattr(made.critic, "begun", lambda *_: None)
     monkeypatch.setattr(made.critic, "first", lambda seen, actions: meet(actions).unsqueeze(1))
 
     def by_hand(fresh: bool) -> list[list[Tensor]]:
@@ -263,6 +264,7 @@ def test_who_does_not_act_does_nothing_in_anybodys_eyes(name: str, monkeypatch: 
         looked.append(torch.stack([a.detach() for a in actions], 1))
         return first(seen, actions)
 
+    monkeypatch.setattr(made.critic, "begun", lambda *_: None)
     monkeypatch.setattr(made.critic, "first", look)
     (made._all_at_once if name == "maddpg" else made._one_by_one)(sample, acting)
     assert len(looked) == 3 and not bool(acting.all())
