@@ -125,8 +125,8 @@ class AgentMLP(nn.Module):
         return found.view(len(x), -1, found.shape[2]).expand(-1, self.agents if shared else -1, -1)
 
     def branches(self, engine: Perceptrons, x: Tensor, other: Tensor, at: int) -> Tensor:
-        """Outputs `[B, J, n, K]` for J ends of the same inputs: to the products of the first columns, `x [B, n, D]`, come
-        those of `other [B, J, n, d]`, columns from `at` on. Without n where separate networks share the inputs.
+        """Outputs `[B, J, n, K]` for J ends of the same inputs: to the products of the first columns, `x [B, n, D]`,
+        come those of `other [B, J, n, d]`, columns from `at` on. Without n where separate networks share the inputs.
 
         The products of x are made once. Nothing has a gradient.
         """
