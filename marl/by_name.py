@@ -66,12 +66,11 @@ def _act_one(
     carried = torch.zeros(1, members, policy.memory.get(group.name, 0))
     if hidden is not None and agent in hidden:
         carried[0, row] = torch.as_tensor(hidden[agent])
-    with torch.inference_mode():
-        outputs, kept = policy.look(group, View(obs, legal, acting), {group.name: carried})
-        if hidden is not None and kept is not None:
-            hidden[agent] = kept[0, row].numpy()
-        chosen = policy.head(group, outputs, legal)
-        action = (chosen.mode() if greedy else chosen.sample(noise.float()))[0, row].numpy()
+    draws = None if greedy else noise.float()
+    step = policy.step_of(group, View(obs, legal, acting), draws, {group.name: carried})
+    if hidden is not None and step.hidden is not None:
+        hidden[agent] = step.hidden[0, row].numpy()
+    action = step.action[0, row].numpy()
     if isinstance(space, spaces.Box):
         return legal_box(space, action).reshape(space.shape)
     assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)

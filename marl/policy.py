@@ -173,18 +173,19 @@ class Policy(nn.Module):
         self, views: Mapping[str, View], noise: Mapping[str, Tensor], greedy: bool = False, hidden: Hidden | None = None
     ) -> dict[str, PolicyStep]:
         """Actions from views and uniform noise `[S, n, draws]` per group."""
+        draws = {group.name: None if greedy else noise[group.name] for group in self.spec.groups}
+        return {g.name: self.step_of(g, views[g.name], draws[g.name], hidden) for g in self.spec.groups}
+
+    @torch.inference_mode()
+    def step_of(self, group: AgentGroup, view: View, noise: Tensor | None, hidden: Hidden | None = None) -> PolicyStep:
+        """Actions of one group; the likeliest ones without noise."""
         if self.acts_compiled:
-            draws = {g.name: NO_NOISE if greedy else noise[g.name] for g in self.spec.groups}
-            ends = np.array([len(next(iter(views.values())).acting)])
-            return {g.name: self.step_each(g, [self], ends, views[g.name], draws[g.name]) for g in self.spec.groups}
-        steps = {}
-        for group in self.spec.groups:
-            view = views[group.name]
-            outputs, kept = self.look(group, view, hidden)
-            chosen = self.head(group, outputs, view.action_mask)
-            action = chosen.mode() if greedy else chosen.sample(noise[group.name])
-            steps[group.name] = PolicyStep(action, chosen.log_prob(action), kept)
-        return steps
+            draws = NO_NOISE if noise is None else noise
+            return self.step_each(group, [self], np.array([len(view.acting)]), view, draws)
+        outputs, kept = self.look(group, view, hidden)
+        chosen = self.head(group, outputs, view.action_mask)
+        action = chosen.mode() if noise is None else chosen.sample(noise)
+        return PolicyStep(action, chosen.log_prob(action), kept)
 
     def look(self, group: AgentGroup, view: View, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
         """What `describe` says of a view, and what a recurrent policy carries on; none `hidden`: an episode begins."""
