@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from marl.config_checks import check_above, check_choices, check_counts, check_range, require
+from marl.config_checks import check_above, check_choices, check_counts, check_device, check_range, require
 
 PlanName = Literal["self-play", "fictitious", "pfsp", "alphastar", "psro"]
 MetaName = Literal["nash", "prd", "regret-matching", "alpha-rank", "uniform"]
@@ -60,6 +60,8 @@ class LeagueConfig:
     """Copies of the environment that a learner steps at once; 1 to 1048576."""
     threads: int = 2
     """Processor threads; 1 to 1024. Leagues repeat bit for bit only with the same number."""
+    device: str = "cpu"
+    """Where gradients are computed, by torch: cpu, cuda or cuda:N. Policies act on the processor all the same."""
     engine: Literal["auto", "fused", "torch"] = "auto"
     """How networks are computed: by compiled functions where there are any, by them or not at all, or by torch."""
     reward: Literal["agent", "team_sum", "team_mean"] | None = None
@@ -72,6 +74,7 @@ class LeagueConfig:
         check_counts(self, "total_steps", "slice_steps", "snapshot_steps", "window", "met", "cache")
         check_range(self, 0.0, 1.0, "latest", "bot_share", "mixed_teams")
         check_above(self, 0.0, "max_minutes")
+        check_device(self)
         for name, low, high in (
             ("seed", 0, 2**63 - 1),
             ("mains", 1, 100),

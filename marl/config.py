@@ -9,13 +9,12 @@ setting is, with unit and range. Derived numbers are properties; a value out of 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from environments.errors import nearest
-from marl.config_checks import check_above, check_choices, check_counts, require
+from marl.config_checks import check_above, check_choices, check_counts, check_device, require
 from marl.config_replay import DDPGConfig, QConfig, SACConfig
 from marl.config_rollout import A2CConfig, DPOConfig, PPOConfig, TRPOConfig
 from marl.config_self_play import SelfPlayConfig
@@ -92,8 +91,7 @@ class TrainConfig(SelfPlayConfig):
             value = getattr(self, name)
             require(value is None or low <= value <= high, f"{name} must be {low} to {high}, not {value}")
         check_above(self, 0.0, "max_minutes")
-        named = re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device) is not None
-        require(named, f"device must be cpu, cuda or cuda:N, not {self.device!r}")
+        check_device(self)
         self.check_self_play()
 
 

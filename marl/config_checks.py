@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import typing
 from typing import Any, Literal
 
@@ -71,6 +72,12 @@ def check_above(config: Any, low: float, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(value is None or low < value, f"{name} must be above {low:g}, not {value}")
+
+
+def check_device(config: Any) -> None:
+    """The field `device` is the name of one, whether it is there or not."""
+    named = re.fullmatch(r"cpu|cuda(:\d{1,3})?", config.device) is not None
+    require(named, f"device must be cpu, cuda or cuda:N, not {config.device!r}")
 
 
 def check_fits(needed: float, what: str) -> None:

@@ -145,7 +145,8 @@ def _second_stage(algorithm: Algorithm, scenario: Scenario, words: list[str]) ->
     spec = plans.describe(scenario.environment, options)
     league: LeagueConfig = typed.league
     teams: dict[str, Any] = {kind.name: plans.Learns(algorithm.name, typed.settings) for kind in spec.kinds}
-    shared = {name: getattr(league, name) for name in ("seed", "total_steps", "num_envs", "threads", "engine")}
+    names = ("seed", "total_steps", "num_envs", "threads", "device", "engine")
+    shared = {name: getattr(league, name) for name in names}
     plan = plans.Plan(
         scenario=scenario.name,
         algorithm=algorithm.name,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from environments.errors import NumericalFailure, RefusedFile, StorageFailure, UsageError
 from league.config import LeagueConfig
@@ -62,7 +62,8 @@ def open_league(folder: Path) -> tuple[runs.Run, Plan, LeagueConfig]:
     if not isinstance(run.config.get("given"), dict):
         raise RefusedFile(f"{folder / runs.CONFIG} is not the config of a league: it has no given players")
     try:
-        return run, plans.of_run(run), settings.changed(LeagueConfig(), run.config["league"])
+        plan, config = plans.of_run(run), settings.changed(LeagueConfig(), run.config["league"])
+        return run, replace(plan, train=replace(plan.train, device=config.device)), config
     except UsageError as error:
         raise RefusedFile(f"{folder / runs.CONFIG} is not the config of a league: {error}") from None
 
@@ -71,6 +72,7 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
     """Train a league from its newest state to its end; the exit code. The lock is released at the end."""
     run, plan, config = open_league(run.folder)
     plan.check()
+    print(f"engine    {', '.join(sorted(set(plan.engines.values())))}", flush=True)
     from environments import compile
     from marl.engine import SOURCES
 
@@ -210,9 +212,8 @@ def print_what_next(run: runs.Run, league: League, store: Store) -> None:
     print(f"resume    marl league resume {folder}{longer}", flush=True)
 
 
-def changed(run: runs.Run, config: LeagueConfig, typed: Mapping[str, Any]) -> runs.Run:
-    """The league with other settings, for what may change when it goes on."""
-    before = settings.to_json(config)
-    fresh = settings.to_json(replace(config, **typed))
-    print_changes(before, fresh, typed)
-    return runs.rewrite_config(run, {**run.config, "league": fresh})
+def changed(run: runs.Run, before: LeagueConfig, fresh: LeagueConfig, names: Iterable[str]) -> runs.Run:
+    """The league with other settings, those of some `names`, for what may change when it goes on."""
+    after = settings.to_json(fresh)
+    print_changes(settings.to_json(before), after, names)
+    return runs.rewrite_config(run, {**run.config, "league": after})

@@ -47,6 +47,9 @@ def test_a_league_holds_snapshots_matches_and_given_players(finished: Path, caps
     assert main(["league", "resume", str(finished)]) == 0
     said = capsys.readouterr().out
     assert f"{finished} is finished: 960 of 960 steps" in said and "6 snapshots" in said
+    for option, value, told in (("total-steps", "0", "at least 1"), ("device", "tpu", "cpu, cuda or cuda:N")):
+        assert main(["league", "resume", str(finished), f"--{option}", value]) == 2
+        assert capsys.readouterr().err.startswith(f"marl: --{option} must be {told}, not")
     for command in ("evaluate", "league show", "watch", "league resume"):
         assert f"marl {command} {finished}" in said
     assert main(["evaluate", str(finished), "--episodes", "4", "--threads", "1"]) == 0

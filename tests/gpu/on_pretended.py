@@ -15,6 +15,7 @@ import torch
 import environments
 import marl.device
 from environments.errors import NumericalFailure
+from league.store import Store
 from marl import config as settings
 from marl import policy
 from marl.cli.main import main
@@ -50,6 +51,12 @@ FURTHER: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CASES |= FURTHER if ALL else {}
 """One of each class of learners, and what else they may do; `make test-gpu` runs every algorithm, and more."""
+
+
+@pytest.fixture(autouse=True)
+def registered() -> None:
+    """The device is there before the first gradient, whichever test comes first."""
+    pretended.device()
 
 
 def trained(case: str, device: torch.device | None) -> dict[str, Any]:
@@ -130,3 +137,38 @@ def test_a_run_that_began_on_a_device_goes_on_without_it_bit_for_bit(
     assert "device: cuda -> cpu" in capsys.readouterr().out
     a, b = (policy.load(tmp_path / run / "policies" / "team.safetensors").state_dict() for run in "ab")
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_learners_of_a_league_and_an_exploiter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same snapshots as without it, bit for bit, and a league that began there goes on without it."""
+    places: list[str] = []
+
+    def give(x: torch.Tensor, data: torch.Tensor) -> None:
+        places.append(data.device.type)
+        pretended.give(x, data)
+
+    monkeypatch.setattr(marl.device, "give", give)
+    monkeypatch.setattr(marl.device, "find", lambda name: pretended.device())
+    shape = ["--num-envs", "4", "--rollout-length", "12", "--hidden", "8", "--epochs", "1", "--minibatches", "2"]
+    turns = ["--slice-steps", "48", "--snapshot-steps", "48", "--games", "2", "--engine", "torch", "--threads", "1"]
+    league = ["league", "run", "board/tictactoe", *shape, *turns]
+    assert main([*league, "--total-steps", "96", "--dir", str(tmp_path / "a")]) == 0
+    assert not places
+    assert main([*league, "--total-steps", "48", "--dir", str(tmp_path / "b"), "--device", "cuda"]) == 0
+    assert "torch on cuda (compiled gradients are the processor's)" in capsys.readouterr().out
+    assert pretended.NAME in places
+    places.clear()
+    assert main(["league", "resume", str(tmp_path / "b"), "--total-steps", "96", "--device", "cpu"]) == 0
+    assert "device: cuda -> cpu" in capsys.readouterr().out and not places
+    assert snapshots(tmp_path / "a") == snapshots(tmp_path / "b") and len(snapshots(tmp_path / "a")) == 3
+    words = ["--budget", "48", "--games", "2", "--threads", "1", "--dir", str(tmp_path / "c"), "--device", "cuda:1"]
+    assert main(["league", "exploit", f"league:{tmp_path / 'a'}/main-0", *shape, *words]) == 0
+    assert "torch on cuda:1" in capsys.readouterr().out and pretended.NAME in places
+
+
+def snapshots(league: Path) -> dict[str, Any]:
+    """The digests of a league's snapshots, by their names."""
+    with Store(league) as store:
+        return {each.name: each.snapshots for each in store.players().values() if each.kind == "historical"}

@@ -30,9 +30,13 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(
     with pytest.raises(UsageError, match="no cuda:1 on this machine"):
         find("cuda:1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    words = ["train", "mappo", "particle/spread", "--run-dir", str(tmp_path / "run"), "--device"]
-    for device, told in (("cuda", "no cuda on this machine"), ("tpu", "cpu, cuda or cuda:N")):
-        assert main([*words, device]) == 2
-        assert told in capsys.readouterr().err.strip()
-    assert main([*words, "cuda", "--engine", "fused"]) == 2
+    folder = str(tmp_path / "run")
+    train = ["train", "mappo", "particle/spread", "--run-dir", folder, "--device"]
+    league = ["league", "run", "board/tictactoe", "--dir", folder, "--device"]
+    exploit = ["league", "exploit", "bot:board/tictactoe/perfect", "--dir", folder, "--device"]
+    for words in (train, league, exploit):
+        for device, told in (("cuda", "no cuda on this machine"), ("tpu", "--device must be cpu, cuda or cuda:N")):
+            assert main([*words, device]) == 2
+            assert told in capsys.readouterr().err.strip()
+    assert main([*train, "cuda", "--engine", "fused"]) == 2 and main([*league, "cuda", "--engine", "fused"]) == 2
     assert not (tmp_path / "run").exists()
