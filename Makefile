@@ -42,7 +42,8 @@ probes: $(VENV)/.installed-dev
 test-envs: $(VENV)/.installed-dev
 	$(VENV)/bin/python -W ignore results/peers.py --again
 
-# Every game's rules compiled to PTX, without a GPU; CI compiles one game of each family. A minute.
+# Every game's rules compiled to PTX, and run under the CUDA simulator by the options of the contract tests, without a GPU; CI
+# compiles one game of each family. Two minutes, more where these games were never compiled for the processor.
 test-gpu: $(VENV)/.installed-dev
 	EVERY_GAME=1 $(VENV)/bin/python -m pytest -q tests/gpu
 

@@ -8,6 +8,7 @@ instructions, are replaced by what they do.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def step_again(path: Path) -> None:
     with np.load(path) as file:
         given = dict(file)
     game = registry.game(str(given["name"]))
-    options = game.options()
+    options = registry.check_options(game, json.loads(str(given["options"])))
     spec = game.spec(options)
     states, clocks = given["states"], given["clocks"]
     buffers = allocate(spec, len(states))

@@ -14,6 +14,7 @@ import environments
 from environments import device
 from environments.errors import UsageError
 from environments.native import NativeEnv
+from tests.contracts.cases import CONTINUOUS, Case
 
 FAMILIES = (
     "board/hex",
@@ -26,11 +27,13 @@ FAMILIES = (
     "skirmish/battle",
     "warehouse/robots",
 )
+CHOSEN = [Case(name) for name in FAMILIES]
+EVERY = [Case(name) for name in environments.names()] + CONTINUOUS
 ALL = os.environ.get("EVERY_GAME") == "1"
 
 
-def ptx(name: str) -> dict[str, str]:
-    env = environments.make(name)
+def ptx(case: Case) -> dict[str, str]:
+    env = case.make()
     assert isinstance(env, NativeEnv)
     return device.ptx(env)
 
@@ -44,9 +47,9 @@ def nvvm() -> None:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", environments.names() if ALL else FAMILIES)
-def test_the_rules_of_a_game_compile_to_ptx(name: str, nvvm: None) -> None:
-    for function, text in ptx(name).items():
+@pytest.mark.parametrize("case", EVERY if ALL else CHOSEN, ids=str)
+def test_the_rules_of_a_game_compile_to_ptx(case: Case, nvvm: None) -> None:
+    for function, text in ptx(case).items():
         assert ".target sm_80" in text
         assert any(".visible .func" in line and function in line for line in text.splitlines())
 

@@ -2,10 +2,13 @@
 
 The simulator runs Python source, so what is tested is that the rules, as device functions of a kernel, mean in Python's
 arithmetic what they mean in compiled code, and call nothing but one another. It cannot tell how a GPU rounds.
+
+Every game by its own options; `make test-gpu` takes the options of the contract tests too, and more steps of each.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,11 +20,14 @@ import environments
 from environments.native import NativeEnv
 from environments.vector import Array
 from tests.contracts import play
+from tests.contracts.cases import CASES, Case
 from tests.source import ROOT
 
 COPIES = 2
-AMID = 6
-"""The step that is compared amid an episode; the other is the one in which an episode ends."""
+ALL = os.environ.get("EVERY_GAME") == "1"
+AMID = (1, 6, 15, 35) if ALL else (6,)
+"""Steps that are compared amid episodes; besides, those in which an episode ends, until these are over."""
+PLAYED = CASES if ALL else [Case(name) for name in environments.names(toys=True)]
 PRECISION = 1e-6
 
 Arrays = dict[str, Array]
@@ -32,9 +38,9 @@ def snapshot(env: NativeEnv) -> Arrays:
     return {"states": env.states.copy(), "clocks": env.clocks.copy(), **play.snapshot(env.buffers)}
 
 
-def record(name: str) -> tuple[Arrays, Arrays]:
+def record(case: Case) -> tuple[Arrays, Arrays]:
     """(copies and their actions before a step, the copies after it): some amid an episode, some at an episode's end."""
-    env = environments.make(name, COPIES, seed=7, num_threads=1)
+    env = case.make(COPIES, seed=7, num_threads=1)
     assert isinstance(env, NativeEnv)
     rng = np.random.default_rng(7)
     pairs: list[tuple[Arrays, Arrays]] = []
@@ -42,12 +48,11 @@ def record(name: str) -> tuple[Arrays, Arrays]:
         actions = play.random_actions(env, rng)
         before = snapshot(env) | {f"actions.{group}": array for group, array in actions.items()}
         over = env.step(actions).episode_over.any()
-        if step == AMID or over:
+        if step in AMID or over:
             pairs.append((before, snapshot(env)))
-        if step >= AMID and over:
+        if step >= AMID[-1] and over:
             break
-    first, last = pairs[0], pairs[-1]
-    before, after = ({key: np.concatenate([first[k][key], last[k][key]]) for key in first[k]} for k in (0, 1))
+    before, after = ({key: np.concatenate([pair[k][key] for pair in pairs]) for key in pairs[0][k]} for k in (0, 1))
     return before, after
 
 
@@ -68,16 +73,16 @@ def differences(ours: Arrays, theirs: Arrays) -> list[str]:
 
 def test_rules_mean_the_same_under_the_simulator(tmp_path: Path) -> None:
     """All games in one test: the simulator's process starts once."""
-    compiled, paths = {}, {}
-    for name in environments.names(toys=True):
-        before, compiled[name] = record(name)
-        paths[name] = tmp_path / f"{name.replace('/', '_')}.npz"
-        np.savez(paths[name], name=np.array(name), **before)
-    command = [sys.executable, "-m", "tests.gpu.simulate", *map(str, paths.values())]
+    compiled: dict[Path, Arrays] = {}
+    for number, case in enumerate(PLAYED):
+        path = tmp_path / f"{number}-{case.name.replace('/', '_')}.npz"
+        before, compiled[path] = record(case)
+        np.savez(path, name=np.array(case.name), options=np.array(json.dumps(case.options)), **before)
+    command = [sys.executable, "-m", "tests.gpu.simulate", *map(str, compiled)]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = {name: differences(compiled[name], _read(path)) for name, path in paths.items()}
+    found = {path.stem: differences(after, _read(path)) for path, after in compiled.items()}
     assert not {name: of_game for name, of_game in found.items() if of_game}
 
 
@@ -87,5 +92,5 @@ def _read(path: Path) -> Arrays:
 
 
 def test_a_difference_is_found() -> None:
-    before, after = record("toy/meet")
+    before, after = record(Case("toy/meet"))
     assert differences(after, before)
