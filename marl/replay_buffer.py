@@ -23,10 +23,9 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from marl.buffers import Rollout, neutral_outside, own_or_all
 from marl.checkpoint import Segment
+from marl.engine.ahead import TERMINATED, TRUNCATED, Ring, look_ahead
 from marl.policy_spec import PolicySpec
 
-GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
-"""What became of a row of the clock in a step."""
 REDRAWS = 16
 """Times that samples in which nobody decides are drawn again; what is left of them is not used."""
 FIRST_FINALS = 64
@@ -343,34 +342,14 @@ class ReplayBuffer:
 
         Places past the ring are those of final views.
         """
-        ring = self.length * self.seats
-        left = (self.head - at // self.seats) % self.length  # steps until the newest view
         shape = len(at), self.arrays["reward"].shape[2]
-        paid, factor, made = torch.zeros(shape), torch.ones(shape), torch.zeros(shape, dtype=torch.int64)
-        reward, discount, then = torch.zeros(shape), torch.zeros(shape), at.unsqueeze(1).repeat(1, shape[1])
-        going = torch.ones(shape, dtype=torch.bool)
-        here = at
+        reward, discount, then = torch.empty(shape), torch.empty(shape), torch.empty(shape, dtype=torch.int64)
+        held = {name: self.arrays[name].numpy() for name in ("reward", "ended", "acting", "final")}
+        ring = Ring(**held, finals=len(self.finals["acting"]), head=self.head, per_agent=self.per_agent)
         # a team may play on without the learner's agents for longer than anybody waits for a turn
-        for step in range(decisions * (1 + self.max_wait) if self.per_agent else self.length):
-            going = going & (left > step).unsqueeze(1)
-            if not bool(going.any()):
-                break
-            paid = torch.where(going, paid + factor * self._at("reward", here), paid)
-            ended = self._at("ended", here)
-            final = ring + self._at("final", here) % len(self.finals["acting"])
-            here = torch.where(here + self.seats < ring, here + self.seats, here + self.seats - ring)
-            acting = self._at("acting", here)
-            arrives = acting if self.per_agent else acting.any(1, keepdim=True)
-            stops = going & (ended != GOES_ON)
-            arrives = going & arrives & ~stops
-            reached = stops | arrives
-            reward = torch.where(reached, paid, reward)
-            discount = torch.where(reached, gamma * factor * (ended != TERMINATED), discount)
-            place = torch.where(ended == TRUNCATED, final.unsqueeze(1), here.unsqueeze(1))
-            then = torch.where(reached & (ended != TERMINATED), place, then)
-            factor = torch.where(arrives, gamma * factor, wait * factor)
-            made = made + arrives
-            going = going & ~stops & (made < decisions)
+        steps = decisions * (1 + self.max_wait) if self.per_agent else self.length
+        found = (x.numpy() for x in (reward, discount, then))
+        look_ahead(ring, at.numpy(), decisions, steps, np.float32(gamma), np.float32(wait), *found)
         return reward, discount, then
 
     def _views(self, at: Tensor) -> Views:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -69,36 +70,33 @@ class Batch:
         activation: str,
         start: int,
     ) -> None:
-        alone = weights[0].dim() == 2
-        self.weights, self.biases = ([y.detach()[None] if alone else y.detach() for y in z] for z in (weights, biases))
         if x.stride(-1) != 1 or x.stride(-2) < x.shape[-1]:
             x = x.contiguous()
-        self.threads, self.x, self.start = threads, x.detach(), start
-        self.shapes = [y.shape for y in (*weights, *biases)]
-        networks, rows = len(self.weights[0]), x.shape[-2]
-        self.widths = [self.weights[0].shape[1], *(weight.shape[2] for weight in self.weights)]
+        self.threads, self.weights, self.biases, self.start = threads, weights, biases, start
+        self.x = x.detach()
+        """Rows of the inputs, alive until they have been passed back."""
+        self.networks, rows = len(weights[0]) if weights[0].dim() == 3 else 1, x.shape[-2]
+        self.widths = [weights[0].shape[-2], *(weight.shape[-1] for weight in weights)]
         self.chunk = rows_of_chunk(self.widths)
         self.pieces = max(1, (rows + self.chunk // 2) // self.chunk)
-        first = self.biases[0].view(networks, -1, *self.biases[0].shape[-2 if self.biases[0].dim() > 2 else -1 :])
-        first = first if first.dim() == 4 else first.unsqueeze(1)
-        self.biases[0] = first
+        first = biases[0].dim() - weights[0].dim() + 1  # 0 `[F, out]`, 1 `[F, P, out]`, 2 `[F, G, P, out]`
         self.net = Layers(
             rows,
             np.array(self.widths),
-            _addresses(self.weights),
-            _addresses(self.biases),
-            max(1, rows // first.shape[1]),
-            first.shape[2],
+            self._addresses(weights),
+            self._addresses(biases),
+            max(1, rows // (biases[0].shape[-3] if first == 2 else 1)),
+            biases[0].shape[-2] if first else 1,
             int(activation == "relu"),
-            self._places(networks * rows),
+            self._places(self.networks * rows),
         )
         step = x.stride(0) if x.dim() == 3 else 0
-        length = (networks - 1) * step + (rows - 1) * x.stride(-2) + x.shape[-1]
+        length = (self.networks - 1) * step + (rows - 1) * x.stride(-2) + x.shape[-1]
         self.inputs = Inputs(x.data_ptr(), length, step, x.stride(-2))
 
     def forward(self, keep: bool) -> Tensor:
         """Outputs `[F, B, K]`; what `backward` needs is kept, or not."""
-        out = torch.empty(len(self.weights[0]), self.net.rows, self.widths[-1])
+        out = torch.empty(self.networks, self.net.rows, self.widths[-1])
         room = 0 if keep else 2 * self.chunk
         net = self.net if keep else self.net._replace(at=self._places(self.threads * room))
         self.kept = np.empty(net.at[-1], np.float32)
@@ -107,26 +105,32 @@ class Batch:
 
     def backward(self, errors: Tensor, parameters: bool, columns: int) -> tuple[Tensor, list[Tensor]]:
         """Gradients of that many columns of the inputs, `[F or 1, B, columns]`, and of the parameters if wanted."""
-        layers, networks = len(self.weights), len(self.weights[0])
-        sizes = [y.numel() if parameters else 0 for y in (*self.weights, *self.biases)]
-        ends = np.cumsum([0, *sizes])
+        layers, owned = len(self.weights), (*self.weights, *self.biases)
+        sizes = [y.numel() if parameters else 0 for y in owned]
+        ends = np.array([0, *accumulate(sizes)])
         blocks = min(BLOCKS, self.pieces)
         gradients = np.empty((blocks, ends[-1]), np.float32)
-        slopes = torch.empty(networks if self.inputs.stack_step else 1, self.net.rows if columns else 0, columns)
-        first = self.weights[0][:, self.start : self.start + columns]
+        slopes = torch.empty(self.networks if self.inputs.stack_step else 1, self.net.rows if columns else 0, columns)
+        first = self.weights[0][..., self.start : self.start + columns, :]
         turned = [weight.mT.contiguous() for weight in (first, *self.weights[1:])]
-        wanted = Wanted(gradients, ends[:layers], ends[layers:-1], slopes.numpy(), _addresses(turned))
-        works = np.empty((self.threads, 4 * self.chunk * max(self.widths[1:])), np.float32)
+        wanted = Wanted(gradients, ends[:layers], ends[layers:-1], slopes.numpy(), self._addresses(turned))
+        works = np.empty((self.threads, 4 * self.chunk * max(self.widths)), np.float32)
+        choices = np.empty((self.threads, 2 * self.chunk), np.int64)
         given = errors.contiguous().numpy()
-        arguments = (self.net, self.inputs, self.kept, given, self.pieces, wanted, works)
+        arguments = (self.net, self.inputs, self.kept, given, self.pieces, wanted, works, choices)
         self._run(stacks.backward, arguments, blocks)
         if not parameters:
             return slopes, []
         whole = torch.from_numpy(gradients).sum(0)
-        return slopes, [y.view(shape) for y, shape in zip(torch.split(whole, sizes), self.shapes, strict=True)]
+        return slopes, [y.view_as(own) for y, own in zip(torch.split(whole, sizes), owned, strict=True)]
 
     def _places(self, rows: int) -> NDArray[np.int64]:
-        return np.cumsum([0, *(rows * width for width in self.widths[1:-1])])
+        return np.array([0, *accumulate(rows * width for width in self.widths[1:-1])])
+
+    def _addresses(self, stacked: Sequence[Tensor]) -> NDArray[np.int64]:
+        """`[F, L]` of each network's part of tensors `[F, ..]`."""
+        places = [(y.data_ptr(), y.stride(0) * FLOAT32_BYTES) for y in stacked]
+        return np.array([[first + i * step for first, step in places] for i in range(self.networks)])
 
     def _run(self, block: Callable[..., None], arguments: tuple[Any, ...], rows: int) -> None:
         workers.shared(min(self.threads, rows)).run(block, arguments, rows)
@@ -148,10 +152,3 @@ class _Through(torch.autograd.Function):
         slopes, gradients = ctx.batch.backward(errors, any(wanted[2:]), columns)
         moved = slopes.view(ctx.shape) if columns else None
         return None, moved, *(gradients or [None] * ctx.parameters)
-
-
-def _addresses(stacked: Sequence[Tensor]) -> NDArray[np.int64]:
-    """`[F, L]` of each network's part of tensors `[F, ..]`."""
-    steps = np.arange(len(stacked[0]))[:, None]
-    first, step = np.array([(y.data_ptr(), y.stride(0)) for y in stacked]).T
-    return np.asarray(first + steps * step * FLOAT32_BYTES)

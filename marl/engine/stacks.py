@@ -121,12 +121,13 @@ def _through(net, x, source, step, kept, place, out, outputs, stack, begin, coun
 
 
 @kernel(entry=True)
-def backward(net, inputs, kept, errors, pieces, wanted, works, rows, size, progress, who):
+def backward(net, inputs, kept, errors, pieces, wanted, works, choices, rows, size, progress, who):
     """What errors `[F, B, K]` of the outputs come to in parameters and inputs, from the values that `forward` kept.
 
-    There are `rows` blocks of the `pieces`. Each thread has room for errors of two layers of a piece.
+    There are `rows` blocks of the `pieces`. Each thread has room for errors of two layers of a piece, and for the
+    numbers of its rows: where only inputs matter, those without an error (of the larger of two Qs) are left out.
     """
-    x, samples, work = array_at(inputs.address, inputs.length), net.rows, works[who]
+    x, samples, work, chosen = array_at(inputs.address, inputs.length), net.rows, works[who], choices[who]
     count = wanted.gradients.shape[1]
     gradients = wanted.gradients.reshape(wanted.gradients.size)
     while True:
@@ -140,25 +141,32 @@ def backward(net, inputs, kept, errors, pieces, wanted, works, rows, size, progr
                 begin, end = piece * samples // pieces, (piece + 1) * samples // pieces
                 for stack in range(errors.shape[0]):
                     source = stack * inputs.stack_step + begin * inputs.row_step
-                    _load(errors, stack, begin, end, work)
-                    at = _back(net, x, source, inputs.row_step, kept, wanted, gradients, block, stack, begin, end, work)
-                    _slopes(net, wanted, stack, begin, end, work, at)
+                    own = chosen[: _choose(errors, stack, begin, end, count > 0, work, chosen)]
+                    at = _back(net, x, source, inputs.row_step, kept, wanted, gradients, block, stack, begin, own, work)
+                    _slopes(net, wanted, stack, begin, end, own, work, at)
         report(progress, first, stop)
 
 
 @kernel
-def _load(errors, stack, begin, end, work):
-    columns = errors.shape[2]
+def _choose(errors, stack, begin, end, every, work, chosen):
+    """Copy rows that have an error, or every row, to `work`, and their numbers from `begin` on; how many they are."""
+    columns, count = errors.shape[2], 0
     for i in range(begin, end):
+        found = every
         for c in range(columns):
-            work[(i - begin) * columns + c] = errors[stack, i, c]
+            work[count * columns + c] = errors[stack, i, c]
+            found = found or errors[stack, i, c] != F(0.0)
+        if found:
+            chosen[count] = i - begin
+            count += 1
+    return count
 
 
 @kernel
-def _back(net, x, source, step, kept, wanted, gradients, block, stack, begin, end, work):
-    """Add the gradients of one network's parameters over some rows; where in `work` are the errors of the first layer's
-    products."""
-    layers, count = net.size.shape[0] - 1, end - begin
+def _back(net, x, source, step, kept, wanted, gradients, block, stack, begin, chosen, work):
+    """Add the gradients of one network's parameters over the chosen rows from `begin` on; where in `work` are the
+    errors of the first layer's products."""
+    layers, count = net.size.shape[0] - 1, chosen.shape[0]
     base, parameters = block * wanted.gradients.shape[1], wanted.gradients.shape[1] > 0
     at, other = 0, work.shape[0] // 2
     for i in range(layers):
@@ -176,21 +184,27 @@ def _back(net, x, source, step, kept, wanted, gradients, block, stack, begin, en
         if layer > 0:
             turned = array_at(wanted.turned[stack, layer], fan_in * fan_out)
             product_of_rows(work, at, fan_out, turned, 0, work, other, count, fan_out, fan_in, NEW)
-            slope(y[values : values + count * fan_in], work[other : other + count * fan_in], net.relu)
+            for row in range(count):
+                value, error = values + chosen[row] * fan_in, other + row * fan_in
+                slope(y[value : value + fan_in], work[error : error + fan_in], net.relu)
             at, other = other, at
     return at
 
 
 @kernel
-def _slopes(net, wanted, stack, begin, end, work, at):
+def _slopes(net, wanted, stack, begin, end, chosen, work, at):
     """What the errors of the first layer's products come to in the inputs."""
-    width, hidden, samples = wanted.slopes.shape[2], net.size[1], wanted.slopes.shape[1]
-    if width > 0:
-        flat, alike = wanted.slopes.reshape(wanted.slopes.size), wanted.slopes.shape[0] == 1
-        target = ((0 if alike else stack * samples) + begin) * width
-        turned = array_at(wanted.turned[stack, 0], hidden * width)
-        keep = ADD if alike and stack > 0 else NEW
-        product_of_rows(work, at, hidden, turned, 0, flat, target, end - begin, hidden, width, keep)
+    width, hidden, other = wanted.slopes.shape[2], net.size[1], work.shape[0] // 2 - at
+    if width == 0:
+        return
+    place = stack if wanted.slopes.shape[0] > 1 else 0
+    if stack == place:
+        wanted.slopes[place, begin:end] = F(0.0)
+    turned = array_at(wanted.turned[stack, 0], hidden * width)
+    product_of_rows(work, at, hidden, turned, 0, work, other, chosen.shape[0], hidden, width, NEW)
+    for i in range(chosen.shape[0]):
+        for c in range(width):
+            wanted.slopes[place, begin + chosen[i], c] += work[other + i * width + c]
 
 
 @kernel
