@@ -186,6 +186,11 @@ def compute_by(engine: Perceptrons | None, module: nn.Module) -> None:
             each.engine = engine
 
 
+def computed_by(module: nn.Module) -> Perceptrons | None:
+    """The engine that computes the perceptrons within, if there is one."""
+    return next((each.engine for each in module.modules() if isinstance(each, AgentMLP)), None)
+
+
 def in_blocks(network: nn.Module, x: Tensor) -> Tensor:
     """`network(x)`, `[B, n, D] -> [B, n, K]` or `[B, D] -> [B, n, K]`; where no gradient is wanted, some rows after the
     others, so that what a layer makes is still in the processor's cache when the next one takes it."""

@@ -39,8 +39,9 @@ from marl.encoders import Encoders
 from marl.engine.fused import Passes, every
 from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
+from marl.engine.perceptrons import Perceptrons
 from marl.judges import Judge, tensors_of
-from marl.networks import AgentMLP
+from marl.networks import AgentMLP, compute_by
 from marl.policy_spec import SCHEMA, PolicySpec, checksum, read_spec, refused, settled
 from marl.recurrent import Past, RecurrentAgents, network
 from marl.values import CriticShape, ValueFunction
@@ -68,8 +69,8 @@ class Policy(nn.Module):
         self.encoders = Encoders(spec, spec.parameters, generator)
         plain = spec.recurrent == "none" and not self.encoders
         self.compiled = plain and spec.box != "deterministic" and spec.epsilon is None
-        """Act by compiled functions (networks in float32 on the CPU; there are none for images, for what remembers, for
-        single points and for values), or by torch."""
+        """Act by compiled functions (networks in float32 on the CPU; there are none for images and for what remembers;
+        of single points and of values only the networks are computed so), or by torch."""
         self._passes: dict[str, Passes] = {}
         self.critic: ValueFunction | None = None
         """What the policy's learner expected, where it is known: shown in replays, never used to act."""
@@ -98,6 +99,8 @@ class Policy(nn.Module):
                 self.register_buffer(f"centre_{group.name}", centre, persistent=False)
                 self.register_buffer(f"half_{group.name}", half, persistent=False)
 
+        if plain and not self.compiled:
+            compute_by(Perceptrons(1), self.actors)
         self._first = (next(self.actors.parameters()),)  # in a tuple: no parameter of the policy itself
 
     def acting_parameters(self) -> Iterator[nn.Parameter]:

@@ -20,7 +20,9 @@ from environments.vector import StepBuffers
 from marl.acting import Actor
 from marl.config_self_play import SelfPlayConfig
 from marl.erring import Erring
+from marl.networks import compute_by, computed_by
 from marl.policy import Policy
+from marl.policy_spec import PolicySpec
 from marl.random_policy import RandomPolicy
 from marl.seating import LEARNER
 from marl.seats import Seats
@@ -128,10 +130,19 @@ def acting_weights(policy: Policy) -> dict[str, Any]:
 
 def frozen(policy: Policy) -> Policy:
     """Another policy that acts as this one does, without its critic."""
-    made = type(policy)(policy.spec)
-    made.compiled = policy.compiled
-    made.requires_grad_(False)
+    made = _computed_alike(policy, policy.spec).requires_grad_(False)
     _copy(policy, made)
+    return made
+
+
+def _computed_alike(policy: Policy, spec: PolicySpec) -> Policy:
+    """A new policy of that spec, by compiled functions where those of this one's learner are.
+
+    Such a learner's own policy may not act as a whole by them, for optimisers hold its parameters; others may.
+    """
+    made, engine = type(policy)(spec), computed_by(policy)
+    made.compiled = made.compiled and (policy.compiled or engine is not None)
+    compute_by(engine, made)
     return made
 
 
@@ -142,8 +153,7 @@ def _copy(source: Policy, target: Policy) -> None:
 def as_kind(policy: Policy, spec: EnvSpec, kind: str) -> Policy:
     """The policy of a merged kind as one of `kind` alone, with the same weights and without its critic."""
     groups = tuple(spec.group(name) for name in spec.kind(kind).groups)
-    made = type(policy)(replace(policy.spec, kind=kind, groups=groups, teams=spec.kind(kind).teams))
-    made.compiled = policy.compiled
+    made = _computed_alike(policy, replace(policy.spec, kind=kind, groups=groups, teams=spec.kind(kind).teams))
     names = {own.name: group.name for own, group in zip(policy.spec.groups, groups, strict=True)}
     weights = {}
     for name, value in policy.state_dict().items():

@@ -14,6 +14,7 @@ import environments
 from marl import policy as policies
 from marl.cli.main import main
 from marl.engine.fused import Passes
+from marl.engine.perceptrons import Perceptrons
 from marl.networks import AgentMLP
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
@@ -33,12 +34,19 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
         found.append((len(members), len(index)))
         real(self, members, ends, task, inputs, index)
 
-    def forward(self: AgentMLP, x: torch.Tensor) -> torch.Tensor:
+    def run(self: Perceptrons, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        found.append((1, x.shape[:-1].numel()))
+        return computed(self, x, *arguments)
+
+    def by_torch(self: AgentMLP, x: torch.Tensor) -> torch.Tensor:
         raise AssertionError("torch was asked")
 
+    computed = Perceptrons.__call__
     with monkeypatch.context() as patch:
         patch.setattr(Passes, "evaluate_each", evaluate_each)
-        patch.setattr(AgentMLP, "forward", forward)
+        patch.setattr(Perceptrons, "__call__", run)
+        patch.setattr(AgentMLP, "_shared", by_torch)
+        patch.setattr(AgentMLP, "_per_agent", by_torch)
         yield found
 
 
@@ -50,18 +58,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, scenario, more in (("discrete", BOARD, []), ("continuous", BOX, continuous)):
         words = ["--total-steps", "96", "--run-dir", str(folder / name)]
         assert main(["train", "ippo", scenario, *TINY, *words, *more]) == 0
-    soft = ["--total-steps", "64", "--num-envs", "4", "--hidden", "8", "--warmup-steps", "1000", *ONE]
-    words = ["hasac", BOX, *soft, *continuous, "--run-dir", str(folder / "squashed")]
-    assert main(["train", *words]) == 0
+    remembering = ["--total-steps", "64", "--num-envs", "4", "--hidden", "8", "--warmup-steps", "1000", *ONE]
+    for name, algorithm, more in (
+        ("squashed", "hasac", continuous),
+        ("points", "hatd3", continuous),
+        ("values", "iql", continuous[2:]),
+    ):
+        assert main(["train", algorithm, BOX, *remembering, *more, "--run-dir", str(folder / name)]) == 0
     return {path.name: path for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["discrete", "continuous", "squashed"])
+@pytest.mark.parametrize("name", ["discrete", "continuous", "squashed", "points", "values"])
 def test_evaluation_and_a_file_that_is_used_alone(
     name: str, runs: dict[str, Path], rows: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["evaluate", str(runs[name]), "--episodes", "4", *ONE]) == 0
-    assert {count for _, count in rows} == {8 if name == "discrete" else 4}, "both teams of a board are of one kind"
+    seats = {"discrete": 8, "points": 4 * 3, "values": 4 * 3}.get(name, 4)
+    assert {count for _, count in rows} == {seats}
     rows.clear()
     (file,) = (runs[name] / "policies").iterdir()
     policy = policies.load(file)
@@ -79,10 +92,11 @@ def test_games_of_a_tournament(runs: dict[str, Path], rows: list[tuple[int, int]
     assert {networks for networks, _ in rows} == {1, 2}, "policies of one build act together, those against others too"
 
 
-def test_past_states_in_self_play(rows: list[tuple[int, int]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["ippo", "isac"])
+def test_past_states_in_self_play(algorithm: str, rows: list[tuple[int, int]], tmp_path: Path) -> None:
     past = ["--self-play", "--self-play-every", "1", "--self-play-random", "0"]
-    words = ["--total-steps", "480", "--run-dir", str(tmp_path / "run")]
-    assert main(["train", "ippo", BOARD, *TINY, *past, *words]) == 0
+    words = ["--total-steps", "480", "--run-dir", str(tmp_path / "run"), *(TINY if algorithm == "ippo" else TINY[:-2])]
+    assert main(["train", algorithm, BOARD, *past, *words]) == 0
     assert max(networks for networks, _ in rows) > 2
 
 
