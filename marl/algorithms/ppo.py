@@ -28,6 +28,8 @@ from marl.engine.ppo import FusedPPO
 from marl.trust_regions import REGIONS
 
 NOT_FINITE = "loss or gradient is not finite"
+AT_ONCE = 2**17
+"""Samples, counted once for each pass over them, that are learnt from in one call at most: it cannot be interrupted."""
 PULLS = 30
 """Times that a policy is pulled half the way back, before the old one is taken again."""
 
@@ -109,18 +111,21 @@ class PPO(OnPolicy):
         if len(self.turns) > 1 and self.config.advantage_norm != "minibatch":
             batch = replace(batch, advantage=batch.advantage * factor.unsqueeze(1))
         steps = epochs = 0
-        trained = self.trained(batch, turn)
-        for _ in range(self.config.epochs):
-            epochs += 1
-            metrics = self._pass(batch, self.minibatches(trained), turn, factor)
+        trained, limit = self.trained(batch, turn), self.config.target_kl
+        together = 1 if limit is not None else max(1, AT_ONCE // max(1, len(trained) * self.span))
+        while epochs < self.config.epochs:
+            passes = min(together, self.config.epochs - epochs)
+            epochs += passes
+            minibatches = [index for _ in range(passes) for index in self.minibatches(trained)]
+            metrics = self._steps(batch, minibatches, turn, factor)
             told.add_each(metrics)
             divergences = metrics.get("kl", ())
             steps += len(divergences)
-            if self.config.target_kl is not None and sum(divergences) > self.config.target_kl * len(divergences):
+            if limit is not None and sum(divergences) > limit * len(divergences):
                 break
         return {"epochs": float(epochs)} | self._close(batch, turn, before, steps)
 
-    def _pass(
+    def _steps(
         self, batch: Batch, minibatches: Sequence[Tensor], turn: Turn, factor: Tensor
     ) -> Mapping[str, Sequence[float]]:
         """One gradient step on each minibatch; metrics of each."""

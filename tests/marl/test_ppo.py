@@ -368,7 +368,7 @@ def test_passes_stop_at_the_mean_divergence(divergences: list, epochs: int, monk
     """The mean over all minibatches of a pass counts, not the last one."""
     env, rollout = rollout_of("particle/spread")
     made = learner(env, "particle/spread", replace(SMALL, epochs=3, minibatches=2, target_kl=0.1))
-    monkeypatch.setattr(PPO, "_pass", lambda self, *rest: {"kl": divergences})
+    monkeypatch.setattr(PPO, "_steps", lambda self, *rest: {"kl": divergences})
     assert made.update(rollout, 0.0)["epochs"] == epochs
 
 

@@ -61,7 +61,7 @@ def test_one_call_does_what_a_call_each_does() -> None:
     """To the bit: also where the optimiser's state was loaded in between, as a resumed run does it."""
     together, batch, minibatches = made_with(LEARNS)
     apart, _, _ = made_with(LEARNS)
-    told = together._pass(batch, minibatches, together.turns[0], torch.ones(()))
+    told = together._steps(batch, minibatches, together.turns[0], torch.ones(()))
     each = []
     for index in minibatches:
         each.append(apart._step(batch, index))
@@ -74,9 +74,9 @@ def test_what_is_not_finite_ends_the_steps_before_it_is_used() -> None:
     made, batch, minibatches = made_with(replace(LEARNS, advantage_norm="none"))
     batch.advantage[minibatches[1][batch.use[minibatches[1]].any(1)]] = math.nan
     other, _, _ = made_with(LEARNS)
-    other._pass(batch, minibatches[:1], other.turns[0], torch.ones(()))
+    other._steps(batch, minibatches[:1], other.turns[0], torch.ones(()))
     with pytest.raises(NumericalFailure) as caught:
-        made._pass(batch, minibatches, made.turns[0], torch.ones(()))
+        made._steps(batch, minibatches, made.turns[0], torch.ones(()))
     assert same_bits(kept(made), kept(other))
     torch.testing.assert_close(caught.value.batch.advantage, batch.advantage[minibatches[1]], equal_nan=True)
 

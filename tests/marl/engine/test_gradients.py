@@ -276,6 +276,6 @@ def test_gradients_do_not_depend_on_threads() -> None:
             made = PPO(env, "team", PPOConfig(critic="local"), "agent", 0, threads)
             batch = random_batch(made, 6 * fused.PART, 0)
             minibatches = torch.arange(len(batch.seat)).split(2 * fused.PART)
-            made._pass(batch, minibatches, made.turns[0], torch.ones(()))
+            made._steps(batch, minibatches, made.turns[0], torch.ones(()))
             found.append(torch.cat([p.detach().flatten() for p in made.parameters]))
     assert all(torch.equal(x, found[0]) for x in found)
