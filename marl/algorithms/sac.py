@@ -128,7 +128,7 @@ class SAC(ActorCritic):
         log_prob = self._log_probs(acts, sample.now.acting)
         share = acting / acting.sum(0).clamp(min=1)
         gain = hopes.of_all(self._values(acts, sample.now.acting), self._probs(acts), share)
-        cost = self.log_temperature.detach().exp() * log_prob + self._drifts(acts, log_prob)
+        cost = self._cost(acts, log_prob, self.log_temperature.detach().exp())
         loss = losses.masked_sum(cost * share, acting) - gain
 
         def divergences() -> Tensor:
@@ -144,7 +144,8 @@ class SAC(ActorCritic):
         temperature = self.log_temperature.detach().exp()
         noises = [self._noise(group, len(sample.use), 1) for group, _ in self.agents]
         acts = [self._act_of(r, views, noise) for r, noise in enumerate(noises)]
-        values = [x.detach() for x in self._values(acts, views.acting)]
+        owns = self._values(acts, views.acting)
+        values = [x.detach() for x in owns]
         log_prob = self._log_probs(acts, views.acting).detach()
         norms = []
         fresh = torch.randperm(len(acts), generator=self.generators["order"]).tolist()
@@ -152,13 +153,12 @@ class SAC(ActorCritic):
         answering = self.config.later_agents == "answering"
         for turn, r in enumerate(order):
             acts_now = views.acting[:, r : r + 1]
-            own, mine = self._values([acts[r]], acts_now)[0], self._log_probs([acts[r]], acts_now)
-            chosen = [*values[:r], own, *values[r + 1 :]]
+            mine, chosen = self._log_probs([acts[r]], acts_now), [*values[:r], owns[r], *values[r + 1 :]]
             if answering:
                 hope = hopes.answered(r, chosen, order[turn + 1 :], temperature)
             else:
                 hope = hopes.of_one(r, chosen, self._probs([acts[r]])[0])
-            cost = (temperature[r] * mine + self._drifts([acts[r]], mine))[:, 0] - hope
+            cost = self._cost([acts[r]], mine, temperature[r])[:, 0] - hope
             loss = losses.masked_sum(cost, acting[:, r]) / acting[:, r].sum().clamp(min=1)
             norms.append(
                 self._step_near(f"actor_{r}", loss, self.parts[r], sample, *self._moved(r, views, noises[r], acting))
@@ -291,10 +291,11 @@ class SAC(ActorCritic):
         """`[B, R]`, 0 where agents do not act."""
         return torch.where(acting, torch.cat([act.log_prob for act in acts], 1), 0.0)
 
-    def _drifts(self, acts: Sequence[Act], like: Tensor) -> Tensor:
-        """Weighed drift of each agent, shaped as `like`."""
+    def _cost(self, acts: Sequence[Act], log_prob: Tensor, temperature: Tensor) -> Tensor:
+        """What `log_prob [B, n]` and the agents' drifts cost, weighed."""
         parts = [act.drift for act in acts if act.drift is not None] if self.config.drift == "kl" else []
-        return self.config.drift_weight * torch.cat(parts, 1) if parts else torch.zeros_like(like)
+        cost = temperature * log_prob
+        return cost + self.config.drift_weight * torch.cat(parts, 1) if parts else cost
 
 
 class Hopes:
