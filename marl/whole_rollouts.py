@@ -17,6 +17,10 @@ from marl.policy import Policy
 from marl.seats import NoiseSource, Seats
 
 
+SEEN = (np.float32, np.uint8)
+"""Kinds of numbers of which views may be made."""
+
+
 def known(env: VectorEnv) -> bool:
     """Whether an environment can be stepped by compiled code."""
     return hasattr(env, "block")
@@ -24,7 +28,7 @@ def known(env: VectorEnv) -> bool:
 
 def possible(env: VectorEnv, seats: Mapping[str, Seats]) -> bool:
     """Whether the environment and all who act are compiled, one player of each kind for all its seats, and they choose
-    among discrete actions by what plain numbers say."""
+    among discrete actions."""
     return known(env) and all(len(held.players) == 1 and _compiled(held.players[0]) for held in seats.values())
 
 
@@ -34,7 +38,7 @@ def _compiled(player: Any) -> bool:
         and player.acts_compiled
         and all(
             isinstance(group.action_space, spaces.Discrete | spaces.MultiDiscrete)
-            and group.observation_space.dtype == np.float32
+            and group.observation_space.dtype in SEEN
             for group in player.spec.groups
         )
     )

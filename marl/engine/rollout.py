@@ -43,7 +43,7 @@ class Group(NamedTuple):
     draws: NDArray[np.float32]  # [E, N, J] memory for a step's noise
     sizes: NDArray[np.int64]  # [J] numbers of actions, sum K
     noise: NDArray[np.float32]  # [S, n, J] the draws, by seat
-    inputs: NDArray[np.float32]  # [T, S, n, D]
+    inputs: NDArray[np.float32 | np.uint8]  # [T, S, n, D]
     mask: NDArray[np.bool_]  # [T, S, n, K], or [T, 0, 0, 0]
     action: NDArray[np.int32]  # [T, S, n, J] written
     log_prob: NDArray[np.float32]  # [T, S, n] written

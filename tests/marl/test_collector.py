@@ -258,7 +258,7 @@ def test_what_the_environment_gets_is_clipped_and_what_is_stored_is_not() -> Non
     assert (given <= space.high).all()
 
 
-@pytest.mark.parametrize("name", ["particle/spread", "toy/siege", "roshambo/repeated"])
+@pytest.mark.parametrize("name", ["particle/spread", "toy/siege", "toy/noughts", "roshambo/repeated"])
 def test_all_steps_at_once_are_single_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     collectors = []
     for _ in range(2):
