@@ -16,7 +16,6 @@ from marl.engine import rollout
 from marl.policy import Policy
 from marl.seats import NoiseSource, Seats
 
-
 SEEN = (np.float32, np.uint8)
 """Kinds of numbers of which views may be made."""
 
