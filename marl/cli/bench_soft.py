@@ -1,4 +1,5 @@
-"""HASAC's updates per second: ours, the same written plainly with a list of modules, and its matrix products alone."""
+"""HASAC's updates per second: ours on one thread and on several, with torch in the engine's place, the same written
+plainly with a list of modules, and its matrix products alone."""
 
 from __future__ import annotations
 
@@ -27,18 +28,25 @@ CONTINUOUS = {"continuous_actions": True}
 
 
 def measure(scenario: Scenario, options: Rounds) -> Iterator[dict[str, Any]]:
-    """Rows of one scenario, on one thread; nothing but for particle/spread, whose shape the plain loop has."""
+    """Rows of one scenario; nothing but for particle/spread, whose shape the plain loop has."""
     if scenario.name != "particle/spread":
         return
     torch.set_num_threads(1)
     heap.keep_freed()  # as in training; the plain loop has the good of it too
-    ours, plain = learner(), Plain()
-    speeds = take_turns({"ours": ours._learn, "plain": plain.update, "products": products_alone(plain)}, options)
-    name = f"{scenario.name}, continuous, hasac, batch {BATCH}, {WIDTH} wide, 1 thread"
-    loop, products = "a plain list of modules", "its matrix products"
+    plain = Plain()
+    calls = {"plain": plain.update, "products": products_alone(plain), "ours": learner()._learn}
+    calls |= {"torch": learner(engine="torch")._learn}
+    if options.threads > 1:
+        calls |= {"threads": learner(options.threads)._learn}
+    speeds = take_turns(calls, options)
+    shape = f"{scenario.name}, continuous, hasac, batch {BATCH}, {WIDTH} wide"
+    name, loop, products = f"{shape}, 1 thread", "a plain list of modules", "its matrix products"
     yield row(f"{name}, {loop}", speeds["plain"], None, UNIT)
+    yield row(f"{name}, torch engine", speeds["torch"], (loop, speeds["plain"]), UNIT)
     yield row(name, speeds["ours"], (loop, speeds["plain"]), UNIT)
     yield row(f"{name}, beside its products", speeds["ours"], (products, speeds["products"]), UNIT)
+    if options.threads > 1:
+        yield row(f"{shape}, {options.threads} threads", speeds["threads"], ("1 thread", speeds["ours"]), UNIT)
 
 
 def take_turns(calls: dict[str, Callable[[], object]], options: Rounds) -> dict[str, float]:
@@ -56,12 +64,12 @@ def take_turns(calls: dict[str, Callable[[], object]], options: Rounds) -> dict[
     return {name: median(rates) for name, rates in speeds.items()}
 
 
-def learner() -> SAC:
+def learner(threads: int = 1, engine: str = "fused") -> SAC:
     """HASAC of the measured shape, with something to remember."""
     env = environments.make("particle/spread", COPIES, num_threads=1, **CONTINUOUS)
     shape = {"hidden": (WIDTH, WIDTH), "batch_size": BATCH, "warmup_steps": 0, "rollout_length": FILL}
     config = settings.changed(settings.algorithm("hasac").config, shape)
-    made = SAC(env.spec, "team", config, "team_mean", 0)
+    made = SAC(env.spec, "team", config, "team_mean", 0, threads, engine)
     collector = Collector(env, {"team": Seats.all(made.actor, COPIES)}, FILL, 0)
     rollout = collector.collect()["team"]
     made.buffer.add(rollout, made._paid(rollout))

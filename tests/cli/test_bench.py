@@ -116,14 +116,16 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "mappo, 4 x 4, 2 threads, one core busy",
         "mappo, 8 x 4, 2 threads",
         "continuous, hasac, batch 8, 128 wide, 1 thread, a plain list of modules",
+        "continuous, hasac, batch 8, 128 wide, 1 thread, torch engine",
         "continuous, hasac, batch 8, 128 wide, 1 thread",
         "continuous, hasac, batch 8, 128 wide, 1 thread, beside its products",
+        "continuous, hasac, batch 8, 128 wide, 2 threads",
         "second start of marl train mappo",
         "second start of marl train hasac",
     ]
     assert [row["against"] for row in rows] == [
         None, *["plain torch PPO"] * 5, "its matrix products", "mappo, 4 x 4, 2 threads", None,
-        None, "a plain list of modules", "its matrix products", "import math", "import math",
+        None, *["a plain list of modules"] * 2, "its matrix products", "1 thread", "import math", "import math",
     ]  # fmt: skip
     assert rows[2]["ratio"] == pytest.approx(rows[2]["value"] / rows[0]["value"])
     assert 0 < rows[6]["ratio"] < 1
