@@ -97,7 +97,8 @@ class Table:
             names = self._past[0] if self._past else {}
             past = {name: np.stack([arrays[name] for arrays in self._past]) for name in names}
             self._answer = None
-            self._moment, self.mask, self._asking = replace(shown, past=past), mask, True
+            shown = replace(shown, past=past, scenario=self._moment.scenario)
+            self._moment, self.mask, self._asking = shown, mask, True
             self._past.append(shown.arrays)
             self._change.wait_for(lambda: self._answer is not None or self._left)
             self._check()

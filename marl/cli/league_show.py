@@ -83,7 +83,7 @@ def text(found: Mapping[str, Any], matches: int, folder: Path) -> str:
     lines[-1] += " interval, average 0)"
     if not found["comparable"]:
         lines.append("(islands never met through anybody: their ratings are not comparable)")
-    if found["non_transitivity"] is not None:
+    if found["non_transitivity"] is not None and len(found["rated"]) > 2:  # of two, whoever is better
         held = sorted(zip(found["nash"], found["rated"], strict=True), reverse=True)
         mixture = ", ".join(f"{name} {share:.2f}" for share, name in held if share >= 0.005)
         lines.append(f"equilibrium: {mixture}; {found['non_transitivity']:.0%} of the payoffs are circular")

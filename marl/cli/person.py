@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from environments.errors import UsageError
@@ -58,9 +59,9 @@ class AtKeyboard:
 
 
 def while_watching(
-    environment: str, options: Mapping[str, Any], agent: str, play: Callable[[AtKeyboard], Result]
+    scenario: str, environment: str, options: Mapping[str, Any], agent: str, play: Callable[[AtKeyboard], Result]
 ) -> Result:
-    """What `play` returns, which is called in a thread while the main one shows the window.
+    """What `play` returns, which is called in a thread while the main one shows the window, titled as the scenario is.
 
     Closing the window interrupts: KeyboardInterrupt. UsageError where there is no display.
     """
@@ -68,7 +69,8 @@ def while_watching(
     from viz.moment import live_moment
     from viz.screen.window import watch
 
-    table = Table(live_moment(environments.parallel_env(environment, **options).vector, 0), agent)
+    first = live_moment(environments.parallel_env(environment, **options).vector, 0)
+    table = Table(replace(first, scenario=scenario), agent)
     results: list[Result] = []
     errors: list[BaseException] = []
 
@@ -83,7 +85,7 @@ def while_watching(
     thread = threading.Thread(target=work, name="matches", daemon=True)
     thread.start()
     try:
-        watch(AtTable(table), f"{environment} — {agent}")
+        watch(AtTable(table), f"{scenario} — {agent}")
     finally:
         table.leave()
         thread.join(PATIENCE)

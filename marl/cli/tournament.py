@@ -163,7 +163,7 @@ def by_hand(
         raise UsageError(f"a person plays {what}")
     check_display(f"marl tournament {options.scenario} PLAYER PLAYER --record 1")
     (agent, *_) = next(iter(spec.members(spec.team_kinds.index(kind)).values()))
-    return person.while_watching(environment, settings, agent, play)
+    return person.while_watching(options.scenario, environment, settings, agent, play)
 
 
 def parse_test(text: str, players: int) -> SPRT:

@@ -56,12 +56,16 @@ def test_a_league_holds_snapshots_matches_and_given_players(finished: Path, caps
     newest = ["--team", f"player_1=league:{finished}/main"]
     assert main(["evaluate", f"league:{finished}/main-0", *newest, "--episodes", "4", "--threads", "1"]) == 0
     assert main(["league", "show", str(finished)]) == 0
-    assert "main-5" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "main-5" in shown and "equilibrium: " in shown
 
 
-def test_a_longer_league_is_the_shorter_one_gone_on_with(tmp_path: Path) -> None:
+def test_a_longer_league_is_the_shorter_one_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "parts"
     assert league(folder, "--total-steps", "192", "--plan", "pfsp") == 0
+    assert main(["league", "show", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "main-1" in shown and "equilibrium" not in shown, "of two, whoever is better"
     assert main(["league", "resume", str(folder), "--total-steps", "576"]) == 0
     with Store(folder) as store:
         assert [p.name for p in store.players().values()] == ["main", *(f"main-{k}" for k in range(4))]

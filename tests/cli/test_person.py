@@ -31,9 +31,11 @@ class Robot:
         self.patience = patience
         self.sides: list[str | None] = []
         self.ends: list[str] = []
+        self.titles: set[str] = set()
 
     def __call__(self, shown: Any, title: str) -> None:
         assert isinstance(shown, AtTable)
+        self.titles.add(title)
         moves, until = 0, time.monotonic() + 60
         while not shown.quit and time.monotonic() < until:
             shown.advance(0.05)
@@ -48,6 +50,7 @@ class Robot:
                     time.sleep(0.001)
             elif shown.table.asked:
                 self.sides.append(shown.table.human)
+                self.titles.add(written(shown).split(" | ")[0])
                 if moves == self.patience:
                     shown.escape()
                     return
@@ -98,6 +101,12 @@ def test_who_closes_the_window_goes_on_later(
         assert store.count() == 0
     robot = window(monkeypatch, Robot())
     assert main(words) == 0 and len(robot.ends) == 2
+
+
+def test_the_window_names_the_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = window(monkeypatch, Robot(patience=1))
+    assert main(["tournament", "board/hex-3", "human", "random", "--games", "2", "--dir", str(tmp_path / "cup")]) == 130
+    assert robot.titles == {"board/hex-3", "board/hex-3 — player_0"}
 
 
 def test_a_person_plays_one_agent() -> None:
