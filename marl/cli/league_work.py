@@ -73,12 +73,9 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
     run, plan, config = open_league(run.folder)
     plan.check()
     print(f"engine    {', '.join(sorted(set(plan.engines.values())))}", flush=True)
-    from environments import compile
-    from marl.engine import SOURCES
+    from marl.cli import compiling
 
     again = f"marl league resume {shlex.quote(str(run.folder))}"
-    if compile.is_cold(SOURCES):
-        print("compiling the learners' kernels, once for this machine: about 20 s", flush=True)
     with going_on(again):
         import torch
 
@@ -92,7 +89,7 @@ def work(run: runs.Run, lock: runs.Lock) -> int:
         stop = Stop()
         with stop.watching():
             try:
-                with external.traced(run.folder):
+                with external.traced(run.folder), compiling.told():
                     league = League(run.folder, config, workshop(run, plan, config), store)
                     runs.cut_metrics(run, league.steps)
                     if league.finished:

@@ -89,6 +89,7 @@ def work(run: Run, lock: Lock) -> int:
     All that can be checked without torch is checked before it is imported. The lock is released at the end.
     """
     from marl import checkpoint
+    from marl.cli import compiling
     from marl.cli import plan as plans
 
     plan = plans.of_run(run)
@@ -98,7 +99,7 @@ def work(run: Run, lock: Lock) -> int:
     if entry is not None and finished and _policies_are_current(run, plan, entry):
         print(f"{run.folder} is finished: {entry.step} of {plan.train.total_steps} steps; --total-steps sets a new end")
         return 0
-    with going_on(f"marl resume {shlex.quote(str(run.folder))}"):
+    with going_on(f"marl resume {shlex.quote(str(run.folder))}"), compiling.told():
         session = _session(run, plan, entry)
         if finished:  # it was killed between its last checkpoint and its policies
             session.export()
@@ -109,13 +110,9 @@ def work(run: Run, lock: Lock) -> int:
 
 def _session(run: Run, plan: Plan, entry: Entry | None) -> Session:
     """The part of a run that begins now, at its newest checkpoint where there is one. Imports torch, and compiles."""
-    from environments import compile
     from marl import runs
     from marl.cli.loop import Session
-    from marl.engine import SOURCES
 
-    if compile.is_cold(SOURCES):
-        print("compiling the learners' kernels, once for this machine: about 20 s", flush=True)
     session = Session(run, plan, plan.build(), Stop())
     if entry is not None:
         session.resume(entry)

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numba
 import pytest
 
 from marl import garbage
-from marl.cli import bench_start, main
+from marl.cli import bench_start, compiling, main
 from scenarios import catalog
 
 UNUSED = ("wandb", "pygame", "supersuit", "pettingzoo", "matplotlib", "PIL", "tensorboard", "sympy", "torch._dynamo")
@@ -29,6 +30,24 @@ def test_a_second_start_compiles_nothing_and_loads_what_it_needs(monkeypatch: py
     assert done[-1].stdout.count("data loaded from") > 4 and "data saved to" not in done[-1].stdout
     loaded = {line.rpartition("|")[2].strip() for line in done[-1].stderr.splitlines()}
     assert {"torch", "numba"} <= loaded and not loaded & set(UNUSED)
+
+
+def test_compiling_learners_functions_is_told_once_and_loading_them_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    def made(module: str) -> Any:
+        def function(x):  # type: ignore[no-untyped-def]
+            return x + 1
+
+        function.__module__ = module
+        return numba.njit(function)
+
+    with compiling.told():
+        made("environments.loops.a_game")(1)
+    assert capsys.readouterr().out == ""
+    ours = made("marl.engine.a"), made("marl.engine.b")
+    for _ in range(2):
+        with compiling.told():
+            assert [function(1) for function in ours] == [2, 2]
+    assert capsys.readouterr().out == "compiling the learners' functions, once for this machine: about 20 s\n"
 
 
 @pytest.fixture
