@@ -134,10 +134,9 @@ class TwinQ(nn.Module):
     def forward(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor], fixed: bool = False) -> Tensor:
         """All `F` functions `[F, B, K]` of actions, one `[B, d]` per agent; `fixed`: parameters need no gradient."""
         if self.central:
-            head, x = self.heads["central"], torch.cat([seen["central"], *actions], 1)
-            both: Tensor = head.fixed(x) if fixed and isinstance(head, AgentMLP) else head(x)
-            return both.transpose(0, 1)
-        rows = [self._local(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
+            x = torch.cat([seen["central"], *actions], 1)
+            return _outputs(self.heads["central"], x, fixed).transpose(0, 1)
+        rows = [self._local(group, torch.cat([seen[group.name], x], 2), fixed) for group, x in self._by_group(actions)]
         return torch.cat(rows, 2)
 
     @torch.no_grad()
@@ -177,7 +176,7 @@ class TwinQ(nn.Module):
         return head.onwards(first, weights, biases).transpose(0, 1)
 
     def first(self, seen: Mapping[str, Tensor], actions: Sequence[Tensor]) -> Tensor:
-        """The first of the functions alone, `[B, K]`."""
+        """The first of the functions alone, `[B, K]`; parameters need no gradient."""
         if self.central:
             head, x = self.heads["central"], torch.cat([seen["central"], *actions], 1)
             if not isinstance(head, AgentMLP):
@@ -185,7 +184,7 @@ class TwinQ(nn.Module):
                 return all_of_them[:, 0]
             return layered(x, [part[0] for part in (*head.weights, *head.biases)], head.activation, head.engine)
         rows = [(group, torch.cat([seen[group.name], x], 2)) for group, x in self._by_group(actions)]
-        return torch.cat([self.heads[f"{group.name}_first"](x).squeeze(-1) for group, x in rows], 1)
+        return torch.cat([_outputs(self.heads[f"{group.name}_first"], x, True).squeeze(-1) for group, x in rows], 1)
 
     def smaller(self, seen: Mapping[str, Tensor], acting: Tensor, actions: Sequence[Tensor]) -> Tensor:
         """What is expected `[B, K]` of the actions, or of their probabilities where they are summed over."""
@@ -260,9 +259,10 @@ class TwinQ(nn.Module):
                 found.append(in_blocks(head, both.flatten(0, 1)).view(*does.shape[:3], 1))
         return torch.stack(found).amin(0).squeeze(3)
 
-    def _local(self, group: AgentGroup, x: Tensor) -> Tensor:
-        """All functions `[F, B, n]` of a group's agents."""
-        return torch.stack([in_blocks(self.heads[f"{group.name}_{name}"], x).squeeze(-1) for name in self.names])
+    def _local(self, group: AgentGroup, x: Tensor, fixed: bool = False) -> Tensor:
+        """All functions `[F, B, n]` of a group's agents; `fixed` as in `forward`."""
+        heads = [self.heads[f"{group.name}_{name}"] for name in self.names]
+        return torch.stack([_outputs(head, x, fixed).squeeze(-1) for head in heads])
 
     def _by_group(self, actions: Sequence[Tensor]) -> list[tuple[AgentGroup, Tensor]]:
         parts, first = [], 0
@@ -271,3 +271,8 @@ class TwinQ(nn.Module):
             parts.append((group, torch.stack(list(actions[first : first + n]), 1)))
             first += n
         return parts
+
+
+def _outputs(head: nn.Module, x: Tensor, fixed: bool) -> Tensor:
+    """`head(x)`; `fixed`: parameters need no gradient."""
+    return head.fixed(x) if fixed and isinstance(head, AgentMLP) else in_blocks(head, x)
