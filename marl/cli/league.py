@@ -33,7 +33,7 @@ SUBCOMMANDS = {
 def parse(words: Sequence[str]) -> League:
     """The subcommand and its options. UsageError in one line; `--help` prints and raises SystemExit."""
     if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
+        parser.print_help(usage())
         raise SystemExit(0 if words else 2)
     name, *rest = words
     if name not in SUBCOMMANDS:

@@ -69,7 +69,7 @@ def parse(words: Sequence[str]) -> Start:
     """Options of `marl league run`. UsageError in one line; `--help` prints and raises SystemExit."""
     if not words or words[0].startswith("-"):
         if any(word in ("-h", "--help") for word in words):
-            print(first_help())
+            parser.print_help(first_help())
             raise SystemExit(0)
         require(False, f"league run needs SCENARIO first, as in: {PROG} board/connect_four --plan self-play")
     algorithm = settings.algorithm(typed_algorithm(words))

@@ -98,6 +98,25 @@ def in_columns(help: str, width: int) -> str:
     return "".join(f"{line}\n" for line in lines) + help[end:]
 
 
+def print_help(help: str) -> None:
+    """Print help written by hand, as wide as the terminal: paragraphs are filled, what is said of a name in a list
+    goes on below where it begins, and examples are left as they are."""
+    width = shutil.get_terminal_size().columns
+    parts = []
+    for part in help.strip().split("\n\n"):
+        listed = any(line.startswith(" ") for line in part.splitlines())
+        lines = part.splitlines() if listed else [" ".join(part.split())]
+        parts.append("\n".join(_broken(line, width, listed) for line in lines))
+    print("\n\n".join(parts))
+
+
+def _broken(line: str, width: int, listed: bool) -> str:
+    name = re.match(r" +\S+(?: \S+)* {2,}", line)
+    if listed and name is None:
+        return line
+    return textwrap.fill(line, width, subsequent_indent=" " * (name.end() if name else 0), break_on_hyphens=False)
+
+
 def whole(text: str) -> int:
     """`10M`, `2e6`, `250k`, `1_000` as an int. ValueError on anything that is not a whole number."""
     size = SIZES.get(text[-1:], 1)

@@ -63,7 +63,7 @@ def parse(words: Sequence[str]) -> Train:
     names = [word for word in words[:2] if not word.startswith("-")]
     if len(names) < 2:
         if any(word in ("-h", "--help") for word in words):
-            print(first_help())
+            parser.print_help(first_help())
             raise SystemExit(0)
         require(False, f"train needs ALGORITHM and SCENARIO first, as in: {PROG} mappo particle/spread")
     algorithm, scenario = settings.algorithm(names[0]), catalog.find(names[1])

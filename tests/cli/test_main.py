@@ -189,6 +189,22 @@ def test_every_command_exists_and_has_help(capsys: pytest.CaptureFixture[str], m
             assert max(map(len, shown.splitlines())) == 80, "text and boxes are as wide as each other"
 
 
+@pytest.mark.parametrize("words", ["train", "league", "league run", "league exploit"])
+def test_help_of_two_stages_is_no_wider_than_the_terminal(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[int, str] = {}
+    for columns in (80, 500):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert cli.main([*words.split(), "--help"]) == 0
+        told[columns] = capsys.readouterr().out
+    narrow = [line for line in told[80].splitlines() if not line.startswith("  marl ")]  # commands are to be copied
+    assert max(map(len, narrow)) <= 80 < max(map(len, told[500].splitlines()))
+    assert told[80].split() == told[500].split()
+    if words == "train":
+        assert "\n" + " " * len("  happo    ") + "weighing what the last have changed\n" in told[80]
+
+
 def test_help_of_train_shows_settings_and_environment_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "mappo", "particle/spread", "--help"]) == 0
     told = capsys.readouterr().out
