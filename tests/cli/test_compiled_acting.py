@@ -15,9 +15,11 @@ from marl import policy as policies
 from marl.cli.main import main
 from marl.engine.fused import Passes
 from marl.engine.perceptrons import Perceptrons
-from marl.networks import AgentMLP
+from marl.networks import AgentMLP, computed_by
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
+from tests.probes import games
+from tests.probes.environment import FunctionEnv
 
 BOARD, BOX = "board/tictactoe", "particle/spread"
 TINY = ["--num-envs", "8", "--rollout-length", "12", "--hidden", "8", "--threads", "1", "--epochs", "1"]
@@ -113,7 +115,9 @@ def test_opponents_and_matches_of_a_league_and_an_exploiter(rows: list[tuple[int
 
 
 def test_what_remembers_or_sees_images_is_computed_by_torch() -> None:
-    spec = PolicySpec.of(environments.make(BOX, 1).spec, "team", hidden=(8,))
-    assert Policy(spec).acts_compiled
-    gru = PolicySpec.of(environments.make(BOX, 1).spec, "team", hidden=(8,), recurrent="gru")
-    assert not Policy(gru).acts_compiled
+    plain, bright = environments.make(BOX, 1).spec, FunctionEnv(games.Bright(), 1).spec
+    small = {"hidden": (8,)}
+    assert Policy(PolicySpec.of(plain, "team", **small)).acts_compiled
+    for env, more in ((plain, {"recurrent": "gru"}), (bright, {})):
+        policy = Policy(PolicySpec.of(env, "team", **small, **more))
+        assert not policy.acts_compiled and computed_by(policy) is None
