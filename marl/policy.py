@@ -39,6 +39,7 @@ from marl.encoders import Encoders
 from marl.engine.fused import Passes, every
 from marl.engine.heads import Choose, Point, Squash
 from marl.engine.layout import FlatNetwork
+from marl.engine.noise import normals
 from marl.engine.perceptrons import Perceptrons
 from marl.judges import Judge, tensors_of
 from marl.networks import AgentMLP, compute_by
@@ -236,8 +237,9 @@ class Policy(nn.Module):
         obs = view.obs.flatten(2)
         if isinstance(group.action_space, spaces.Box):
             point = np.empty((seats, agents, head_size(group.action_space)), np.float32)
-            normal = torch.special.ndtri(draws).contiguous().numpy()
-            task = self._box_task(group, passes, normal, point, log_prob)
+            normal = np.empty(draws.shape, np.float32)
+            normals(draws.contiguous().numpy().reshape(-1), normal.reshape(-1))
+            task = self.box_task(group, passes, normal, point, log_prob)
             passes.evaluate_each(each, ends, task, obs, every(seats))
             return PolicyStep(torch.from_numpy(point), torch.from_numpy(log_prob))
         sizes, mask = self.choice_place(group, view.action_mask)
@@ -248,7 +250,8 @@ class Policy(nn.Module):
         shaped = action if isinstance(group.action_space, spaces.MultiDiscrete) else action.squeeze(-1)
         return PolicyStep(shaped, torch.from_numpy(log_prob))
 
-    def _box_task(self, group: AgentGroup, passes: Passes, *arrays: np.ndarray) -> Point | Squash:
+    def box_task(self, group: AgentGroup, passes: Passes, *arrays: np.ndarray) -> Point | Squash:
+        """How the engine chooses Box actions, its arrays being of noise, actions and log-probabilities."""
         if self.spec.box == "gaussian":
             return Point(*self.box_place(group, passes), *arrays)
         bounds = np.float32(SMALLEST_LOG_STD), np.float32(LARGEST_LOG_STD)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from environments.spec import TeamKind
+from environments.spec import AgentGroup
 from environments.vector import StepBuffers, VectorEnv
 from marl.engine import rollout
 from marl.policy import Policy
@@ -26,8 +26,7 @@ def known(env: VectorEnv) -> bool:
 
 
 def possible(env: VectorEnv, seats: Mapping[str, Seats]) -> bool:
-    """Whether the environment and all who act are compiled, one player of each kind for all its seats, and they choose
-    among discrete actions."""
+    """Whether the environment and all who act are compiled, one player of each kind for all its seats."""
     return known(env) and all(len(held.players) == 1 and _compiled(held.players[0]) for held in seats.values())
 
 
@@ -35,11 +34,7 @@ def _compiled(player: Any) -> bool:
     return (
         isinstance(player, Policy)
         and player.acts_compiled
-        and all(
-            isinstance(group.action_space, spaces.Discrete | spaces.MultiDiscrete)
-            and group.observation_space.dtype in SEEN
-            for group in player.spec.groups
-        )
+        and all(group.observation_space.dtype in SEEN for group in player.spec.groups)
     )
 
 
@@ -56,38 +51,37 @@ def play(
 
     `views [T + 1, E, ..]` are what groups act on; their later rows are those of `out`. `key` is of the acting noise.
     """
-    groups, threads = [], []
+    hows, groups, threads, moves = [], [], [], dict(actions)
     for kind in env.spec.kinds:
         policy: Any = seats[kind.name].players[0]
         for name in kind.groups:
-            seen = {what: x[:-1] for what, x in views[name].items()}
-            groups.append(_group(env, kind, name, policy, seen, actions[name], log_prob[name]))
-            threads.append(policy.passes(env.spec.group(name)).threads)
-    moves = tuple(actions[group.name] for group in env.spec.groups)
-    rollout.take_all(env, key, groups, moves, out, min(threads))
+            passes = policy.passes(env.spec.group(name))
+            rows = len(log_prob[name]), env.num_envs * kind.teams, len(env.spec.group(name).agents) // kind.teams
+            source = NoiseSource.of(env.spec, env.spec.group(name))
+            seen = {what: x[:-1].reshape(*rows, -1) for what, x in views[name].items()}
+            if isinstance(env.spec.group(name).action_space, spaces.Box):
+                moves[name] = np.empty_like(actions[name])
+            how = _how(env.spec.group(name), policy, seen["action_mask"], actions[name], moves[name], rows)
+            hows.append(how)
+            own = source.agents, kind.teams, source.draws, seen["obs"], log_prob[name].reshape(rows)
+            groups.append(rollout.group(passes, how, *own))
+            threads.append(passes.threads)
+    rollout.take_all(env, key, hows, groups, tuple(moves[g.name] for g in env.spec.groups), out, min(threads))
 
 
-def _group(
-    env: VectorEnv,
-    kind: TeamKind,
-    name: str,
+def _how(
+    group: AgentGroup,
     policy: Policy,
-    views: Mapping[str, np.ndarray],
+    mask: np.ndarray,
     action: np.ndarray,
-    log_prob: np.ndarray,
-) -> rollout.Group:
-    group = env.spec.group(name)
-    source = NoiseSource.of(env.spec, group)
-    sizes, _ = policy.choice_place(group, None)
-    rows = len(log_prob), env.num_envs * kind.teams, len(group.agents) // kind.teams
-    mask = views["action_mask"].reshape(*rows, -1) if group.masked else np.zeros((len(log_prob), 0, 0, 0), np.bool_)
-    return rollout.group(
-        policy.passes(group),
-        sizes,
-        source.agents,
-        kind.teams,
-        inputs=views["obs"].reshape(*rows, -1),
-        mask=mask,
-        action=action.reshape(*rows, -1),
-        log_prob=log_prob.reshape(rows),
-    )
+    given: np.ndarray,
+    rows: tuple[int, int, int],
+) -> rollout.How:
+    """How a group acts, its actions `[T, S, n, ..]` written to `action`, and to `given` as they are given."""
+    space, action = group.action_space, action.reshape(*rows, -1)
+    if not isinstance(space, spaces.Box):
+        legal = mask if group.masked else np.zeros((rows[0], 0, 0, 0), np.bool_)
+        return rollout.Choices(policy.choice_place(group, None)[0], legal, action)
+    task = policy.box_task(group, policy.passes(group), action[0], action[0], np.zeros(rows[1:], np.float32))
+    low, high = (x.reshape(-1).astype(np.float32) for x in (space.low, space.high))
+    return rollout.Points(task, low, high, action, given.reshape(*rows, -1))

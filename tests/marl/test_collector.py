@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from environments.vector import VectorEnv
 from marl import whole_rollouts
 from marl.buffers import Rollout
 from marl.collector import Collector, EpisodeStatistics
+from marl.engine import rollout as compiled
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
 from marl.seats import Seats, by_seat, legal_action
@@ -258,21 +261,39 @@ def test_what_the_environment_gets_is_clipped_and_what_is_stored_is_not() -> Non
     assert (given <= space.high).all()
 
 
-@pytest.mark.parametrize("name", ["particle/spread", "toy/siege", "toy/noughts", "roshambo/repeated"])
-def test_all_steps_at_once_are_single_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "box"),
+    [
+        ("particle/spread", None),
+        ("toy/dock", None),
+        ("toy/dock", "squashed"),
+        ("toy/siege", None),
+        ("toy/noughts", None),
+        ("roshambo/repeated", None),
+    ],
+)
+def test_all_steps_at_once_are_single_steps(name: str, box: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     collectors = []
     for _ in range(2):
         collector = collector_of(environments.make(name, num_envs=70, seed=1, num_threads=1))
         for held in collector.seats.values():
             (policy,) = held.players
             assert isinstance(policy, Policy)
+            if box is not None:
+                policy = shaken(Policy(replace(policy.spec, box=box)))
+                held.players = [policy]
             for group in policy.spec.groups:
                 policy.passes(group, 2)  # several blocks of copies, shared out
         collectors.append(collector)
     at_once, by_steps = collectors
     assert whole_rollouts.possible(at_once.env, at_once.seats)
+    given: list[tuple[np.ndarray, ...]] = []
+    take_all = compiled.take_all
+    monkeypatch.setattr(compiled, "take_all", lambda *told: (given.append(told[4]), take_all(*told)))
     at_once.collect()
     first = at_once.collect()
+    for group, moves in zip(at_once.env.spec.groups, given[-1], strict=True):
+        np.testing.assert_array_equal(moves, legal_action(group, at_once._actions[group.name]))
     told, later = at_once.statistics.summary(), at_once.state_dict()
     monkeypatch.setattr(whole_rollouts, "possible", lambda env, seats: False)
     by_steps.collect()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtri
 
 from environments.compile import kernel
-from marl.engine import scalar
+from marl.engine import noise, scalar
 
 U = np.uint64
 
@@ -33,6 +34,15 @@ def test_precision() -> None:
     assert np.abs(exp / np.exp(x.astype(np.float64)) - 1).max() < 3e-7
     wide = np.linspace(-86.9, 87.9, 100_001).astype(np.float32)
     assert np.abs(both(wide)[1] / np.exp(wide.astype(np.float64)) - 1).max() < 3e-7
+
+
+def test_noise_is_normal() -> None:
+    """From every probability near the ends that noise can have, and many between; never infinite."""
+    p = np.concatenate([np.arange(10_000), np.arange(0, 2**23, 997), 2**23 - 1 - np.arange(10_000)]) + 0.5
+    p = (p * 2.0**-23).astype(np.float32)
+    found = np.empty_like(p)
+    noise.normals(p, found)
+    assert np.abs(found - ndtri(p.astype(np.float64))).max() < 1e-6
 
 
 def test_ends() -> None:
