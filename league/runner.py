@@ -280,7 +280,7 @@ def _serve(contest: Contest, line: Connection) -> None:
         told: list[Match] | Exception
         try:
             block = line.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the latter where the last answer was not even read
             return
         try:
             told = matches.play(contest, block)

@@ -222,6 +222,15 @@ def test_who_stops_it_before_workers_have_begun_leaves_nothing_that_waits() -> N
     assert set(threading.enumerate()) <= threads and set(multiprocessing.active_children()) <= others
 
 
+def test_a_worker_whose_last_answer_nobody_reads_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a duel that is decided: a line that is closed with something in it ends otherwise than an empty one."""
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send("an answer")
+    ours.close()
+    monkeypatch.setattr(runner.signal, "signal", lambda *_: None)
+    runner._serve(Contest("board/tictactoe", {}, load, 2), theirs)
+
+
 def test_a_worker_that_was_killed_is_said_with_what_is_safe() -> None:
     worker = runner._Worker(Contest("board/tictactoe", {}, load, games=2))
     worker.process.kill()
