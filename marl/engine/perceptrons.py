@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,24 @@ from torch.autograd.function import once_differentiable
 from environments import workers
 from marl.engine import blas, stacks
 from marl.engine.memory import FLOAT32_BYTES
-from marl.engine.mlp import rows_of_chunk
 from marl.engine.stacks import Inputs, Layers, Wanted
 
 BLOCKS = 4
 """Sums of gradients that are kept apart until all are done, at most: as many for one thread as for several."""
+
+SMALL_PRODUCT = 1_000_000
+"""Multiplications of a product up to which BLAS (OpenBLAS) need not copy its factors first: that takes a fifth of the
+time of layers 128 wide, and more in wider ones."""
+EVEN = 4
+"""Rows of a piece are a multiple of these: there are no rows left over for BLAS to do one by one."""
+ROWS = 192
+"""Rows of a piece of layers so wide that its products are never small."""
+
+
+def rows_of_piece(widths: Sequence[int]) -> int:
+    """Rows that go through layers of these widths at once."""
+    rows = SMALL_PRODUCT // max(a * b for a, b in pairwise(widths))
+    return min(rows, ROWS) // EVEN * EVEN if rows >= EVEN else ROWS
 
 
 class Perceptrons:
@@ -77,11 +90,12 @@ class Batch:
         """Rows of the inputs, alive until they have been passed back."""
         self.networks, rows = len(weights[0]) if weights[0].dim() == 3 else 1, x.shape[-2]
         self.widths = [weights[0].shape[-2], *(weight.shape[-1] for weight in weights)]
-        self.chunk = rows_of_chunk(self.widths)
-        self.pieces = max(1, (rows + self.chunk // 2) // self.chunk)
+        self.piece = rows_of_piece(self.widths)
+        self.pieces = -(-rows // self.piece)
         first = biases[0].dim() - weights[0].dim() + 1  # 0 `[F, out]`, 1 `[F, P, out]`, 2 `[F, G, P, out]`
         self.net = Layers(
             rows,
+            self.piece,
             np.array(self.widths),
             self._addresses(weights),
             self._addresses(biases),
@@ -97,7 +111,7 @@ class Batch:
     def forward(self, keep: bool) -> Tensor:
         """Outputs `[F, B, K]`; what `backward` needs is kept, or not."""
         out = torch.empty(self.networks, self.net.rows, self.widths[-1])
-        room = 0 if keep else 2 * self.chunk
+        room = 0 if keep else self.piece
         net = self.net if keep else self.net._replace(at=self._places(self.threads * room))
         self.kept = np.empty(net.at[-1], np.float32)
         self._run(stacks.forward, (net, self.inputs, self.kept, room, out.numpy()), self.pieces)
@@ -114,8 +128,8 @@ class Batch:
         first = self.weights[0][..., self.start : self.start + columns, :]
         turned = [weight.mT.contiguous() for weight in (first, *self.weights[1:])]
         wanted = Wanted(gradients, ends[:layers], ends[layers:-1], slopes.numpy(), self._addresses(turned))
-        works = np.empty((self.threads, 4 * self.chunk * max(self.widths)), np.float32)
-        choices = np.empty((self.threads, 2 * self.chunk), np.int64)
+        works = np.empty((self.threads, 2 * self.piece * max(self.widths)), np.float32)
+        choices = np.empty((self.threads, self.piece), np.int64)
         given = errors.contiguous().numpy()
         arguments = (self.net, self.inputs, self.kept, given, self.pieces, wanted, works, choices)
         self._run(stacks.backward, arguments, blocks)

@@ -28,6 +28,8 @@ class Layers(NamedTuple):
 
     rows: int
     """B."""
+    piece: int
+    """Rows that go through all layers at once; of the last piece fewer."""
     size: NDArray[np.int64]
     """`[L+1]` widths: inputs, hidden layers, outputs."""
     weight: NDArray[np.int64]
@@ -82,7 +84,7 @@ def forward(net, inputs, kept, room, out, rows, size, progress, who):
         if first >= rows:
             return
         for piece in range(first, stop):
-            begin, end = piece * samples // rows, (piece + 1) * samples // rows
+            begin, end = piece * net.piece, min((piece + 1) * net.piece, samples)
             for stack in range(out.shape[0]):
                 source = stack * inputs.stack_step + begin * inputs.row_step
                 place = stack * samples + begin if room == 0 else room * who
@@ -138,7 +140,7 @@ def backward(net, inputs, kept, errors, pieces, wanted, works, choices, rows, si
             for i in range(U(block * count), U(block * count + count)):
                 gradients[i] = F(0.0)
             for piece in range(block * pieces // rows, (block + 1) * pieces // rows):
-                begin, end = piece * samples // pieces, (piece + 1) * samples // pieces
+                begin, end = piece * net.piece, min((piece + 1) * net.piece, samples)
                 for stack in range(errors.shape[0]):
                     source = stack * inputs.stack_step + begin * inputs.row_step
                     own = chosen[: _choose(errors, stack, begin, end, count > 0, work, chosen)]
