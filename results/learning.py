@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -221,7 +222,10 @@ def measure(row: Row, seed: int) -> None:
     train = ["marl", "train", row.algorithm, row.scenario, "--seed", str(seed), "--total-steps", str(row.steps)]
     train += ["--reward", row.reward] if row.reward else []
     train += [*row.options, "--threads", "1", "--run-dir", str(folder)]
-    _run(["marl", "resume", str(folder)] if (ROOT / folder / "config.json").exists() else train, apart)
+    begun = (ROOT / folder / "config.json").exists()
+    clock = time.process_time()
+    _run(["marl", "resume", str(folder)] if begun else train, apart)
+    processor = {} if begun or apart else {"processor_seconds": time.process_time() - clock}
     sampled, sampled_command = _evaluate(row.episodes, apart, str(folder))
     greedy, _ = _evaluate(row.episodes, apart, str(folder), "--greedy")
     config = json.loads((ROOT / folder / "config.json").read_text())
@@ -236,6 +240,7 @@ def measure(row: Row, seed: int) -> None:
         "seed": seed,
         "total_steps": row.steps,
         "seconds": metrics[-1]["time/total"],
+        **processor,
         "machine": machine_name(),
         "versions": json.loads((ROOT / folder / "manifest.json").read_text())["versions"],
         "commands": [" ".join(train), " ".join(sampled_command)],

@@ -11,8 +11,9 @@ where there is such a metric), `tictactoe`, `bench` (one run of all parts of `ma
 A file `NAME.json` here, or in a folder below, is one of these:
 
 - an object, one training run: `scenario`, `algorithm`, `variant` ("default", "tuned", ...), `reward` (what agents were
-  paid), `seed`, `total_steps` (environment steps), `seconds` of training, `machine`, and `evaluation`, `greedy` and
-  `random`, each as `marl evaluate --json` writes it: returns summed over agents, undiscounted;
+  paid), `seed`, `total_steps` (environment steps), `seconds` of training by the clock, perhaps `processor_seconds`,
+  `machine`, and `evaluation`, `greedy` and `random`, each as `marl evaluate --json` writes it: returns summed over
+  agents, undiscounted;
 - a list, as `marl bench --json` writes it: `name`, `value`, `unit`, `ratio`, `against`, `machine`, and `part` where it
   measured all parts (`bench.json`);
 - an object with `lines`, a tic-tac-toe player against every line of replies, as `tictactoe.py` writes it;
@@ -157,7 +158,7 @@ def learning_table(runs: Iterable[Run]) -> str:
     ]
     for (scenario, algorithm, variant, reward, steps), seeds in sorted(rows.items()):
         name = _named(algorithm, variant)
-        minutes = sum(run["seconds"] for run in seeds) / len(seeds) / 60
+        minutes = sum(run.get("processor_seconds", run["seconds"]) for run in seeds) / len(seeds) / 60
         measured = (_returns(seeds, "evaluation"), _returns(seeds, "greedy"), _random(seeds))
         cells = (scenario, name, reward, _steps(steps), len(seeds), *measured, f"{minutes:.1f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -376,7 +377,8 @@ def _conventions(runs: Sequence[Run]) -> str:
     text = (
         "Undiscounted returns, summed over each team's agents; IQM over seeds with its 95 % stratified bootstrap "
         "interval (over episodes where there is one seed). "
-        f"{_episodes(runs)} Minutes are of training."
+        f"{_episodes(runs)} Minutes are of training: of a processor where that was noted, else by the clock "
+        "of a machine with other work."
     )
     return f"{text} Machine: {'; '.join(machines)}." if machines else text
 

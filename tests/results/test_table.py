@@ -37,6 +37,8 @@ def test_runs_that_differ_by_their_seed_are_one_row() -> None:
     assert row[5].startswith("-40.0 [")  # the interquartile mean, not the mean (-42)
     assert row[6].startswith("-38.0 [")
     assert row[7:] == ["-83.0", "2.0"]
+    (row,) = _rows(table.learning_table([_run(0, -40.0, processor_seconds=60.0), _run(1, -40.0)]))
+    assert row[8] == "1.5"  # a processor's minutes where they are known, else the clock's
 
 
 def test_small_returns_have_a_digit_more() -> None:
