@@ -25,14 +25,16 @@ SMALL_PRODUCT = 1_000_000
 time of layers 128 wide, and more in wider ones."""
 EVEN = 4
 """Rows of a piece are a multiple of these: there are no rows left over for BLAS to do one by one."""
+FEWEST_ROWS = 8
+"""Fewer, and weights would be read so often that copying the factors costs less."""
 ROWS = 192
-"""Rows of a piece of layers so wide that its products are never small."""
+"""Rows of a piece of layers so wide that its products are not small."""
 
 
 def rows_of_piece(widths: Sequence[int]) -> int:
     """Rows that go through layers of these widths at once."""
-    rows = SMALL_PRODUCT // max(a * b for a, b in pairwise(widths))
-    return min(rows, ROWS) // EVEN * EVEN if rows >= EVEN else ROWS
+    rows = min(SMALL_PRODUCT // max(a * b for a, b in pairwise(widths)), ROWS) // EVEN * EVEN
+    return rows if rows >= FEWEST_ROWS else ROWS
 
 
 class Perceptrons:
@@ -83,8 +85,8 @@ class Batch:
         activation: str,
         start: int,
     ) -> None:
-        if x.stride(-1) != 1 or x.stride(-2) < x.shape[-1]:
-            x = x.contiguous()
+        if x.stride(-1) != 1 or x.stride(-2) < x.shape[-1] or 0 in x.stride()[:-2]:
+            x = x.clone(memory_format=torch.contiguous_format)  # to torch a single row is contiguous whatever its step
         self.threads, self.weights, self.biases, self.start = threads, weights, biases, start
         self.x = x.detach()
         """Rows of the inputs, alive until they have been passed back."""
@@ -156,11 +158,13 @@ class _Through(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, batch: Batch, x: Tensor, *parameters: Tensor) -> Tensor:
         ctx.batch, ctx.shape, ctx.parameters = batch, x.shape, len(parameters)
+        ctx.save_for_backward(x, *batch.weights, *batch.biases)
         return batch.forward(keep=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, errors: Tensor) -> tuple[Tensor | None, ...]:
+        _ = ctx.saved_tensors  # which is an error where one was changed since
         wanted = ctx.needs_input_grad
         columns = ctx.shape[-1] if wanted[1] else 0
         slopes, gradients = ctx.batch.backward(errors, any(wanted[2:]), columns)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from marl.engine.perceptrons import Perceptrons
+from marl.engine.perceptrons import EVEN, FEWEST_ROWS, ROWS, SMALL_PRODUCT, Perceptrons, rows_of_piece
 from marl.networks import AgentMLP
 from tests.marl.replay import ready
 
@@ -76,6 +76,38 @@ def test_outputs_and_gradients_are_torchs_in_float64(
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     for a, b in zip(found[0], (wanted, *slopes), strict=True):
         _near(a, b)
+
+
+def test_rows_may_stand_anywhere() -> None:
+    """A single row, whose step numpy's `x[None]` says is 0, and rows that are those of all networks: BLAS takes neither
+    step, and gradients are one for each network's own."""
+    torch.manual_seed(0)
+    weights, biases = [torch.randn(3, 5, 7), torch.randn(3, 7, 2)], [torch.randn(3, 7), torch.randn(3, 2)]
+    row = torch.randn(3, 5)
+    for x in (row.unsqueeze(1).as_strided((3, 1, 5), (5, 0, 1)), torch.randn(4, 5).expand(3, -1, -1)):
+        given, exact = x.detach().requires_grad_(), x.double().requires_grad_()
+        first, last = (y.double() for y in biases)
+        wanted, _ = by_torch(exact, [y.double() for y in weights], [first[:, None, None], last], "tanh")
+        out = Perceptrons(1)(given, weights, biases, "tanh")
+        _near(out, wanted)
+        slopes = [torch.autograd.grad(y.square().sum(), z)[0] for y, z in ((out, given), (wanted, exact))]
+        _near(slopes[0], slopes[1])
+
+
+def test_what_changed_since_has_no_gradient() -> None:
+    net = AgentMLP(5, (7,), 2, 3, "per_agent", False, "relu", 1.0, torch.Generator().manual_seed(1))
+    net.engine = Perceptrons(1)
+    out = net.fixed(torch.randn(4, 3, 5, requires_grad=True))
+    torch._foreach_mul_([x.detach() for x in net.parameters()], 2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def test_pieces_are_even_and_not_too_short() -> None:
+    for width in (8, 64, 128, 256, 350, 360, 450, 512):
+        rows = rows_of_piece((20, width, width, 1))
+        assert rows % EVEN == 0 and FEWEST_ROWS <= rows <= ROWS
+        assert rows == ROWS or rows * width**2 <= SMALL_PRODUCT
 
 
 def _near(found: Tensor, wanted: Tensor) -> None:
