@@ -2,8 +2,8 @@
 
 A ring of time steps by seat. What agents see is stored once per step: the view that a transition leads to is that of
 the next row, also across rollouts and copies. Only lives that were truncated have a view of their own besides, kept in
-a second ring. Memory is taken once, at the first rollout, the second ring's as it is needed; `bytes_per_sample` in
-policy_spec.py says how much.
+a second ring. Memory is asked for once, at the first rollout, and taken as it fills, the second ring's as it is needed;
+`bytes_per_sample` in policy_spec.py says how much.
 
 For networks that remember, samples are whole chunks of `span` steps of a seat, on the grid on which rollouts keep what
 was carried: a chunk starts from what the policy that played it carried there, and may first be warmed up by the `lead`
