@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from marl.engine.mlp import Network, rows_of_chunk
+from marl.engine.mlp import EVEN, Network, rows_of_chunk
 from marl.networks import AgentMLP
 
 LINE = 16
@@ -121,7 +121,7 @@ class AgentOfFlatNetwork:
 
 
 def _work_places(size: Sequence[int], rows: int, agents: int) -> NDArray[np.int64]:
-    widest = max(size[1:])
+    widest, rows = max(size[1:]), -(-rows // EVEN) * EVEN
     turned = sum(a * b for a, b in pairwise(size[1:]))
     blocks = [*(width * rows for width in size), widest * rows, widest * rows, rows, turned, widest * agents]
     return np.cumsum([0, *(-(-block // LINE) * LINE for block in blocks)]).astype(np.int64)

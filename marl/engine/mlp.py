@@ -22,6 +22,8 @@ U = np.uint64
 ROWS = 96
 """Rows of a chunk, about: the activations of a few such layers fit the second cache."""
 FEWEST_ROWS = 12
+EVEN = 4
+"""Rows of a product are a multiple of these (`even`)."""
 SMALL_PRODUCT = 650_000
 """Multiplications of a product up to which BLAS (OpenBLAS: a million, and chunks vary) need not copy its factors first,
 which costs it a quarter of its speed: wider networks have shorter chunks."""
@@ -66,6 +68,16 @@ def width(net):
 
 
 @kernel
+def even(rows):
+    """As many rows as asked for, and up to three behind them that are computed in vain.
+
+    What BLAS makes of a row depends on whether it is one of the last few of a product, by a rounding: so nothing
+    depends on which rows are computed together.
+    """
+    return (rows + EVEN - 1) // EVEN * EVEN
+
+
+@kernel
 def cut(net, first, stop):
     """Samples of each chunk of `first .. stop`, of about equal length; at most half more than `net.samples`."""
     chunks = (stop - first + net.samples // 2) // net.samples
@@ -76,12 +88,13 @@ def cut(net, first, stop):
 def forward(net, parameters, stack, samples, work):
     """Input at `at[0]` -> outputs `[rows, K]` at `at[L]`; the hidden layers' values stay for `backward`."""
     layers = net.size.shape[0] - 1
-    rows, spare = samples * width(net), net.at[layers + 1]
+    rows, spare = even(samples * width(net)), net.at[layers + 1]
     for layer in range(layers - 1):
         fan_in, fan_out = net.size[layer], net.size[layer + 1]
         weight = net.weight[layer] + stack * fan_in * fan_out
         once = layer == 0 and net.one_for_all
-        product(work, net.at[layer], parameters, weight, work, spare, samples if once else rows, fan_in, fan_out, NEW)
+        have = even(samples) if once else rows
+        product(work, net.at[layer], parameters, weight, work, spare, have, fan_in, fan_out, NEW)
         bases = added_rows(net, parameters, layer, stack, work)
         activate(net, work, layer, samples, 0 if once else 1, bases)
     fan_in, fan_out = net.size[layers - 1], net.size[layers]
