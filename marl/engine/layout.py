@@ -53,7 +53,8 @@ class FlatNetwork:
     def bind(self) -> NDArray[np.float32]:
         """The parameters' present values as a flat array, of which they are views from now on."""
         if [p.data_ptr() for p in self.parameters] != self._places_in_memory:
-            whole = torch.cat([p.detach().reshape(-1) for p in self.parameters])
+            with torch.inference_mode(False):  # who only acts now may be trained later
+                whole = torch.cat([p.detach().reshape(-1) for p in self.parameters])
             for parameter, view in zip(self.parameters, self.split(whole), strict=True):
                 parameter.data = view
             self.flat, self.address = whole.numpy(), whole.data_ptr()

@@ -131,6 +131,20 @@ def test_one_agent_acts_as_the_batch_does() -> None:
     assert all(np.array_equal(again[agent], actions[agent]) for agent in actions)
 
 
+def test_who_has_acted_can_be_trained() -> None:
+    """Acting puts the parameters in one array: where graphs begin as before."""
+    policy = trained()
+    views, noise = random_views(policy, 2)
+    policy.act({"driver_0": views["driver"].obs[0, 0].numpy()})
+    before = policy.step(views, noise)
+    for group in policy.spec.groups:
+        view = views[group.name]
+        policy.distribution(group, view.obs, view.action_mask).log_prob(before[group.name].action).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in policy.acting_parameters())
+    torch.optim.SGD(policy.acting_parameters(), 0.1).step()
+    assert not torch.equal(policy.step(views, noise)["driver"].log_prob, before["driver"].log_prob)
+
+
 def test_acting_by_hand() -> None:
     policy = trained()
     view = np.ones(4, np.float32)
