@@ -76,6 +76,8 @@ class DDPG(ActorCritic):
 
     def _learn(self) -> dict[str, float]:
         """One update of the critics, and each `policy_delay` updates of actors and targets, on one sample."""
+        if self.updates == 0:  # the actors may have been given other weights to start from
+            self.target_policy.load_state_dict(self.policy.state_dict())
         sample = self._draw()
         metrics = self._critic_step(sample)
         self.updates += 1

@@ -151,6 +151,7 @@ def test_targets_take_the_smaller_of_two_and_actors_the_first(reward: str) -> No
 @pytest.mark.parametrize(("name", "due"), [("maddpg", [1, 2, 3, 4]), ("hatd3", [2, 4]), ("matd3", [2, 4])])
 def test_actors_and_targets_move_every_so_many_updates(name: str, due: list[int]) -> None:
     made = ready(name, polyak=0.25)
+    made.target_policy.load_state_dict(made.policy.state_dict())  # as the first update would
     for update in range(1, 5):
         before = {part: copy.deepcopy(getattr(made, part)) for part in made.MODULES if part != "norm"}
         metrics = made._learn()
@@ -163,6 +164,14 @@ def test_actors_and_targets_move_every_so_many_updates(name: str, due: list[int]
             trio = (before[slow], getattr(made, slow), getattr(made, fast))
             for old, now, new in zip(*(module.parameters() for module in trio), strict=True):
                 torch.testing.assert_close(now, 0.75 * old + 0.25 * new)
+
+
+def test_target_actors_start_from_the_weights_that_a_run_starts_from() -> None:
+    """Which come after the learner was made."""
+    made = ready("hatd3")
+    assert not same_bits([*made.target_policy.parameters()], [*made.policy.parameters()])
+    made._learn()
+    assert same_bits([*made.target_policy.parameters()], [*made.policy.parameters()])
 
 
 def test_each_step_moves_its_own_part_alone() -> None:
