@@ -271,10 +271,11 @@ def _nearest_option(name: str, known: Iterable[str]) -> str:
     head, dot, tail = name.rpartition(".")
     tails = [each.removeprefix(head + dot) for each in known if each.rpartition(".")[:2] == (head, dot)]
     names = {each: f"{head}{dot}{each}" for each in tails} or {each.lstrip("-"): each for each in known}
-    told = _nearest(tail.lstrip("-"), names)
-    if told.startswith("; did"):
-        near = told.removeprefix("; did you mean ").removesuffix("?")
-        return f"; did you mean {names[near]}?"
+    for sought in (tail,) if tails else (name, tail):  # a dot may be a slip, or what comes before it one too many
+        told = _nearest(sought.lstrip("-"), names)
+        if told.startswith("; did"):
+            near = told.removeprefix("; did you mean ").removesuffix("?")
+            return f"; did you mean {names[near]}?"
     return f"; known: {', '.join(sorted(names.values()))}" if len(names) <= MOST_TOLD else "; --help lists all"
 
 

@@ -29,6 +29,7 @@ MISTAKES = [
     ("train mappo particle/spread --num-env 3", "unknown option --num-env; did you mean --num-envs?"),
     ("train mappo particle/spread --env.M 3", "unknown option --env.M; known: --env.N, --env.continuous-actions, "),
     ("train mappo particle/spread --run.hiden 3", "unknown option --run.hiden; did you mean --hidden?"),
+    ("train mappo particle/spread --total.steps 3", "unknown option --total.steps; did you mean --total-steps?"),
     ("train mappo particle/spread --x 3", "unknown option --x; --help lists all"),
     ("train mappo particle/spread --env.N 0", "--env.N must be a whole number from 1 to 256, not 0"),
     ("train mappo particle/spread --num-envs 0", "--num-envs must be 1 to 1048576, not 0"),
