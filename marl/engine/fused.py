@@ -28,17 +28,37 @@ PIECE = 2048
 """Parameters that a thread steps in one go, at most."""
 
 
+class Room:
+    """Memory for the gradients of a minibatch's blocks."""
+
+    def __init__(self) -> None:
+        self._gradients = np.zeros((0, 0), np.float32)
+        self._totals = np.zeros((0, TOTALS))
+
+    def of(self, blocks: int, parameters: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """`[blocks or more, parameters]` and as many rows of totals, with anything in them."""
+        if len(self._gradients) < blocks or self._gradients.shape[1] != parameters:
+            self._gradients = np.zeros((blocks, parameters), np.float32)
+            self._totals = np.zeros((blocks, TOTALS))
+        return self._gradients, self._totals
+
+
 class Passes:
     """Forward and backward passes of one network on some threads."""
 
-    def __init__(self, network: FlatNetwork | AgentOfFlatNetwork, one_for_all: bool, threads: int) -> None:
+    def __init__(
+        self, network: FlatNetwork | AgentOfFlatNetwork, one_for_all: bool, threads: int, room: Room | None = None
+    ) -> None:
+        """`room` for gradients, shared with others that are never differentiated in the same call; by default its own.
+
+        Of an agent's network it is as long as that of all agents.
+        """
         blas.one_thread()
         self.network = network
         self.threads = threads
         self.shape = network.shape._replace(one_for_all=int(one_for_all and network.shape.agents > 1))
         self._work = network.work(threads)
-        self._gradients = np.zeros((0, 0), np.float32)
-        self._totals = np.zeros((0, TOTALS))
+        self._room = Room() if room is None else room
         self._whole = torch.zeros(0)
         self._parts: list[Tensor] = []
 
@@ -72,10 +92,7 @@ class Passes:
         if not self._parts:
             self._whole = torch.zeros(len(parameters))
             self._parts = self.network.split(self._whole)
-        if len(self._gradients) < blocks:
-            self._gradients = np.zeros((blocks, len(parameters)), np.float32)
-            self._totals = np.zeros((blocks, TOTALS))
-        own = self._gradients, self._totals, _array(inputs), self._work
+        own = *self._room.of(blocks, len(parameters)), _array(inputs), self._work
         return passes.Job(self.shape, parameters, *own, int(critic), self._whole.numpy(), *moments.bind())
 
     def pieces(self, job: int) -> NDArray[np.int64]:

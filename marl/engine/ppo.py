@@ -15,7 +15,7 @@ from environments.spec import AgentGroup
 from marl.adam import Adam
 from marl.buffers import Batch
 from marl.config_rollout import PPOConfig
-from marl.engine.fused import Descent, Moments, Passes, descend, every
+from marl.engine.fused import Descent, Moments, Passes, Room, descend, every
 from marl.engine.heads import COUNT, ChooseLoss, Keep, PointLoss, Surrogate, ValueLoss
 from marl.engine.layout import AgentOfFlatNetwork, FlatNetwork
 from marl.policy import Policy
@@ -43,10 +43,12 @@ class FusedPPO:
         self.actors = {group.name: policy.passes(group, threads) for group in policy.spec.groups}
         members = [(group, i) for group in policy.spec.groups for i in range(policy.spec.members(group))]
         self.alone: list[tuple[AgentGroup, int, Passes]] = []
+        rooms = {group.name: Room() for group in policy.spec.groups}
         for (group, i), parameters in zip(members, alone, strict=False):
             whole = self.actors[group.name].network
             assert isinstance(whole, FlatNetwork)
-            self.alone.append((group, i, Passes(AgentOfFlatNetwork(whole, i, parameters), False, threads)))
+            own = AgentOfFlatNetwork(whole, i, parameters)
+            self.alone.append((group, i, Passes(own, False, threads, rooms[group.name])))
         self.heads = {
             name: Passes(FlatNetwork(head), value.shape.central, threads) for name, head in value.heads.items()
         }

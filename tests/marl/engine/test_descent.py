@@ -70,6 +70,20 @@ def test_one_call_does_what_a_call_each_does() -> None:
     assert {name: list(values) for name, values in told.items()} == {n: [one[n] for one in each] for n in each[0]}
 
 
+def test_agents_that_step_one_by_one_have_one_room_for_gradients() -> None:
+    """With one each, memory would grow with the square of their number."""
+    made, batch, minibatches = made_with(ALONE)
+    for turn in made.turns:
+        turn.bind()
+        made._step(batch, minibatches[0], turn)
+    assert made.fused is not None
+    rooms = {group.name: set() for group, _, _ in made.fused.alone}
+    for group, _, passes in made.fused.alone:
+        rooms[group.name].add(passes._room.of(1, len(passes.network.bind()))[0].ctypes.data)
+    assert len(made.fused.alone) > len(rooms)
+    assert all(len(found) == 1 for found in rooms.values())
+
+
 def test_what_is_not_finite_ends_the_steps_before_it_is_used() -> None:
     made, batch, minibatches = made_with(replace(LEARNS, advantage_norm="none"))
     batch.advantage[minibatches[1][batch.use[minibatches[1]].any(1)]] = math.nan
