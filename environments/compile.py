@@ -62,11 +62,6 @@ def cache_folder(rules: Path | None = None) -> Path:
     return folder
 
 
-def is_cold(rules: Path | None = None) -> bool:
-    """True where nothing was compiled yet from these sources: the first call will take many seconds."""
-    return not any(cache_folder(rules).rglob("*.nbi"))
-
-
 def kernel(function: Function | None = None, *, entry: bool = False, python: bool = False) -> Any:
     """Compile a function with this project's flags and its own disk cache.
 

@@ -183,15 +183,3 @@ def test_old_caches_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     kept = {path.name for path in root.iterdir()}
     assert folder.name in kept and len(kept) == compiling.KEPT_CACHES + 1
     assert "old0" not in kept and f"old{compiling.KEPT_CACHES + 2}" in kept
-
-
-def test_what_was_never_compiled_is_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiling.cache_folder.cache_clear()
-    try:
-        assert compiling.is_cold()
-        (compiling.cache_folder() / "module").mkdir()
-        (compiling.cache_folder() / "module" / "function.nbi").touch()
-        assert not compiling.is_cold()
-    finally:
-        compiling.cache_folder.cache_clear()
