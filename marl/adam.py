@@ -15,6 +15,8 @@ from torch import Tensor
 
 BETA1, BETA2 = 0.9, 0.999
 """What each step keeps of the moments of the past."""
+NORM_FLOOR = 1e-6
+"""Added to a norm that a limit is divided by."""
 
 
 class Adam:
@@ -83,7 +85,7 @@ def clip_norm(gradients: list[Tensor] | tuple[Tensor, ...], limit: float) -> Ten
     """Shrink gradients, in place, to a common norm of at most `limit`; returns the norm they had."""
     alone = len(gradients) == 1
     norm: Tensor = torch.linalg.vector_norm(gradients[0] if alone else torch.stack(torch._foreach_norm(gradients)))
-    factor = limit / (norm + 1e-6)
+    factor = limit / (norm + NORM_FLOOR)
     if not bool(factor >= 1.0):
         torch._foreach_mul_(gradients, factor)
     return norm

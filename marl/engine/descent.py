@@ -24,14 +24,13 @@ from marl.engine.scalar import F
 from marl.engine.waiting import meet
 
 U = np.uint64
-NORM_FLOOR = 1e-6
-"""Added to a norm that a limit is divided by."""
 
 
 class Rule(NamedTuple):
     """How far a step goes: the largest norm of the actors' gradient, and of the critic's, and Adam's numbers."""
 
     limit: float
+    floor: float  # added to a norm that the limit is divided by
     rate: float
     eps: float
     beta1: float
@@ -68,7 +67,7 @@ def descend(
         meet(done[count], pieces.shape[0])
         first, _ = take(done[count + 1], 1, 1, who)
         if first == 0:
-            settle(jobs, pieces, squares, scales, rule.limit, blocks[m], m, told)
+            settle(jobs, pieces, squares, scales, rule, blocks[m], m, told)
             report(progress, m, m + 1 if told.finite[m] else rows)
             report(done[count + 1], 0, 1)
         meet(done[count + 1], 1)
@@ -101,7 +100,7 @@ def add_up(jobs, pieces, squares, blocks, progress, who):
 
 
 @kernel
-def settle(jobs, pieces, squares, scales, limit, blocks, m, told):
+def settle(jobs, pieces, squares, scales, rule, blocks, m, told):
     """Means, norms and whether they are finite; `scales` become what sums are multiplied by for a step."""
     told.finite[m] = True
     for critic in range(2):
@@ -124,7 +123,7 @@ def settle(jobs, pieces, squares, scales, limit, blocks, m, told):
         if not math.isfinite(norm):
             told.finite[m] = False
         told.norms[m, critic] = norm
-        scales[critic] = share * min(1.0, limit / (norm + NORM_FLOOR))
+        scales[critic] = share * min(1.0, rule.limit / (norm + rule.floor))
     if told.finite[m]:
         for j in range(len(jobs)):
             steps = jobs[j].steps

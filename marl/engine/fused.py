@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from environments import workers
-from marl.adam import BETA1, BETA2, Adam
+from marl.adam import BETA1, BETA2, NORM_FLOOR, Adam
 from marl.engine import blas, descent, passes
 from marl.engine.calls import address
 from marl.engine.descent import Rule, Told
@@ -163,7 +163,7 @@ def descend(work: Sequence[Descent], minibatches: Sequence[Tensor], optimiser: A
     part = passes.Part(index, 0, 0, 0, stages[0], 0)
     places = np.array([address(passes.differentiate, (*own, 0, part)) for own in zip(tasks, jobs, strict=True)])
     told = Told(np.zeros((len(sizes), len(work), TOTALS)), np.zeros((len(sizes), 2)), np.zeros(len(sizes), np.bool_))
-    rule = Rule(limit, optimiser.rate, optimiser.eps, BETA1, BETA2)
+    rule = Rule(limit, NORM_FLOOR, optimiser.rate, optimiser.eps, BETA1, BETA2)
     memory = np.zeros(len(pieces)), np.zeros(2)
     arguments = (places, tasks, jobs, pieces, *memory, rule, index, ends, blocks, stages, told)
     workers.shared(threads).run(descent.descend, arguments, len(sizes))
