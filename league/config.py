@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from marl.config_checks import check_above, check_choices, check_counts, check_device, check_range, require
+from marl.config_checks import (
+    check_above,
+    check_choices,
+    check_counts,
+    check_device,
+    check_range,
+    check_within,
+    require,
+)
 
 PlanName = Literal["self-play", "fictitious", "pfsp", "alphastar", "psro"]
 MetaName = Literal["nash", "prd", "regret-matching", "alpha-rank", "uniform"]
@@ -85,8 +93,7 @@ class LeagueConfig:
             ("num_envs", 1, 2**20),
             ("threads", 1, 1024),
         ):
-            value = getattr(self, name)
-            require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
+            check_within(name, getattr(self, name), low, high)
         require(self.games % 2 == 0, f"games must be even, for they are played with sides swapped; not {self.games}")
         require(self.plan != "psro" or self.games > 0, "psro measures payoffs: set --games to 2 or more")
         whole = "in psro whole teams meet: leave --mixed-teams out, or take --plan fictitious"

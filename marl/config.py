@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from environments.errors import nearest
-from marl.config_checks import check_above, check_choices, check_counts, check_device, require
+from marl.config_checks import check_above, check_choices, check_counts, check_device, check_within, require
 from marl.config_replay import DDPGConfig, QConfig, SACConfig
 from marl.config_rollout import A2CConfig, DPOConfig, PPOConfig, TRPOConfig
 from marl.config_self_play import SelfPlayConfig
@@ -89,7 +89,8 @@ class TrainConfig(SelfPlayConfig):
             ("max_faults", 0, 10**6),
         ):
             value = getattr(self, name)
-            require(value is None or low <= value <= high, f"{name} must be {low} to {high}, not {value}")
+            if value is not None:
+                check_within(name, value, low, high)
         check_above(self, 0.0, "max_minutes")
         check_device(self)
         self.check_self_play()

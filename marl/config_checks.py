@@ -67,6 +67,11 @@ def check_range(config: Any, low: float, high: float, *names: str) -> None:
         require(low <= value <= high and math.isfinite(value), f"{name} must be {reach}, not {value}")
 
 
+def check_within(name: str, value: float, low: float, high: float) -> None:
+    """What is told by that name is between `low` and `high`."""
+    require(low <= value <= high, f"{name} must be {low} to {high}, not {value}")
+
+
 def check_above(config: Any, low: float, *names: str) -> None:
     """Those fields are above `low`, or none."""
     for name in names:

@@ -30,6 +30,7 @@ from tyro.constructors import (
 )
 
 from environments.errors import UsageError
+from marl.config_checks import check_within
 
 Options = TypeVar("Options")
 SIZES = {"k": 10**3, "M": 10**6, "G": 10**9}
@@ -238,8 +239,7 @@ def in_one_line(message: str, named: Mapping[str, Any] | None = None, argument: 
 
 def check_option(name: str, value: float, low: float, high: float) -> None:
     """UsageError, of the option as it is typed, unless `low <= value <= high`; `name` is that of the field."""
-    if not low <= value <= high:
-        raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high}, not {value}")
+    check_within(f"--{name.replace('_', '-')}", value, low, high)
 
 
 def as_typed(message: str, named: Iterable[str]) -> str:
