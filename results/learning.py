@@ -102,10 +102,9 @@ def _first_million() -> list[Row]:
     for task in ("spread", "reference", "speaker_listener"):
         place, variant = f"particle/{task}", "continuous, first million"
         common = ("--env.continuous-actions", "true", *WATCHED)
-        off_policy = ("--num-envs", "20", *common)
         rows += [
-            Row("hasac", place, variant, 1_000_000, 3, "team_sum", off_policy),
-            Row("hatd3", place, variant, 1_000_000, 3, None, off_policy),
+            Row("hasac", place, variant, 1_000_000, 3, None, ("--preset", "tuned", *common)),
+            Row("hatd3", place, variant, 1_000_000, 3, None, ("--num-envs", "20", *common)),
             Row("mappo", place, variant, 1_000_000, 3, None, (*SMALL_ROLLOUTS, *common)),
         ]
     soft = ("--preset", "tuned", *WATCHED)

@@ -13,6 +13,8 @@ from environments.errors import UsageError
 
 OFF_POLICY_SPREAD = {"num_envs": 20, "reward": "team_sum"}
 """The team's mean would weigh entropy three times as much; few copies, for updates are what takes time."""
+OFF_POLICY_WORDS = {**OFF_POLICY_SPREAD, "temperature": 0.1, "temperature_learning_rate": 1e-3}
+"""Words mean nothing before they are kept apart: under a temperature that falls slowly from 1 they stay noise."""
 MATRIX = {"num_envs": 20, "hidden": (64, 64), "batch_size": 128, "warmup_steps": 1000, "updates_per_step": 0.1}
 """Two agents that see nothing: small networks, small batches."""
 MATRIX_SOFT = {
@@ -66,6 +68,7 @@ PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
         },
     },
     **{(name, "particle/spread"): {"tuned": OFF_POLICY_SPREAD} for name in ("isac", "masac", "hasac")},
+    **{("hasac", f"particle/{task}"): {"tuned": OFF_POLICY_WORDS} for task in ("reference", "speaker_listener")},
     **{(name, "particle/spread"): {"tuned": {"num_envs": 20}} for name in ("maddpg", "matd3", "haddpg", "hatd3")},
     **{(name, "matrix/climbing"): {"tuned": MATRIX_SOFT} for name in ("isac", "masac")},
     ("hasac", "matrix/climbing"): {"tuned": MATRIX_ANSWERS, "published": MATRIX_SOFT},
