@@ -73,10 +73,11 @@ def check_within(name: str, value: float, low: float, high: float) -> None:
 
 
 def check_above(config: Any, low: float, *names: str) -> None:
-    """Those fields are above `low`, or none."""
+    """Those fields are finite and above `low`, or none."""
     for name in names:
         value = getattr(config, name)
-        require(value is None or low < value, f"{name} must be above {low:g}, not {value}")
+        told = f"{name} must be above {low:g} and finite, not {value}"
+        require(value is None or low < value < math.inf, told)
 
 
 def check_device(config: Any) -> None:

@@ -124,7 +124,7 @@ def check_bounded(spec: PolicySpec) -> None:
         space = group.action_space
         if isinstance(space, spaces.Box) and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise UsageError(
-                f"group {group.name!r}: its actions {space} have no bounds to squash into; "
+                f"the actions {space} of {group.agents[0]!r} have no bounds to squash into: "
                 "give the space finite ones, or train with ippo or mappo"
             )
 

@@ -102,9 +102,9 @@ def _first_million() -> list[Row]:
     for task in ("spread", "reference", "speaker_listener"):
         place, variant = f"particle/{task}", "continuous, first million"
         common = ("--env.continuous-actions", "true", *WATCHED)
+        off_policy = ("--preset", "tuned", *common)
         rows += [
-            Row("hasac", place, variant, 1_000_000, 3, None, ("--preset", "tuned", *common)),
-            Row("hatd3", place, variant, 1_000_000, 3, None, ("--num-envs", "20", *common)),
+            *(Row(name, place, variant, 1_000_000, 3, None, off_policy) for name in ("hasac", "hatd3")),
             Row("mappo", place, variant, 1_000_000, 3, None, (*SMALL_ROLLOUTS, *common)),
         ]
     soft = ("--preset", "tuned", *WATCHED)

@@ -11,10 +11,14 @@ from typing import Any
 
 from environments.errors import UsageError
 
-OFF_POLICY_SPREAD = {"num_envs": 20, "reward": "team_sum"}
-"""The team's mean would weigh entropy three times as much; few copies, for updates are what takes time."""
-OFF_POLICY_WORDS = {**OFF_POLICY_SPREAD, "temperature": 0.1, "temperature_learning_rate": 1e-3}
+OFF_POLICY = {"num_envs": 20}
+"""Few copies, for updates are what takes time."""
+SOFT_SPREAD = {**OFF_POLICY, "reward": "team_sum"}
+"""The team's mean would weigh entropy three times as much."""
+SOFT_WORDS = {**SOFT_SPREAD, "temperature": 0.1, "temperature_learning_rate": 1e-3}
 """Words mean nothing before they are kept apart: under a temperature that falls slowly from 1 they stay noise."""
+DETERMINISTIC = {**OFF_POLICY, "gamma": 0.95, "critic_learning_rate": 1e-3}
+"""Nearer ends and faster critics: who only climbs Q goes where Q is wrong."""
 MATRIX = {"num_envs": 20, "hidden": (64, 64), "batch_size": 128, "warmup_steps": 1000, "updates_per_step": 0.1}
 """Two agents that see nothing: small networks, small batches."""
 MATRIX_SOFT = {
@@ -67,9 +71,11 @@ PRESETS: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {
             "learning_rate": 7e-4,
         },
     },
-    **{(name, "particle/spread"): {"tuned": OFF_POLICY_SPREAD} for name in ("isac", "masac", "hasac")},
-    **{("hasac", f"particle/{task}"): {"tuned": OFF_POLICY_WORDS} for task in ("reference", "speaker_listener")},
-    **{(name, "particle/spread"): {"tuned": {"num_envs": 20}} for name in ("maddpg", "matd3", "haddpg", "hatd3")},
+    **{(name, "particle/spread"): {"tuned": SOFT_SPREAD} for name in ("isac", "masac", "hasac")},
+    **{("hasac", f"particle/{task}"): {"tuned": SOFT_WORDS} for task in ("reference", "speaker_listener")},
+    **{(name, "particle/spread"): {"tuned": DETERMINISTIC} for name in ("maddpg", "matd3", "haddpg", "hatd3")},
+    ("hatd3", "particle/reference"): {"tuned": DETERMINISTIC},
+    ("hatd3", "particle/speaker_listener"): {"tuned": OFF_POLICY},
     **{(name, "matrix/climbing"): {"tuned": MATRIX_SOFT} for name in ("isac", "masac")},
     ("hasac", "matrix/climbing"): {"tuned": MATRIX_ANSWERS, "published": MATRIX_SOFT},
     **{(name, "matrix/penalty"): {"tuned": MATRIX_SOFT} for name in ("isac", "masac", "hasac")},
