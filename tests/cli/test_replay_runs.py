@@ -159,6 +159,7 @@ def test_weights_go_to_learners_of_their_family_alone(
         ("hasac --buffer-size 100", "a rollout has 1024 samples: set --buffer-size"),
         ("isac --critic-temperature team", "a local critic has no team temperature"),
         ("hasac --polyak 0", "--polyak must be above 0"),
+        ("hasac --updates-per-step inf", "--updates-per-step must be above 0 and finite, not inf"),
         ("hasac --buffer-size 1000000000000", "a replay buffer of 1000000000000 samples of 'team' needs"),
         ("hatd3 --order at_once", "hatd3 has a central critic and updates agents agent by agent; at once it is matd3"),
         ("maddpg --order agent_by_agent", "maddpg has a central critic and updates agents at once; agent by agent it"),

@@ -41,6 +41,8 @@ BAD: list[tuple[type, str, Any]] = [
     (DDPGConfig, "target_noise", float("inf")),
     (DDPGConfig, "target_noise_clip", float("nan")),
     (DDPGConfig, "order", "together"),
+    (DDPGConfig, "updates_per_step", float("inf")),
+    (SACConfig, "kl_radius", float("inf")),
     (TrainConfig, "seed", -1),
     (TrainConfig, "seed", 2**63),
     (TrainConfig, "total_steps", 0),
@@ -50,6 +52,7 @@ BAD: list[tuple[type, str, Any]] = [
     (TrainConfig, "record", 257),
     (TrainConfig, "eval_every", 0),
     (TrainConfig, "max_minutes", 0.0),
+    (TrainConfig, "max_minutes", float("inf")),
     (TrainConfig, "reward", "sum"),
 ]
 
