@@ -21,7 +21,7 @@ from marl.distributions import Categorical
 from marl.replay_buffer import Views
 from marl.seats import Seats
 from tests.marl.mixed import MixedEnv
-from tests.marl.remembering import parameters
+from tests.marl.remembering import parameters, sample_of
 from tests.marl.replay import FAMILIES, collect, config_of, learner, make, ready
 from tests.marl.rollouts import GAMES, same_bits, shaken, spoil
 from tests.probes.environment import FunctionEnv, Rules
@@ -195,6 +195,39 @@ def test_garbage_where_nobody_acts_changes_no_bit(
         assert made.updates > 4
         ends.append(parameters(made))
     assert same_bits(*ends)
+
+
+@pytest.mark.parametrize(
+    ("name", "game", "reward", "changed"),
+    [
+        *((name, "perilous", "agent", {}) for name in (*FAMILIES["sac"], *FAMILIES["ddpg"])),
+        ("masac", "perilous", "team_sum", {}),
+        ("hasac", "perilous", "team_sum", {"drift": "kl", "kl_radius": 1e-3}),
+        ("hasac", "toy/siege", "agent", {"expectation": "drawn"}),
+        ("hasac", "toy/siege", "agent", {"expectation": "own", "critic_temperature": "team"}),
+        ("iql", "toy/siege", "agent", {}),
+    ],
+)
+def test_who_does_not_act_moves_nobody(
+    name: str, game: str, reward: str, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Critics, actors and temperatures, whatever a *sample* shows of it: buffers have made that zeros, which a loss
+    that counted them would not tell from garbage."""
+    ends = []
+    for seen in (0.0, 7.0):
+        made = ready(name, game, reward, n_step=2, **changed)
+        sample = sample_of(made)
+        for views in (sample.now, sample.then):
+            parts = torch.split(views.acting, [made.spec.members(group) for group in made.spec.groups], 1)
+            for group, acting in zip(made.spec.groups, parts, strict=True):
+                assert bool(acting.any()) and not bool(acting.all())
+                views.obs[group.name][~acting] = seen
+        monkeypatch.setattr(made, "_draw", lambda sample=sample: sample)
+        for _ in range(2):
+            made._learn()
+        ends.append(parameters(made))
+    for x, y in zip(*ends, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
