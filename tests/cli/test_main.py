@@ -14,6 +14,7 @@ import pytest
 from environments import registry
 from marl.cli import main as cli
 from marl.cli.plan import Plan
+from marl.config import ALGORITHMS
 from scenarios import catalog
 
 MISTAKES = [
@@ -227,7 +228,17 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in told for name in catalog.SCENARIOS) and len(told.splitlines()) == len(catalog.SCENARIOS) + 1
     assert '"reward": "team_mean"' in (tmp_path / "s.json").read_text()
     assert cli.main(["list", "algorithms"]) == 0
-    assert "mappo" in capsys.readouterr().out
+    grid = {line.split()[0]: line.split(None, 1)[1] for line in capsys.readouterr().out.splitlines()}
+    assert grid.keys() == {"algorithm", *ALGORITHMS}
+    assert grid["algorithm"].split() == "family critic sharing order actions recurrent about".split()
+    for name, row in (
+        ("isac", "sac local either at_once Discrete MultiDiscrete Box no"),
+        ("hasac", "sac central per_agent agent_by_agent Discrete MultiDiscrete Box no"),
+        ("maddpg", "ddpg central either at_once Box no"),
+        ("hatd3", "td3 central per_agent agent_by_agent Box no"),
+        ("qmix", "q monotone either at_once Discrete MultiDiscrete yes"),
+    ):
+        assert " ".join(grid[name].split()).startswith(f"{row} "), grid[name]
     assert cli.main(["list", "runs", "--folder", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"no runs in {tmp_path}\n"
 
