@@ -230,7 +230,7 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "algorithms"]) == 0
     grid = {line.split()[0]: line.split(None, 1)[1] for line in capsys.readouterr().out.splitlines()}
     assert grid.keys() == {"algorithm", *ALGORITHMS}
-    assert grid["algorithm"].split() == "family critic sharing order actions recurrent about".split()
+    assert grid["algorithm"].split() == ["family", "critic", "sharing", "order", "actions", "recurrent", "about"]
     for name, row in (
         ("isac", "sac local either at_once Discrete MultiDiscrete Box no"),
         ("hasac", "sac central per_agent agent_by_agent Discrete MultiDiscrete Box no"),
