@@ -114,6 +114,12 @@ class EnvSpec:
                 return kind
         raise KeyError(f"{self.name} has no team {name!r}; it has {[k.name for k in self.kinds]}")
 
+    def critic_size(self, kind: str) -> int:
+        """Width of what critics of a whole team are shown besides observations: the state that all share, and the own
+        views of it of the team's agents; 0 where there is neither."""
+        own = sum(group.agent_state_size * len(group.agents) for group in self.groups if group.kind == kind)
+        return self.state_size + own // self.kind(kind).teams
+
     def agent_indices(self, group: AgentGroup) -> tuple[int, ...]:
         """Place of each of the group's agents in `spec.agents`."""
         return tuple(self.agents.index(agent) for agent in group.agents)

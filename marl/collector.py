@@ -21,7 +21,19 @@ from marl import whole_rollouts
 from marl.acting import View, remembers
 from marl.buffers import FinalViews, GroupRollout, Rollout
 from marl.engine import rollout
-from marl.seats import NoiseSource, Seats, by_seat, carried, forgotten, legal_action, own_part, play, seat_view
+from marl.seats import (
+    NoiseSource,
+    Seats,
+    acting_only,
+    by_seat,
+    carried,
+    critic_states,
+    forgotten,
+    legal_action,
+    own_part,
+    play,
+    seat_view,
+)
 
 if TYPE_CHECKING:
     from marl.seating import Seating
@@ -109,6 +121,7 @@ class Collector:
         self.statistics = EpisodeStatistics(env)
         self._views = _allocate_views(env, length)
         self._state = np.zeros((length + 1, env.num_envs, env.spec.state_size), np.float32)
+        self._own_states = _allocate_own_states(env, length)
         self._events = _allocate_events(env, length)
         self._actions: dict[str, np.ndarray] = {}
         for group in env.spec.groups:
@@ -131,7 +144,8 @@ class Collector:
 
     def collect(self) -> dict[str, Rollout]:
         """Play `length` steps; a rollout per kind of team, views of arrays that the next call overwrites."""
-        for views in (*(v for group in self._views.values() for v in group.values()), self._state):
+        seen = (x for group in self._views.values() for x in group.values())
+        for views in (*seen, self._state, *self._own_states.values()):
             views[0] = views[self.length]
         self._start[0] = self.env.episode_step == 0
         self._kept = {kind: [] for kind in self.spans}
@@ -246,6 +260,7 @@ class Collector:
             GroupBuffers(*map(rows, buffers))._replace(
                 **{name: x[1:] for name, x in self._views[group.name].items()},
                 **{name: events[f"{group.name}/{name}"] for name in ("reward", "terminated", "truncated")},
+                **({"agent_state": self._own_states[group.name][1:]} if group.name in self._own_states else {}),
             )
             for group, buffers in zip(self.env.spec.groups, base.groups, strict=True)
         )
@@ -260,6 +275,8 @@ class Collector:
         for group, buffers in zip(self.env.spec.groups, self.env.buffers.groups, strict=True):
             for name, x in self._views[group.name].items():
                 x[self.length] = getattr(buffers, name)
+            if group.name in self._own_states:
+                self._own_states[group.name][self.length] = buffers.agent_state
         self._state[self.length] = self.env.buffers.state
 
     def _keep_finals(self, t: int, out: StepBuffers) -> _Final:
@@ -270,11 +287,18 @@ class Collector:
         obs = [group.final_obs[copies] for group in out.groups]
         # rows of lives that go on were never written: let nobody depend on them
         masks = [(group.final_mask | ~(group.terminated | group.truncated)[..., None])[copies] for group in out.groups]
-        return _Final(t, copies, obs, masks, out.final_state[copies])
+        own = {}
+        for spec, group in zip(self.env.spec.groups, out.groups, strict=True):
+            if spec.name in self._own_states:  # of lives that go on, what is seen now
+                ended, now = group.terminated | group.truncated, acting_only(group.agent_state, group.acting)
+                own[spec.name] = np.where(ended[..., None], group.final_agent_state, now)[copies]
+        return _Final(t, copies, obs, masks, out.final_state[copies], own)
 
     def _rollout(self, kind: TeamKind, finals: list[_Final]) -> Rollout:
-        groups = {}
+        groups, own = {}, {}
         for name in kind.groups:
+            if name in self._own_states:
+                own[name] = acting_only(self._own_states[name], self._views[name]["acting"])
             arrays = self._views[name] | {
                 "action": self._actions[name],
                 "log_prob": self._log_prob[name],
@@ -289,7 +313,7 @@ class Collector:
         kept = self._kept.get(kind.name, [])
         return Rollout(
             groups=groups,
-            state=_per_seat(torch.from_numpy(self._state), kind),
+            state=critic_states(kind, self._state, own, 1),
             episode_over=_per_seat(torch.from_numpy(self._events["episode_over"]), kind),
             episode_truncated=_per_seat(torch.from_numpy(self._events["episode_truncated"]), kind),
             mine=None if whole else torch.from_numpy(self._mine[kind.name]),
@@ -315,7 +339,11 @@ class Collector:
             masked = self.env.spec.group(name).masked
             masks[name] = by_seat(torch.from_numpy(legal), kind, 0) if masked else None
         state = np.concatenate([final.state for final in finals]) if finals else self._state[0, :0]
-        states = torch.from_numpy(state).repeat_interleave(m, 0)
+        own = {
+            name: np.concatenate([final.own_states[name] for final in finals]) if finals else x[0, :0]
+            for name, x in self._own_states.items()
+        }
+        states = critic_states(kind, state, own, 0)
         return FinalViews(torch.from_numpy(step), torch.from_numpy(seat), obs, masks, states)
 
 
@@ -325,7 +353,8 @@ class _Final:
     copies: NDArray[np.int64]  # [F]
     obs: list[np.ndarray]  # per group of the environment [F, N, *shape]
     masks: list[np.ndarray]  # per group of the environment [F, N, K]
-    state: np.ndarray  # [F, S']
+    state: np.ndarray  # [F, S]
+    own_states: dict[str, np.ndarray]  # group of the environment -> [F, N, S'], where it has such
 
 
 def faulted(env: VectorEnv) -> NDArray[np.bool_]:
@@ -359,6 +388,14 @@ def _allocate_views(env: VectorEnv, length: int) -> dict[str, dict[str, np.ndarr
             for name in ("obs", "action_mask", "acting")
         }
         for group, buffers in zip(env.spec.groups, env.buffers.groups, strict=True)
+    }
+
+
+def _allocate_own_states(env: VectorEnv, length: int) -> dict[str, np.ndarray]:
+    return {
+        group.name: np.zeros((length + 1, env.num_envs, len(group.agents), group.agent_state_size), np.float32)
+        for group in env.spec.groups
+        if group.agent_state_size
     }
 
 

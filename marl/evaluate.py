@@ -22,7 +22,18 @@ from environments.vector import StepBuffers, VectorEnv
 from marl.acting import Actor, Hidden, View
 from marl.collector import add_team_rewards, faulted
 from marl.policy import Policy
-from marl.seats import NoiseSource, Seats, carried, forgotten, legal_action, own_part, play, seat_view
+from marl.seats import (
+    NoiseSource,
+    Seats,
+    acting_only,
+    carried,
+    critic_states,
+    forgotten,
+    legal_action,
+    own_part,
+    play,
+    seat_view,
+)
 
 COPIES = 256
 """Copies that an evaluation steps at once, at most."""
@@ -173,7 +184,8 @@ def act(
         for name in kind.groups:
             actions[name] = legal_action(env.spec.group(name), _by_copy(steps[name].action, env.num_envs))
         if explain:
-            state = torch.from_numpy(env.buffers.state).repeat_interleave(kind.teams, 0)
+            own = {name: acting_only(by_name[name].agent_state, by_name[name].acting) for name in kind.groups}
+            state = critic_states(kind, env.buffers.state, own, 0)
             thoughts, critics = _explain(seats, views, state, before)
             hidden[kind.name] |= critics
             for name, (parameters, value) in thoughts.items():

@@ -168,6 +168,24 @@ class NoiseSource:
         return by_seat(torch.from_numpy(noise), kind, 0)
 
 
+def critic_states(kind: TeamKind, state: np.ndarray, own: Mapping[str, np.ndarray], axis: int) -> Tensor:
+    """What critics of a whole team are shown besides observations, `[.., E*m, D]`, D being `EnvSpec.critic_size`.
+
+    That is the state `[.., E, S]` that all share (EP in the literature), then the team's agents' own views of it (FP),
+    group -> `[.., E, N, S']` of `acting_only`, side by side; `axis` is E's place.
+    """
+    shared = torch.from_numpy(state)
+    parts = [shared if kind.teams == 1 else shared.repeat_interleave(kind.teams, axis)]
+    views = (own[name] for name in kind.groups if name in own)
+    parts += [by_seat(torch.from_numpy(view), kind, axis).flatten(axis + 1) for view in views if view.shape[-1]]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+def acting_only(own: np.ndarray, acting: np.ndarray) -> np.ndarray:
+    """Agents' own views of the state `[.., N, S']`, zeros for those who do not act, whatever stands there."""
+    return np.where(acting[..., None], own, np.float32(0.0))
+
+
 def legal_action(group: AgentGroup, action: np.ndarray) -> np.ndarray:
     """What the environment is given: Box actions clipped to their bounds, others as they are."""
     return legal_box(group.action_space, action) if isinstance(group.action_space, spaces.Box) else action

@@ -49,7 +49,8 @@ class ActorCritic(OffPolicy):
         rows = 1 if central and reward != "agent" else len(self.agents)
         generator = torch_generator(seed, spec.kind, "critic")
         network = config.critic_network, config.critic_dropout
-        self.critic = TwinQ(spec, env.state_size, central, rows, config.hidden, summed, generator, functions, *network)
+        seen = env.critic_size(spec.kind)
+        self.critic = TwinQ(spec, seen, central, rows, config.hidden, summed, generator, functions, *network)
         compute_by(self.engine, self.critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
         self.generators |= {name: torch_generator(seed, spec.kind, name) for name in ("noise", "order", "dropout")}
@@ -61,7 +62,7 @@ class ActorCritic(OffPolicy):
         }
         shape = {
             "of": "actions",
-            "state_size": env.state_size,
+            "state_size": seen,
             "central": central,
             "rows": rows,
             "hidden": list(config.hidden),

@@ -110,7 +110,7 @@ class OnPolicy(ABC):
         self.spec = PolicySpec.of(env, kind, **network_of(config))
         self.policy = Policy(self.spec, torch_generator(seed, kind, "policy"))
         shape = CriticShape(
-            env.state_size, config.critic == "central", reward != "agent", config.hidden, config.value_norm
+            env.critic_size(kind), config.critic == "central", reward != "agent", config.hidden, config.value_norm
         )
         self.policy.compiled = self.policy.compiled and engine == "fused"
         if self.policy.compiled:

@@ -70,7 +70,7 @@ class QLearning(OffPolicy):
         check_mixed(spec, config.mixer, reward)
         super().__init__(env, spec, config, reward, seed, threads)
         self.target_policy = deepcopy(self.policy).requires_grad_(False)
-        self.mixer = self._mixer(env.state_size, torch_generator(seed, kind, "mixer"))
+        self.mixer = self._mixer(env.critic_size(kind), torch_generator(seed, kind, "mixer"))
         self.target_mixer = deepcopy(self.mixer)
         self.learnt = [*self.policy.acting_parameters(), *(self.mixer.parameters() if self.mixer else ())]
         targets = self.target_policy, self.target_mixer
@@ -80,7 +80,7 @@ class QLearning(OffPolicy):
         shape = {
             "of": "values",
             "mixer": config.mixer,
-            "state_size": env.state_size,
+            "state_size": env.critic_size(kind),
             "width": config.mixer_width,
             "hidden": list(config.mixer_hidden),
             "norm": config.value_norm,

@@ -248,7 +248,7 @@ class Plan:
         for group in spec.groups:
             space = group.observation_space
             view = math.prod(space.shape) * (1 if space.dtype == np.uint8 else 4)
-            row += len(group.agents) * (view + group.mask_size + 32)
+            row += len(group.agents) * (view + group.mask_size + 4 * group.agent_state_size + 32)
         rollout = row * self.train.num_envs * (self.rollout_length + 1)
         check_fits(rollout, f"a rollout of {self.train.num_envs} copies x {self.rollout_length} steps")
         for name, team in self.learners.items():
@@ -258,7 +258,7 @@ class Plan:
             copies = len(spec.agents) if team.config.parameters == "per_agent" else 1
             if isinstance(team.config, OffPolicyConfig):
                 rows = len(spec.agents) if self.reward == "agent" else 1
-                each = bytes_per_sample(kind, spec.state_size, rows, team.config.span)
+                each = bytes_per_sample(kind, spec.critic_size(name), rows, team.config.span)
                 seen = each * team.config.buffer_size
                 check_fits(seen, f"a replay buffer of {team.config.buffer_size} samples of {name!r}")
             # actor and critic; each weight with its gradient and Adam's two moments

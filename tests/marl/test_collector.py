@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 import environments
 from environments.spec import EnvSpec, TeamKind
-from environments.vector import VectorEnv
+from environments.vector import Actions, StepBuffers, VectorEnv, allocate
 from marl import whole_rollouts
 from marl.buffers import Rollout
 from marl.collector import Collector, EpisodeStatistics
@@ -65,6 +66,24 @@ def seated(x: np.ndarray, kind: TeamKind) -> np.ndarray:
     return by_seat(torch.from_numpy(x), kind, 0).numpy()
 
 
+def told(env: VectorEnv, kind: TeamKind, state: np.ndarray, name: str) -> np.ndarray:
+    """`[S, D]`: the state, then what each of the team's agents that plays is told of it, seat by seat and agent by
+    agent; at the end of a life what it was told last, and the others what they see now."""
+    rows = []
+    for seat in range(env.num_envs * kind.teams):
+        copy, team = divmod(seat, kind.teams)
+        row = list(state[copy])
+        for spec, shown in zip(env.spec.groups, env.buffers.groups, strict=True):
+            members = len(spec.agents) // kind.teams if spec.name in kind.groups else 0
+            for n in range(team * members, (team + 1) * members):
+                over = shown.terminated[copy, n] or shown.truncated[copy, n]
+                final = name == "final_agent_state" and over
+                source = shown.final_agent_state if final else shown.agent_state
+                row += list(source[copy, n] if final or shown.acting[copy, n] else np.zeros(spec.agent_state_size))
+        rows.append(row)
+    return np.array(rows, np.float32).reshape(len(rows), -1)
+
+
 def check_view(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> None:
     for name in kind.groups:
         shown = env.buffers.groups[[g.name for g in env.spec.groups].index(name)]
@@ -73,7 +92,7 @@ def check_view(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> None
         np.testing.assert_array_equal(group.acting[t], seated(shown.acting, kind))
         if group.action_mask is not None:
             np.testing.assert_array_equal(group.action_mask[t], seated(shown.action_mask, kind))
-    np.testing.assert_array_equal(rollout.state[t], np.repeat(env.buffers.state, kind.teams, 0))
+    np.testing.assert_array_equal(rollout.state[t], told(env, kind, env.buffers.state, "agent_state"))
 
 
 def check_events(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> int:
@@ -93,7 +112,8 @@ def check_events(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> in
             np.testing.assert_array_equal(rollout.finals.obs[name][row, n], final_obs[seat, n])
             if masks is not None:
                 np.testing.assert_array_equal(masks[row, n], final_mask[seat, n])
-            np.testing.assert_array_equal(rollout.finals.state[row], env.buffers.final_state[seat // kind.teams])
+            last = told(env, kind, env.buffers.final_state, "final_agent_state")[seat]
+            np.testing.assert_array_equal(rollout.finals.state[row], last)
             checked += 1
     over, cut = env.buffers.episode_over, env.buffers.episode_truncated
     np.testing.assert_array_equal(rollout.episode_over[t], np.repeat(over, kind.teams))
@@ -101,9 +121,47 @@ def check_events(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> in
     return checked
 
 
-@pytest.mark.parametrize("name", GAMES)
+class Telling:
+    """An environment whose agents are each told something of their own; what the others are told is garbage."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        groups = tuple(replace(group, agent_state_size=2) for group in env.spec.groups)
+        self.inner, self.num_envs, self.spec = env, env.num_envs, replace(env.spec, groups=groups)
+        self.buffers = allocate(self.spec, env.num_envs)
+        self.show(self.buffers)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "block":
+            raise AttributeError(name)  # it is not stepped by compiled code
+        return getattr(self.inner, name)
+
+    def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
+        self.inner.step(actions)
+        return self.show(self.buffers if out is None else out)
+
+    def show(self, out: StepBuffers) -> StepBuffers:
+        inner = self.inner.buffers
+        for theirs, mine in zip(inner[1:], out[1:], strict=True):
+            mine[...] = theirs
+        for theirs, mine in zip(inner.groups, out.groups, strict=True):
+            for name in set(theirs._fields) - {"agent_state", "final_agent_state"}:
+                getattr(mine, name)[...] = getattr(theirs, name)
+            ended = theirs.terminated | theirs.truncated
+            for view, rows, own in (
+                (theirs.obs, theirs.acting, mine.agent_state),
+                (theirs.final_obs, ended, mine.final_agent_state),
+            ):
+                own[..., 0] = view.reshape(*rows.shape, -1).sum(2)
+                own[..., 1] = np.arange(1, rows.shape[1] + 1)
+                own[~rows] = np.nan
+        return out
+
+
+@pytest.mark.parametrize("name", [*GAMES, "telling toy/siege", "telling toy/noughts", "telling toy/meet"])
 def test_a_rollout_played_again_is_what_happened(name: str) -> None:
-    collector, again = collector_of(make(name)), make(name)
+    envs = [make(name.removeprefix("telling ")) for _ in range(2)]
+    one, again = [cast(VectorEnv, Telling(env)) if name.startswith("telling") else env for env in envs]
+    collector = collector_of(one)
     finals = 0
     for _ in range(3):
         rollouts = collector.collect()
@@ -246,7 +304,7 @@ def test_one_rollout_too_short_for_any_end() -> None:
     rollout = collector.collect()["team"]
     assert len(rollout.finals.step) == 0
     assert rollout.finals.obs["cart"].shape == (0, 2, 4)
-    assert rollout.finals.state.shape == (0, env.spec.state_size)
+    assert rollout.finals.state.shape == (0, env.spec.critic_size("team"))
 
 
 def test_what_the_environment_gets_is_clipped_and_what_is_stored_is_not() -> None:

@@ -23,6 +23,7 @@ from tests.marl.rollouts import make
 CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("hasac", "toy/siege", "team_mean", {"value_norm": True}),
     ("isac", "toy/dock", "agent", {"critic_network": "droq"}),
+    ("masac", "toy/dock", "agent", {}),  # agents are told of the state each in its own way
     ("hasac", "toy/noughts", "agent", {"critic_network": "simba", "hidden": (8, 8)}),
     ("hatd3", "perilous", "agent", {"value_norm": True}),
     ("iql", "toy/siege", "agent", {}),
@@ -85,9 +86,10 @@ def test_a_policy_tells_what_its_learner_expects(case: tuple, tmp_path: Path) ->
     assert len(list(made.policy.parameters())) == len(list(loaded.parameters()))
 
 
-def test_replays_hold_it() -> None:
-    made = learnt(CASES[5])
-    env = make("toy/meet", 2)
+@pytest.mark.parametrize("case", [CASES[2], CASES[6]], ids=lambda case: f"{case[1]}-{case[2]}")
+def test_replays_hold_it(case: tuple) -> None:
+    made = learnt(case)
+    env = make(case[1], 2)
     (replay,) = evaluate(env, {"team": made.policy}, 2, 5, greedy=True, record=1).replays
     for track in replay.groups.values():
         assert np.isfinite(track.value[track.acting]).all()
