@@ -45,6 +45,9 @@ class AgentGroup:
     """True where the environment writes legal actions into `action_mask`."""
     agent_state_size: int = 0
     """Width of `agent_state`, an agent's own view of the global state; 0 where there is none."""
+    own_action_spaces: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
+    """Of each agent whose environment takes its actions in another form (counted from 1, as bits, in another shape)
+    than `action_space`, which is what learners see: that form. For who steps the environment himself."""
 
     @property
     def mask_size(self) -> int:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from environments.spec import AgentGroup
 from marl.acting import View
-from marl.distributions import head_size, legal_box, noise_size
+from marl.distributions import head_size, noise_size
 
 if TYPE_CHECKING:
     from marl.policy import Policy
@@ -70,11 +70,18 @@ def _act_one(
     step = policy.step_of(group, View(obs, legal, acting), draws, {group.name: carried})
     if hidden is not None and step.hidden is not None:
         hidden[agent] = step.hidden[0, row].numpy()
-    action = step.action[0, row].numpy()
+    return _inside(group.own_action_spaces.get(agent, space), step.action[0, row].numpy())
+
+
+def _inside(space: spaces.Space[Any], action: np.ndarray) -> Any:
+    """What networks choose, in one row and counted from 0, as an action in the space of its environment."""
+    if isinstance(space, spaces.Discrete):
+        return int(action + space.start)
+    action = action.reshape(space.shape)
     if isinstance(space, spaces.Box):
-        return legal_box(space, action).reshape(space.shape)
-    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
-    return int(action + space.start) if isinstance(space, spaces.Discrete) else action + space.start
+        nearest = action if space.dtype.kind == "f" else np.rint(action)
+        return np.asarray(np.clip(nearest, space.low, space.high), space.dtype)
+    return np.asarray(action + space.start if isinstance(space, spaces.MultiDiscrete) else action, space.dtype)
 
 
 def _parts(mask: Any) -> Sequence[Any]:

@@ -35,7 +35,9 @@ def merged_spec(spec: EnvSpec, kinds: Sequence[str]) -> EnvSpec:
     for group in spec.groups:
         if group.kind == first.name:
             parts = [spec.group(kind.groups[first.groups.index(group.name)]) for kind in (first, *others)]
-            groups.append(replace(group, agents=tuple(agent for part in parts for agent in part.agents)))
+            agents = tuple(agent for part in parts for agent in part.agents)
+            own = {agent: space for part in parts for agent, space in part.own_action_spaces.items()}
+            groups.append(replace(group, agents=agents, own_action_spaces=own))
         elif group.kind not in kinds:
             groups.append(group)
     whole = TeamKind(first.name, first.groups, sum(spec.kind(name).teams for name in kinds))

@@ -115,7 +115,9 @@ def choices(space: spaces.Space[Any]) -> tuple[int, ...]:
     """Number of actions of each discrete choice; none for a Box."""
     if isinstance(space, spaces.Discrete):
         return (int(space.n),)
-    return tuple(int(n) for n in space.nvec) if isinstance(space, spaces.MultiDiscrete) else ()
+    if isinstance(space, spaces.MultiBinary):
+        return (2,) * math.prod(space.shape)
+    return tuple(int(n) for n in space.nvec.flat) if isinstance(space, spaces.MultiDiscrete) else ()
 
 
 def check_bounded(spec: PolicySpec) -> None:
@@ -182,6 +184,8 @@ def bytes_per_sample(spec: PolicySpec, state_size: int, rows: int, span: int = 1
     return total
 
 
+NUMBERS = "biuf"
+"""Kinds of numbers that other people's environments may take."""
 PLAIN_FIELDS = ("name", "kind", "agents", "features", "masked", "agent_state_size")
 
 
@@ -277,14 +281,20 @@ def check_fits(policy: PolicySpec, env: EnvSpec, kind: str) -> None:
 def _group_to_json(group: AgentGroup) -> dict[str, Any]:
     spaces_of = {"observation": group.observation_space, "action": group.action_space}
     plain = {name: getattr(group, name) for name in PLAIN_FIELDS}
-    return plain | {name: _space_to_json(space) for name, space in spaces_of.items()}
+    own = {agent: _own_to_json(space) for agent, space in group.own_action_spaces.items()}
+    told = {"own_actions": own} if own else {}
+    return plain | {name: _space_to_json(space) for name, space in spaces_of.items()} | told
 
 
 def _group_from_json(data: dict[str, Any]) -> AgentGroup:
     fields: dict[str, Any] = {name: data[name] for name in PLAIN_FIELDS}
     fields |= {name: tuple(data[name]) for name in ("agents", "features")}
     fields |= {f"{name}_space": _space_from_json(data[name]) for name in ("observation", "action")}
-    return AgentGroup(**fields)
+    own = {agent: _own_from_json(space) for agent, space in data.get("own_actions", {}).items()}
+    for agent, space in own.items():
+        if _form(space) != _form(fields["action_space"]):
+            raise ValueError(f"actions {space} of {agent!r} are none of {fields['action_space']}")
+    return AgentGroup(**fields, own_action_spaces=own)
 
 
 def _space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -298,22 +308,41 @@ def _space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     raise TypeError(f"cannot store space {space}")
 
 
+def _form(space: spaces.Space[Any]) -> tuple[Any, ...]:
+    """What a space and the one that learners see instead have in common."""
+    return choices(space), space.shape if isinstance(space, spaces.Box) else None
+
+
+def _own_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    if isinstance(space, spaces.MultiBinary):
+        return {"type": "MultiBinary", "n": np.asarray(space.n).tolist()}
+    return _space_to_json(space) | {"dtype": str(space.dtype)}
+
+
 def _bound_to_json(bound: np.ndarray) -> Sequence[str]:
     flat = [repr(float(x)) for x in np.asarray(bound).reshape(-1)]
     return flat[:1] if len(set(flat)) == 1 else flat
 
 
-def _space_from_json(data: dict[str, Any]) -> Any:
+def _own_from_json(data: dict[str, Any]) -> Any:
+    if data["type"] == "MultiBinary":
+        _check_size("actions", math.prod(np.atleast_1d(data["n"]).tolist()))
+        return spaces.MultiBinary(data["n"])
+    return _space_from_json(data, NUMBERS)
+
+
+def _space_from_json(data: dict[str, Any], kinds: str = "") -> Any:
+    """The space; a Box is of float32, of bytes, or of one of those kinds of numbers."""
     if data["type"] == "Discrete":
         _check_size("actions", data["n"])
-        return spaces.Discrete(data["n"], start=data["start"])
+        return spaces.Discrete(data["n"], start=data["start"], dtype=data.get("dtype", "int64"))
     if data["type"] == "MultiDiscrete":
-        _check_size("actions", sum(data["nvec"]))
-        return spaces.MultiDiscrete(data["nvec"], start=data["start"])
+        _check_size("actions", sum(np.ravel(data["nvec"]).tolist()))
+        return spaces.MultiDiscrete(data["nvec"], data.get("dtype", "int64"), start=data["start"])
     shape, dtype = tuple(data["shape"]), np.dtype(data["dtype"])
     _check_size("numbers", math.prod(shape))
-    if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)):
-        raise ValueError(f"observation dtype {dtype}")
+    if dtype not in (np.dtype(np.float32), np.dtype(np.uint8)) and dtype.kind not in kinds:
+        raise ValueError(f"a space of numbers of type {dtype}")
     low, high = (_bound_from_json(data[side], shape, dtype) for side in ("low", "high"))
     return spaces.Box(low, high, shape, dtype.type)
 
@@ -324,5 +353,9 @@ def _check_size(what: str, count: int) -> None:
 
 
 def _bound_from_json(texts: Sequence[str], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    values = np.array([float(text) for text in texts], dtype)
+    numbers: list[float] = [float(text) for text in texts]
+    if dtype.kind in "iu":  # the largest ones, as floats, are too large by one
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        numbers = [min(max(int(x), least), most) for x in numbers]
+    values = np.array(numbers, dtype)
     return np.full(shape, values[0]) if len(texts) == 1 else values.reshape(shape)

@@ -158,6 +158,7 @@ def _group(name: str, kind: str, part: Sequence[Member]) -> AgentGroup:
         action_space=first.moves.space,
         features=first.sight.features,
         masked=first.masked,
+        own_action_spaces={m.agent: m.moves.given for m in part if m.moves.given != m.moves.space},
     )
 
 

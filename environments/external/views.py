@@ -187,6 +187,8 @@ class Moves:
 
     space: spaces.Space[Any]
     """Discrete or MultiDiscrete from 0, or a Box: what learners see."""
+    given: spaces.Space[Any]
+    """What the environment says."""
     decode: Callable[[Array], Any]
     """A row of the actions' array -> what the environment wants. ValueError on a choice that does not exist."""
 
@@ -201,7 +203,7 @@ def moves_of(space: spaces.Space[Any]) -> Moves:
                 raise ValueError(f"action {row} is outside {space}")
             return int(row) + first
 
-        return Moves(spaces.Discrete(count), choose)
+        return Moves(spaces.Discrete(count), space, choose)
     if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
         return _several(space)
     if isinstance(space, spaces.Box) and space.dtype.kind in NUMBERS:
@@ -226,7 +228,7 @@ def _several(space: Any) -> Moves:
             raise ValueError(f"action {row.tolist()} is outside {space}")
         return (row.reshape(shape) + first).astype(dtype)
 
-    return Moves(spaces.MultiDiscrete(flat), choose)
+    return Moves(spaces.MultiDiscrete(flat), space, choose)
 
 
 def _real(space: spaces.Box) -> Moves:
@@ -240,7 +242,7 @@ def _real(space: spaces.Box) -> Moves:
         values = row.reshape(shape)
         return (values if dtype.kind == "f" else np.rint(values)).astype(dtype)
 
-    return Moves(seen, choose)
+    return Moves(seen, space, choose)
 
 
 def write_mask(legal: Any, out: Array) -> None:

@@ -175,7 +175,8 @@ def arranged(agents: list[str], how: str) -> dict[str, list[list[str]]]:
     sight = teams.Sight(spaces.Box(0, 1, (1,)), (), spaces.Box(0, 1, (1,)), None, (), True)
     members = []
     for agent in agents:
-        moves = teams.Moves(spaces.Discrete(3 if agent.endswith("9") else 2), int)
+        done = spaces.Discrete(3 if agent.endswith("9") else 2)
+        moves = teams.Moves(done, done, int)
         members.append(teams.Member(agent, sight, moves, False))
     groups, kinds = teams.arrange(members, how)
     named = {group.name: list(group.agents) for group in groups}
