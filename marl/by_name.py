@@ -60,6 +60,8 @@ def _act_one(
         flags = torch.from_numpy(np.concatenate([np.asarray(x, bool).reshape(-1) for x in _parts(mask)]))
         legal, on_turn = torch.ones(1, members, head_size(space), dtype=torch.bool), bool(flags.any())
         legal[0, row] = flags if on_turn else True
+    if on_turn and not np.isfinite(observation).all():
+        raise ValueError(f"{agent}: the observation is not finite")
     noise = torch.as_tensor(rng.uniform(1e-7, 1 - 1e-7, (1, members, noise_size(space))))
     acting = torch.zeros(1, members, dtype=torch.bool)
     acting[0, row] = on_turn

@@ -328,6 +328,8 @@ class Policy(nn.Module):
             rng: source of randomness for sampling; a fresh one by default.
             hidden: what a recurrent policy remembers of this episode, agent by agent: an empty dictionary at its start,
                 filled in here, and the same one at each of its steps. ValueError where such a policy is given none.
+
+        ValueError, too, where an observation is of another shape than the policy's, or one acted on is not finite.
         """
         if self.memory and hidden is None:
             raise ValueError("this policy remembers: act(.., hidden=h), with h = {} at the start of every episode")

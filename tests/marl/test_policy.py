@@ -163,6 +163,19 @@ def test_acting_by_hand() -> None:
         policy.act({"driver_4": np.float32(1.0)})
 
 
+@pytest.mark.parametrize("agent", ["mover_1", "chooser_0", "driver_4", "talker_0"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_acted_on(agent: str, value: float) -> None:
+    policy = trained()
+    (group,) = (group for group in policy.spec.groups if agent in group.agents)
+    seen = np.ones(group.observation_space.shape)
+    seen.reshape(-1)[-1] = value
+    with pytest.raises(ValueError, match=f"^{agent}: the observation is not finite$"):
+        policy.act({agent: seen})
+    if group.masked:  # who waits may be shown anything
+        assert policy.act({agent: seen}, {agent: np.zeros(group.mask_size)}, greedy=True).keys() == {agent}
+
+
 def test_an_actor_does_not_know_the_state() -> None:
     """Nothing that a policy is handed to act on holds the state, and the critic's input moves no action."""
     policy = trained(critic=True)
