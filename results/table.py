@@ -59,7 +59,10 @@ Run = Mapping[str, Any]
 FIRST = "continuous, first million"
 SOME = {
     "particle/spread": ("ippo", "happo", "mappo, tuned", *(f"{name}, {FIRST}" for name in ("hasac", "hatd3", "mappo"))),
-    "particle/speaker_listener": ("mappo", *(f"{name}, {FIRST}" for name in ("hasac", "hatd3", "mappo"))),
+    **{
+        f"particle/{task}": ("mappo", *(f"{name}, {FIRST}" for name in ("hasac", "hatd3", "mappo")))
+        for task in ("reference", "speaker_listener")
+    },
     "particle/tag": ("mappo",),
     "foraging/8x8-2p-2f": ("ippo",),
     "warehouse/tiny-2ag": ("mappo",),
