@@ -17,6 +17,12 @@ from marl.config_checks import (
 )
 
 
+def chunks_of_sequence(span: int, lead: int, max_wait: int) -> int:
+    """Chunks of `span` steps before the newest view that a sample may begin: then it is warmed up by `lead` steps, and
+    whoever decided in it has had the longest wait to decide again."""
+    return -(-(lead + span + max_wait) // span)
+
+
 @dataclass(frozen=True)
 class OffPolicyConfig:
     """Settings that learners from a replay buffer have in common."""
@@ -74,6 +80,13 @@ class OffPolicyConfig:
     def lead(self) -> int:
         """Steps before them that only bring up to date what is carried."""
         return 0
+
+    def check_buffer(self, seats: int, max_wait: int) -> None:
+        """UsageError where the memory is too small to be sampled, of so many seats that may wait so many steps."""
+        sequence = self.span * chunks_of_sequence(self.span, self.lead, max_wait)
+        what = "a rollout" if sequence <= self.rollout_length else f"a sequence of {sequence} steps"
+        least = seats * max(sequence, self.rollout_length)
+        require(self.buffer_size >= least, f"{what} has {least} samples: set --buffer-size to that or more")
 
 
 @dataclass(frozen=True)

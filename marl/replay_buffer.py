@@ -23,6 +23,7 @@ from torch import Tensor
 from environments.errors import NumericalFailure, UsageError
 from marl.buffers import Rollout, neutral_outside, own_or_all
 from marl.checkpoint import Segment
+from marl.config_replay import chunks_of_sequence
 from marl.engine.ahead import TERMINATED, TRUNCATED, Ring, look_ahead
 from marl.policy_spec import PolicySpec
 
@@ -239,7 +240,7 @@ class ReplayBuffer:
     @property
     def _youngest(self) -> int:
         """How many chunks ago a sequence must begin at least, so that it ends before what is too young."""
-        return -(-(self.lead + self.span + self.max_wait) // self.span)
+        return chunks_of_sequence(self.span, self.lead, self.max_wait)
 
     def _allocate(
         self,

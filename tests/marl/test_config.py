@@ -14,7 +14,7 @@ import pytest
 from environments.errors import UsageError
 from marl import config
 from marl.config import ALGORITHMS, PPOConfig, TrainConfig
-from marl.config_replay import DDPGConfig, SACConfig
+from marl.config_replay import DDPGConfig, OffPolicyConfig, QConfig, SACConfig
 
 BAD: list[tuple[type, str, Any]] = [
     (PPOConfig, "hidden", ()),
@@ -81,6 +81,26 @@ def test_every_setting_has_its_sentence(cls: type) -> None:
             if not ast.unparse(field.annotation).startswith("ClassVar")
         }
     assert described == {field.name for field in dataclasses.fields(cls)}
+
+
+@pytest.mark.parametrize(
+    ("config", "seats", "max_wait", "what", "least"),
+    [
+        (SACConfig(rollout_length=8), 3, 0, "a rollout", 24),
+        (SACConfig(rollout_length=2), 4, 1, "a rollout", 8),
+        (SACConfig(rollout_length=1), 4, 1, "a sequence of 2 steps", 8),
+        (DDPGConfig(rollout_length=1), 4, 0, "a rollout", 4),
+        (QConfig(rollout_length=8, recurrent="gru", chunk_length=4, burn_in=6), 3, 1, "a sequence of 12 steps", 36),
+        (QConfig(rollout_length=8, recurrent="gru", chunk_length=4, burn_in=3), 3, 1, "a rollout", 24),
+        (QConfig(rollout_length=8, chunk_length=4, burn_in=6), 3, 1, "a rollout", 24),
+    ],
+)
+def test_a_memory_too_small_to_sample_is_refused(
+    config: OffPolicyConfig, seats: int, max_wait: int, what: str, least: int
+) -> None:
+    dataclasses.replace(config, buffer_size=least).check_buffer(seats, max_wait)
+    with pytest.raises(UsageError, match=f"^{what} has {least} samples: set --buffer-size to that or more$"):
+        dataclasses.replace(config, buffer_size=least - 1).check_buffer(seats, max_wait)
 
 
 def test_plain_data_and_back() -> None:

@@ -352,6 +352,10 @@ def test_a_buffer_holds_a_sequence_at_least() -> None:
         lived("toy/siege", "iql", "agent", 1, burn_in=10, buffer_size=96)
     made, _ = lived("toy/siege", "iql", "agent", 3, burn_in=10, buffer_size=120)
     assert made.buffer.ready and len(sample_of(made, 30).use) == 30
+    seats, wait = made.buffer.seats, made.buffer.max_wait
+    made.config.check_buffer(seats, wait)
+    with pytest.raises(UsageError, match="a sequence of 15 steps has 120 samples: set --buffer-size"):
+        replace(made.config, buffer_size=119).check_buffer(seats, wait)
 
 
 @pytest.mark.parametrize("parameters", ["shared", "per_agent"])
