@@ -20,7 +20,7 @@ from marl.config import ALGORITHMS
 from marl.distributions import Categorical
 from marl.replay_buffer import Views
 from marl.seats import Seats
-from tests.marl.mixed import MixedEnv
+from tests.marl.mixed import NUMBER, Masked, MixedEnv
 from tests.marl.remembering import parameters, sample_of
 from tests.marl.replay import FAMILIES, collect, config_of, learner, make, ready
 from tests.marl.rollouts import GAMES, same_bits, shaken, spoil
@@ -120,6 +120,26 @@ def test_a_discrete_speaker_and_a_continuous_listener_learn_to_talk(name: str, t
     per_game = float(listened.reward.sum() / (64 * 4))
     assert per_game > -0.75, per_game
     assert set(loaded.act({"speaker_0": np.array([1.0], np.float32)}, greedy=True)) == {"speaker_0"}
+
+
+@pytest.mark.parametrize("listening", [NUMBER, spaces.MultiDiscrete([4, 3])], ids=["box", "several"])
+@pytest.mark.parametrize("name", FAMILIES["sac"])
+def test_masks_and_deaths_in_a_team_of_several_kinds_of_action(name: str, listening: Any) -> None:
+    """What is illegal is never done, whoever is gone is not looked at, and everybody learns."""
+    ends = []
+    for garbage in (0.0, math.nan):
+        env = Masked(MixedEnv(8, listening, leaves=True))
+        made = learner(env, name, reward="team_sum", n_step=2)
+        before = [x.detach().clone() for x in made.policy.parameters()]
+        for rollout in collect(env, made, 3):
+            for group in rollout.groups.values():
+                spoil(group.obs, ~group.acting, garbage)
+                spoil(group.action, ~group.acting[:-1], garbage)
+            metrics = made.update(rollout, 0.0)
+        assert env.refused > 20 and metrics["updates"] > 0 and all(map(math.isfinite, metrics.values()))
+        assert not any(torch.equal(x, y) for x, y in zip(before, made.policy.parameters(), strict=True))
+        ends.append(parameters(made))
+    assert same_bits(*ends)
 
 
 TRAINED: list[tuple[str, str, dict[str, Any]]] = [
