@@ -140,6 +140,7 @@ class Plan:
             from marl import device  # imports torch, which alone knows what GPUs there are
 
             device.find(self.train.device)
+        played = self.played_by(spec)
         for name, team in self.teams.items():
             if isinstance(team, str):
                 players.find(team, spec, name)
@@ -151,14 +152,17 @@ class Plan:
             for shared in SHARED_BY_RUN:
                 if getattr(team.config, shared) != getattr(self, shared):
                     raise UsageError(f"{shared} is the same for all teams: set it as --{shared.replace('_', '-')}")
-            samples = self.rollout_length * self.train.num_envs * spec.kind(name).teams
+            together = [other for other, first in played.items() if first == played[name]]
+            seats = self.train.num_envs * sum(spec.kind(other).teams for other in together)
+            samples = self.rollout_length * seats
             if isinstance(team.config, RolloutConfig):
                 parts, span = samples // team.config.span, team.config.span
                 if team.config.minibatches > parts:
                     what = f"{parts} samples" if span == 1 else f"{parts} chunks of {span} steps"
                     raise UsageError(f"{what} cannot be cut into {team.config.minibatches} minibatches")
             else:
-                self._check_memories(PolicySpec.of(spec, name), team.config, samples)
+                self._check_memories(PolicySpec.of(spec, name), team.config)
+                team.config.check_buffer(seats, spec.max_wait)
             if team.init is not None:
                 self._check_init(team, players.find(team.init, spec, name))
         if self.train.self_play:
@@ -216,14 +220,12 @@ class Plan:
 
         settings.check_actions(known.name, known.actions, _groups(spec, team), options)
 
-    def _check_memories(self, policy: PolicySpec, config: OffPolicyConfig, samples: int) -> None:
+    def _check_memories(self, policy: PolicySpec, config: OffPolicyConfig) -> None:
         check_bounded(policy)
         if isinstance(config, SACConfig):
             expectation(policy, config.critic == "central", config.expectation)
         if isinstance(config, QConfig):
             check_mixed(policy, config.mixer, self.reward)
-        if config.buffer_size < samples:
-            raise UsageError(f"a rollout has {samples} samples: set --buffer-size to that or more")
 
     def _check_init(self, team: Learns, player: players.Player) -> None:
         if player.about is None:

@@ -187,6 +187,17 @@ def test_what_cannot_be_is_said_in_one_line(words: str, told: str, capsys: pytes
     assert told in error and error.count("\n") == 1
 
 
+def test_a_memory_too_small_is_refused_before_anything_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where agents wait for one another, and where self-play makes one team's learner play another's."""
+    for words, told in (
+        ("board/tictactoe --rollout-length 1 --num-envs 2", "a sequence of 2 steps has 8 samples"),
+        ("matrix/matching_pennies --rollout-length 3 --num-envs 2 --self-play true", "a rollout has 12 samples"),
+    ):
+        assert main(["train", "hasac", *words.split(), "--buffer-size", "7"]) == 2
+        said = capsys.readouterr()
+        assert said.err == f"marl: {told}: set --buffer-size to that or more\n" and not said.out
+
+
 @pytest.mark.parametrize("name", ["maddpg", "matd3", "haddpg", "hatd3"])
 def test_discrete_actions_are_refused_in_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", name, "particle/spread"]) == 2

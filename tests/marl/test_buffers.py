@@ -15,7 +15,7 @@ def test_sizes(name: str) -> None:
     steps, seats = rollout.steps, rollout.seats
     assert (steps, seats) == (12, env.num_envs * kind.teams)
     assert tuple(rollout.groups) == kind.groups
-    assert rollout.state.shape == (steps + 1, seats, env.spec.state_size)
+    assert rollout.state.shape == (steps + 1, seats, env.spec.critic_size(kind.name))
     for group in rollout.groups.values():
         n = group.acting.shape[2]
         assert group.obs.shape[:3] == group.acting.shape == (steps + 1, seats, n)
@@ -25,6 +25,6 @@ def test_sizes(name: str) -> None:
         assert group.action_mask is None or group.action_mask.shape[:3] == (steps + 1, seats, n)
     count = len(rollout.finals.step)
     assert rollout.finals.seat.shape == (count,)
-    assert rollout.finals.state.shape == (count, env.spec.state_size)
+    assert rollout.finals.state.shape == (count, env.spec.critic_size(kind.name))
     assert all(len(x) == count for x in rollout.finals.obs.values())
     assert (count > 0) == (env.spec.max_steps is not None)

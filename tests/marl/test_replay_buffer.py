@@ -448,7 +448,7 @@ def test_memory_is_what_is_said() -> None:
     for name in GAMES:
         env, buffer, _ = filled(name, True)
         rows = buffer.arrays["reward"].shape[2]
-        stated = bytes_per_sample(buffer.spec, env.spec.state_size, rows) * buffer.length * buffer.seats
+        stated = bytes_per_sample(buffer.spec, env.spec.critic_size(kind_of(name)), rows) * buffer.length * buffer.seats
         assert sum(x.nbytes for x in buffer.arrays.values()) - 4 * buffer.length == stated, name
         assert buffer.nbytes == sum(x.nbytes for x in (*buffer.arrays.values(), *buffer.finals.values()))
 
