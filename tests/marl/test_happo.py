@@ -109,7 +109,7 @@ def test_one_agent_alone_is_ppo(game: str) -> None:
     """To 1e-6 after three updates in float64: networks, critic and all."""
     env, rollout = rollout_of(game)
     if sum(len(group.agents) for group in env.spec.groups) != len(rollout.groups):  # one seat of one agent each
-        rollout = alone_of(rollout)
+        rollout = alone_of(rollout, single(env.spec, game).critic_size(kind_of(game)))
     found = []
     for config in (replace(ALONE, max_grad_norm=0.05), replace(SMALL, parameters="per_agent", max_grad_norm=0.05)):
         spec = single(env.spec, game)
@@ -132,8 +132,8 @@ def single(spec: Any, game: str) -> Any:
     return replace(spec, groups=(replace(group, agents=group.agents[:1]),), agents=group.agents[:1])
 
 
-def alone_of(rollout: Rollout) -> Rollout:
-    """What the first agent of the only group saw and did."""
+def alone_of(rollout: Rollout, told: int) -> Rollout:
+    """What the first agent of the only group saw and did, and so much of the states."""
     groups = {
         name: replace(
             group,
@@ -141,8 +141,10 @@ def alone_of(rollout: Rollout) -> Rollout:
         )
         for name, group in rollout.groups.items()
     }
-    finals = replace(rollout.finals, obs={name: x[:, :1].clone() for name, x in rollout.finals.obs.items()})
-    return replace(rollout, groups=groups, finals=finals)
+    last = rollout.finals
+    obs, states = {name: x[:, :1].clone() for name, x in last.obs.items()}, (rollout.state, last.state)
+    state, final = (x[..., :told].clone() for x in states)
+    return replace(rollout, groups=groups, state=state, finals=replace(last, obs=obs, state=final))
 
 
 def test_nobody_moves_but_whose_turn_it_is() -> None:
