@@ -43,11 +43,14 @@ def find_runs(paths: Sequence[Path]) -> list[runs.Run]:
 
 
 def grouped(found: Sequence[runs.Run]) -> list[Group]:
-    """Runs that differ by their seed alone, together; labelled by what tells them apart from the others."""
+    """Runs that differ by their seed alone, together; labelled by what tells them apart from the others.
+
+    Settings that a preset brought are as good as the same ones typed.
+    """
     together: dict[str, list[runs.Run]] = {}
     for run in found:
-        together.setdefault(json.dumps(_without_seed(run), sort_keys=True), []).append(run)
-    labels = _labels([(members[0].algorithm, json.loads(key)) for key, members in together.items()])
+        together.setdefault(json.dumps(_without_seed(run) | {"preset": None}, sort_keys=True), []).append(run)
+    labels = _labels([(members[0].algorithm, _without_seed(members[0])) for members in together.values()])
     return [
         Group(members[0].scenario, label, tuple(members))
         for label, members in zip(labels, together.values(), strict=True)
@@ -99,7 +102,8 @@ def _labels(groups: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
         rivals = [c for a, c in groups if a == algorithm and c["scenario"] == config["scenario"]]
         mine = _flat(config)
         others = [_flat(c) for c in rivals]
-        differing = [name for name in mine if any(other.get(name) != mine[name] for other in others)]
+        set_here = [name for name in mine if mine[name] is not None]
+        differing = [name for name in set_here if any(other.get(name) != mine[name] for other in others)]
         told = ", ".join(f"{name.rpartition('.')[2]}={mine[name]}" for name in differing[:4])
         labels.append(f"{algorithm} ({told})" if told else algorithm)
     return labels

@@ -14,15 +14,18 @@ from marl.cli import curves
 from marl.cli.main import main
 
 
-def made(folder: Path, algorithm: str, seed: int, values: list[float], **train: object) -> runs.Run:
+def made(
+    folder: Path, algorithm: str, seed: int, values: list[float], preset: str | None = None, **train: object
+) -> runs.Run:
     config = {
+        "preset": preset,
         "scenario": "particle/spread",
         "algorithm": algorithm,
         "reward": "agent",
         "teams": {},
         "train": {"seed": seed, "total_steps": 1000, "threads": 1, **train},
     }
-    run = runs.create(folder / f"{algorithm}-{seed}-{len(train)}", config, [])
+    run = runs.create(folder / f"{algorithm}-{seed}-{len(train)}{preset or ''}", config, [])
     rows = [{"step": 100 * (k + 1), "return": value} for k, value in enumerate(values)]
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return run
@@ -41,6 +44,13 @@ def folder(tmp_path: Path) -> Path:
 def test_runs_that_differ_by_seed_alone_are_one_learner(folder: Path) -> None:
     groups = curves.grouped(curves.find_runs([folder, folder / "ippo-0-1"]))
     assert {group.label: len(group.runs) for group in groups} == {"ippo": 3, "mappo": 2}
+
+
+def test_settings_of_a_preset_are_as_good_as_typed_ones(folder: Path) -> None:
+    made(folder, "mappo", 2, [0.0, 1.0], "tuned")
+    made(folder, "ippo", 0, [0.0, 1.0], "tuned", num_envs=7)
+    groups = {group.label: len(group.runs) for group in curves.grouped(curves.find_runs([folder]))}
+    assert groups == {"ippo": 3, "ippo (preset=tuned, num_envs=7)": 1, "mappo": 3}
 
 
 def test_labels_say_what_differs(folder: Path) -> None:
