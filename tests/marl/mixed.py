@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from environments.spec import TeamKind
-from environments.vector import StepBuffers, VectorEnv, allocate
+from environments.spec import AgentGroup, TeamKind
+from environments.vector import GroupBuffers, StepBuffers, VectorEnv, allocate
 from marl.policy_spec import choices
+from tests.marl.retold import Retold
 from tests.probes.environment import FunctionEnv, Rules
 
 NUMBER = spaces.Box(np.array([-1], np.float32), np.array([3], np.float32))
@@ -57,20 +58,16 @@ class MixedEnv(FunctionEnv):
         return super().step({"speaker": actions["speaker"], "listener": actions["listener"][..., 0]}, out)
 
 
-class Masked:
+class Masked(Retold):
     """An environment that lets one action of every choice be illegal, or none: it depends on the view. It insists."""
+
+    own = frozenset({"action_mask", "final_mask"})
 
     def __init__(self, env: VectorEnv) -> None:
         self.sizes = {group.name: choices(group.action_space) for group in env.spec.groups}
-        groups = tuple(replace(group, masked=bool(self.sizes[group.name])) for group in env.spec.groups)
-        self.inner, self.num_envs, self.spec = env, env.num_envs, replace(env.spec, groups=groups)
-        self.buffers = self.shown = allocate(self.spec, env.num_envs)
         self.refused = 0
         """Times that somebody might not do everything."""
-        self._show(self.buffers)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        super().__init__(env, [replace(group, masked=bool(self.sizes[group.name])) for group in env.spec.groups])
 
     def step(self, actions: Any, out: StepBuffers | None = None) -> StepBuffers:
         for group, shown in zip(self.spec.groups, self.shown.groups, strict=True):
@@ -81,20 +78,12 @@ class Masked:
                 assert legal[shown.acting].all(), group.name
                 self.refused += int((~shown.action_mask).any(2).sum())
                 first += size
-        self.inner.step(actions)
-        return self._show(out or self.buffers)
+        return super().step(actions, out)
 
-    def _show(self, out: StepBuffers) -> StepBuffers:
-        inner, self.shown = self.inner.buffers, out
-        for theirs, mine in zip(inner[1:], out[1:], strict=True):
-            mine[...] = theirs
-        for group, theirs, mine in zip(self.spec.groups, inner.groups, out.groups, strict=True):
-            for name in set(theirs._fields) - {"action_mask", "final_mask"}:
-                getattr(mine, name)[...] = getattr(theirs, name)
-            ended = theirs.terminated | theirs.truncated
-            mine.action_mask[...] = self._legal(group.name, theirs.obs) | ~theirs.acting[..., None]
-            mine.final_mask[ended] = self._legal(group.name, theirs.final_obs)[ended]
-        return out
+    def retell(self, group: AgentGroup, theirs: GroupBuffers, mine: GroupBuffers) -> None:
+        ended = theirs.terminated | theirs.truncated
+        mine.action_mask[...] = self._legal(group.name, theirs.obs) | ~theirs.acting[..., None]
+        mine.final_mask[ended] = self._legal(group.name, theirs.final_obs)[ended]
 
     def _legal(self, group: str, obs: np.ndarray) -> np.ndarray:
         number = np.abs(np.nan_to_num(obs).sum(2) * 8).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import environments
-from environments.spec import EnvSpec, TeamKind
-from environments.vector import Actions, StepBuffers, VectorEnv, allocate
+from environments.spec import AgentGroup, EnvSpec, TeamKind
+from environments.vector import GroupBuffers, VectorEnv
 from marl import whole_rollouts
 from marl.buffers import Rollout
 from marl.collector import Collector, EpisodeStatistics
@@ -20,6 +20,7 @@ from marl.engine import rollout as compiled
 from marl.policy import Policy
 from marl.policy_spec import PolicySpec
 from marl.seats import Seats, by_seat, legal_action
+from tests.marl.retold import Retold
 from tests.marl.rollouts import GAMES, copied, make, shaken
 
 LENGTH = 12
@@ -121,40 +122,23 @@ def check_events(env: VectorEnv, kind: TeamKind, rollout: Rollout, t: int) -> in
     return checked
 
 
-class Telling:
+class Telling(Retold):
     """An environment whose agents are each told something of their own; what the others are told is garbage."""
 
+    own = frozenset({"agent_state", "final_agent_state"})
+
     def __init__(self, env: VectorEnv) -> None:
-        groups = tuple(replace(group, agent_state_size=2) for group in env.spec.groups)
-        self.inner, self.num_envs, self.spec = env, env.num_envs, replace(env.spec, groups=groups)
-        self.buffers = allocate(self.spec, env.num_envs)
-        self.show(self.buffers)
+        super().__init__(env, [replace(group, agent_state_size=2) for group in env.spec.groups])
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "block":
-            raise AttributeError(name)  # it is not stepped by compiled code
-        return getattr(self.inner, name)
-
-    def step(self, actions: Actions, out: StepBuffers | None = None) -> StepBuffers:
-        self.inner.step(actions)
-        return self.show(self.buffers if out is None else out)
-
-    def show(self, out: StepBuffers) -> StepBuffers:
-        inner = self.inner.buffers
-        for theirs, mine in zip(inner[1:], out[1:], strict=True):
-            mine[...] = theirs
-        for theirs, mine in zip(inner.groups, out.groups, strict=True):
-            for name in set(theirs._fields) - {"agent_state", "final_agent_state"}:
-                getattr(mine, name)[...] = getattr(theirs, name)
-            ended = theirs.terminated | theirs.truncated
-            for view, rows, own in (
-                (theirs.obs, theirs.acting, mine.agent_state),
-                (theirs.final_obs, ended, mine.final_agent_state),
-            ):
-                own[..., 0] = view.reshape(*rows.shape, -1).sum(2)
-                own[..., 1] = np.arange(1, rows.shape[1] + 1)
-                own[~rows] = np.nan
-        return out
+    def retell(self, group: AgentGroup, theirs: GroupBuffers, mine: GroupBuffers) -> None:
+        ended = theirs.terminated | theirs.truncated
+        for view, rows, own in (
+            (theirs.obs, theirs.acting, mine.agent_state),
+            (theirs.final_obs, ended, mine.final_agent_state),
+        ):
+            own[..., 0] = view.reshape(*rows.shape, -1).sum(2)
+            own[..., 1] = np.arange(1, rows.shape[1] + 1)
+            own[~rows] = np.nan
 
 
 @pytest.mark.parametrize("name", [*GAMES, "telling toy/siege", "telling toy/noughts", "telling toy/meet"])
