@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import resource
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,47 +12,13 @@ import torch
 from torch import Tensor
 
 from environments.errors import NumericalFailure, UsageError
-from environments.vector import VectorEnv
-from marl import checkpoint, replay_buffer
-from marl.algorithms.ppo import PPO
 from marl.buffers import Rollout
-from marl.collector import Collector
-from marl.policy_spec import PolicySpec, bytes_per_sample
-from marl.replay_buffer import ReplayBuffer, Sample
-from marl.seats import Seats
+from marl.policy_spec import PolicySpec
+from marl.replay_buffer import ReplayBuffer
 from marl.seeding import torch_generator
-from tests.marl.rollouts import GAMES, SMALL, copied, kind_of, make, same_bits, spoil
+from tests.marl.rings import CAPACITY, GAMMA, LENGTH, WAIT, filled, paid, rollouts, sample_of, tensors
+from tests.marl.rollouts import GAMES, copied, kind_of, make, same_bits, spoil
 from tests.probes.environment import FunctionEnv, Rules
-
-LENGTH, CAPACITY = 6, 8 * 15
-GAMMA, WAIT = 0.9, 0.8
-
-
-def rollouts(env: VectorEnv, kind: str, count: int, length: int = LENGTH) -> list[Rollout]:
-    """Consecutive rollouts of fresh policies."""
-    seats = {}
-    for each in env.spec.kinds:
-        policy = PPO(env.spec, each.name, replace(SMALL, rollout_length=length), "agent", 0).policy
-        seats[each.name] = Seats.all(policy, env.num_envs * each.teams)
-    collector = Collector(env, seats, length, noise_key=9)
-    return [copied(collector.collect()[kind]) for _ in range(count)]
-
-
-def paid(spec: PolicySpec, rollout: Rollout, per_agent: bool) -> Tensor:
-    reward = torch.cat([rollout.groups[group.name].reward for group in spec.groups], 2)
-    return reward if per_agent else reward.sum(2, keepdim=True)
-
-
-def filled(
-    name: str, per_agent: bool, count: int = 7, capacity: int = CAPACITY
-) -> tuple[VectorEnv, ReplayBuffer, list[Rollout]]:
-    env = make(name)
-    spec = PolicySpec.of(env.spec, kind_of(name))
-    buffer = ReplayBuffer(spec, per_agent, capacity, env.spec.max_wait)
-    history = rollouts(env, kind_of(name), count)
-    for rollout in history:
-        buffer.add(rollout, paid(spec, rollout, per_agent))
-    return env, buffer, history
 
 
 def places(buffer: ReplayBuffer, total: int) -> tuple[Tensor, list[int]]:
@@ -166,16 +130,6 @@ def test_targets_are_those_of_a_plain_loop(name: str, per_agent: bool, decisions
             np.testing.assert_array_equal(views.state[0].numpy(), state)
     assert int in kinds
     assert (tuple in kinds) == bool(told.cut.any())
-
-
-def sample_of(buffer: ReplayBuffer, count: int = 200, decisions: int = 3, seed: int = 0) -> Sample:
-    return buffer.sample(count, decisions, GAMMA, WAIT, torch_generator(seed, "test"))
-
-
-def tensors(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    copied(value, lambda x: (found.append(x), x)[1])
-    return found
 
 
 @pytest.mark.parametrize("per_agent", [True, False])
@@ -356,25 +310,6 @@ def test_saved_and_loaded_it_samples_the_same(name: str, count: int) -> None:
     assert same_bits(list(buffer.arrays.values()), list(other.arrays.values()))
 
 
-def test_a_second_checkpoint_writes_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the ring has gone round; and what is read is what was saved."""
-    monkeypatch.setattr(replay_buffer, "SEGMENT_BYTES", 4000)
-    capacity = 8 * 40
-    env, buffer, history = filled("toy/siege", False, 2, capacity)
-    held: set[str] = set()
-    grown = []
-    for number in range(9):
-        buffer.add(history[number % 2], paid(buffer.spec, history[number % 2], False))
-        entry = checkpoint.save(tmp_path, number, {"buffer": buffer.state_dict()})
-        grown.append(len(entry.segments.keys() - held) / len(entry.segments))
-        held = set(entry.segments)
-        other = ReplayBuffer(buffer.spec, False, capacity, env.spec.max_wait)
-        other.load_state_dict(checkpoint.read(entry)["buffer"])
-        assert same_bits(tensors(sample_of(buffer)), tensors(sample_of(other)))
-    assert buffer.size == buffer.length - 1 and len(held) > 8
-    assert max(grown[-3:]) < 0.5, grown
-
-
 def test_an_empty_buffer_is_saved_as_well() -> None:
     _, buffer, _ = filled("particle/spread", False)
     empty = ReplayBuffer(buffer.spec, False, CAPACITY, 0)
@@ -442,26 +377,6 @@ def test_final_views_are_kept_as_long_as_they_can_be_needed() -> None:
         if keys:
             np.testing.assert_array_equal(seen.obs["agent"].numpy(), np.stack([told.finals[key][0] for key in keys]))
     assert len(buffer.finals["acting"]) == 256 >= buffer.next_final - buffer.first_final > 64
-
-
-def test_memory_is_what_is_said() -> None:
-    for name in GAMES:
-        env, buffer, _ = filled(name, True)
-        rows = buffer.arrays["reward"].shape[2]
-        stated = bytes_per_sample(buffer.spec, env.spec.critic_size(kind_of(name)), rows) * buffer.length * buffer.seats
-        assert sum(x.nbytes for x in buffer.arrays.values()) - 4 * buffer.length == stated, name
-        assert buffer.nbytes == sum(x.nbytes for x in (*buffer.arrays.values(), *buffer.finals.values()))
-
-
-def test_memory_is_taken_as_it_fills() -> None:
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-    before = resident()
-    _, buffer, _ = filled("particle/spread", True, count=1, capacity=10**6)
-    held = sum(x.nbytes for x in buffer.arrays.values())
-    assert held > 2**28
-    assert resident() - before < held / 4
 
 
 def test_a_buffer_holds_a_rollout_at_least() -> None:
